@@ -1,0 +1,1 @@
+"""msgbus: one small messaging interface for Kafka, RabbitMQ, Redis Streams and memory."""

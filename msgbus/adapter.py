@@ -1,0 +1,217 @@
+"""The boundary: what a package must implement to speak to one kind of server.
+
+Adapters move bytes and decide nothing. A verb stands here only if every broker has it: append durably, fetch up to n,
+acknowledge, say "still working", give back on leaving what is not acknowledged. The core composes the rest.
+
+**Every call is tried once.** An adapter connects again by itself on the next call; the core decides whether there is
+one. It raises BrokerUnavailable when there is no connection, or it broke; AccessRefused for wrong credentials; never its
+client's errors, and never a CancelledError that is not the caller's own.
+"""
+
+from __future__ import annotations
+
+import ssl
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
+
+    from msgbus.errors import BrokerError
+    from msgbus.message import Delivery, Outgoing
+    from msgbus.names import Address
+    from msgbus.url import BrokerURL
+
+__all__ = ["Adapter", "AdapterOptions", "Capabilities", "Consumer", "Lag", "QueueSpec", "SessionListener"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What a broker can do beyond the promise: chooses what tests expect and fills the docs; no code path asks it."""
+
+    durable: bool = True
+    """Messages outlive the process that holds them, so members can be processes of their own."""
+    history: bool = True
+    """Messages are kept for groups that come later; without it publishing to a queue without groups is NoRoute."""
+    partitions: bool = False
+    """create_queue(partitions=n) is honoured."""
+    rests_on: str = ""
+    """The settings of the server that 'no confirmed publish is lost' rests on, for the docs."""
+
+
+class AdapterOptions(BaseModel):
+    """An adapter's URL parameters; a subclass adds its own. These four mean the same on every broker."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ca: str = ""
+    """File of the certificate authorities to trust (PEM); empty: the system's."""
+    cert: str = ""
+    """File of the client's certificate (PEM)."""
+    key: str = ""
+    """File of the client's private key (PEM)."""
+    insecure: bool = False
+    """Do not verify the server's certificate."""
+
+    def ssl_context(self) -> ssl.SSLContext:
+        """What these options say about TLS 1.2 or later. Raises OSError or ssl.SSLError for an unusable file."""
+        context = ssl.create_default_context(cafile=self.ca or None)
+        if self.insecure:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        if self.cert:
+            context.load_cert_chain(self.cert, self.key or None)
+        return context
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueSpec:
+    """A queue as create_queue() wants it. What an adapter cannot honour is Unsupported, never ignored."""
+
+    address: Address
+    groups: Sequence[str] = ()
+    """Groups that must exist when create_queues() returns: they get everything published from then on."""
+    partitions: int | None = None
+    """None promises no order across members; n promises it, by n partitions."""
+    retention: float | None = None
+    """Seconds that messages are kept at least; None is the broker's default."""
+    compact: bool = False
+    """Keep only the newest message of each key."""
+    native: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Settings in the broker's own words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """Messages of a queue not yet handed to any member of a group, per partition where there are any."""
+
+    total: int
+    partitions: Mapping[int, int] = field(default_factory=lambda: MappingProxyType({}))
+
+
+class SessionListener(Protocol):
+    """The core's side of a session: the time during which a member owns some deliveries.
+
+    A session is any hashable object of the adapter's (a Kafka partition in one generation, a RabbitMQ channel, a
+    consumer on a Redis stream). From the call of ending(s) or lost(s) on, receive() gives nothing of s: what was
+    fetched and not handed out dies with the session.
+    """
+
+    def begun(self, session: Hashable) -> None:
+        """The member owns ``session`` from now on; comes before anything of it is received. Instant, no I/O."""
+
+    async def ending(self, sessions: Sequence[Hashable], budget: float) -> None:
+        """The drain: returns when what must be finished is finished, after at most ``budget`` seconds.
+
+        The adapter awaits it, flushes acknowledgements, and lets go. Acknowledging inside it counts; after it, nothing
+        does. It may be called inside subscribe() and close() and from tasks of the adapter's; two that collide are the
+        adapter's to serialise, and the second finds nothing left. It does not need receive() to run.
+        """
+
+    def lost(self, sessions: Sequence[Hashable]) -> None:
+        """Too late: nothing of these sessions may be acknowledged any more. Instant, no I/O."""
+
+
+class Consumer(ABC):
+    """ONE general consumer per broker and group, over all its subscribed queues.
+
+    receive() and subscribe() are called from one task, never together; close() after both; acknowledge(), extend()
+    and wake() at any time.
+    """
+
+    @abstractmethod
+    async def subscribe(self, limits: Mapping[Address, int]) -> AbstractSet[Address]:
+        """Consume these queues from now on, holding at most ``limits[a]`` unacknowledged deliveries of queue a.
+
+        A new map replaces the old one. The sessions of a removed queue get ending() first and their queue is let go
+        of; the others flow on or resume. A map that differs only in limits ends at most that queue's session. The
+        group is made where it is missing, at the oldest message that the broker keeps. Returns, when the assignment
+        has settled (bounded, 30 s), the queues that do not exist: they are left out and cost the others nothing.
+        """
+
+    @abstractmethod
+    async def receive(self, room: Mapping[Address, int], wait: float) -> Sequence[Delivery]:
+        """Up to ``room[a]`` deliveries of each queue a (none of a queue that is not in it), oldest first.
+
+        Waits at most ``wait`` seconds for the first, then gives what there is. Never hands out what lies ``limit`` or
+        more above its session's lowest unacknowledged position. Never cancelled by the core. When it raises, the core
+        treats every session as lost, closes this consumer and opens another.
+        """
+
+    @abstractmethod
+    def wake(self) -> None:
+        """A receive() in progress, or the next one, returns at once: the room has changed. Instant, idempotent."""
+
+    @abstractmethod
+    async def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
+        """These are done: they shall not be delivered again. Silent about those that are no longer ours.
+
+        May be carried out later, by 200 ms or a quarter of the queue's limit; ending and close flush it. Raises
+        BrokerUnavailable when it could not be tried; the core may call again with the same deliveries.
+        """
+
+    @abstractmethod
+    async def extend(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
+        """Still working on these. Returns those that are no longer ours.
+
+        Called every ``Adapter.extend_every`` seconds with all that is held; never where that is None.
+        """
+
+    @abstractmethod
+    async def close(self, budget: float) -> None:
+        """ending() for every session, then flush; what is not acknowledged goes back at once, in order.
+
+        Returns within ``budget`` and a few seconds, whatever the server does, and never raises. With a budget of 0
+        nothing is waited for. A second call does nothing.
+        """
+
+
+class Adapter(ABC):
+    """One kind of server. Made by connect() through the entry-point group ``msgbus.adapters``, keyed by URL scheme."""
+
+    capabilities: ClassVar[Capabilities]
+    Options: ClassVar[type[AdapterOptions]]
+    extend_every: float | None = None
+    """Seconds between two extend() calls (Redis: a third of the visibility time); None where nothing expires."""
+
+    @abstractmethod
+    def __init__(self, url: BrokerURL, options: AdapterOptions) -> None:
+        """Check the URL; no I/O. ``options`` is an instance of ``Options``. Raises ConfigurationError."""
+
+    @abstractmethod
+    async def connect(self) -> None:
+        """Reach the server and log in, once. Raises BrokerUnavailable or AccessRefused, both naming the host."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Let go of every connection, within a few seconds, whatever the server does. Never raises, idempotent."""
+
+    @abstractmethod
+    async def create_queues(self, specs: Sequence[QueueSpec]) -> None:
+        """Make these queues and their groups, together; idempotent, and visible to every client on return.
+
+        One that exists in another shape is QueueConflict naming each setting; it is left as it is.
+        """
+
+    @abstractmethod
+    async def publish(self, messages: Sequence[Outgoing], timeout: float) -> Sequence[BrokerError | None]:
+        """Append each durably; one verdict each, in order: None when the server has confirmed it.
+
+        Returns when no attempt of these messages can still arrive late, or after ``timeout`` seconds. Verdicts that
+        the core repeats: BrokerUnavailable (``uncertain=True`` when the connection broke after sending). Those it
+        does not: QueueNotFound, NoRoute, MessageTooLarge, AccessRefused, PublishUnknown (time is over and it may still
+        arrive). Does not raise for a message; messages of one key keep their order. Called concurrently.
+        """
+
+    @abstractmethod
+    async def lag(self, address: Address, group: str) -> Lag:
+        """How much of the queue has not been handed to any member of the group. Raises QueueNotFound."""
+
+    @abstractmethod
+    async def open_consumer(self, group: str, listener: SessionListener) -> Consumer:
+        """A consumer of ``group``, subscribed to nothing yet. Several may be open at once for different groups."""

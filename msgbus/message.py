@@ -1,0 +1,146 @@
+"""What travels: the message a callback gets, the one an adapter sends, and one handing-over of it.
+
+Our own headers begin with ``msgbus-`` and are strings; times are milliseconds since 1970 in UTC. A user's headers
+never begin so, and a callback never sees ours: they are the fields of its `Message`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Mapping
+
+    from msgbus.names import Address
+
+__all__ = [
+    "ATTEMPTS",
+    "BODY_MAX",
+    "CONTENT_TYPE",
+    "HEADERS_MAX",
+    "ID",
+    "KEY",
+    "RESERVED",
+    "TIME",
+    "TOMBSTONE",
+    "Delivery",
+    "Message",
+    "Outgoing",
+    "received",
+]
+
+RESERVED: Final = "msgbus-"
+ID: Final = "msgbus-id"
+TIME: Final = "msgbus-time"
+KEY: Final = "msgbus-key"
+ATTEMPTS: Final = "msgbus-attempts"
+TOMBSTONE: Final = "msgbus-tombstone"
+CONTENT_TYPE: Final = "content-type"
+
+BODY_MAX: Final = 1024 * 1024
+"""Bytes of a body: 1 MiB, what every broker takes with its own defaults or with what create_queue() sets."""
+HEADERS_MAX: Final = 32 * 1024
+"""Bytes of all names and values of a message's headers together."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """What a callback gets. The same on every broker, and the same again at a redelivery or another try."""
+
+    body: bytes
+    id: str
+    """The publisher's, or made by publish(): the same in every copy, so a callback can recognise a repetition."""
+    key: str | None
+    """Messages of one key are handled one after another, in publish order."""
+    headers: Mapping[str, str]
+    """The publisher's own; read-only."""
+    content_type: str
+    """What publish() made of the body: ``application/json``, ``text/plain; charset=utf-8`` or
+    ``application/octet-stream``; a foreign publisher's own word, or empty."""
+    published_at: datetime
+    """When publish() was called, by the publisher's clock, to the millisecond, in UTC."""
+    queue: str
+    group: str
+    attempt: int
+    """1 at the first try, one more for each failure. A shutdown or a redelivery is not a failure."""
+    redelivered: bool
+    """A member had it before and did not acknowledge it; False promises nothing on Kafka, which keeps no count."""
+    origin: str
+    """Where it lies on the server: ``topic-0@17`` on Kafka, ``1700-0`` on Redis, empty on RabbitMQ."""
+
+    @property
+    def text(self) -> str:
+        """The body as UTF-8; UnicodeDecodeError if it is none."""
+        return self.body.decode()
+
+    def json(self) -> Any:
+        """The body as JSON; ValueError if it is none."""
+        return json.loads(self.body)
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """What an adapter sends. ``headers`` are the user's and ours together, but id, time and key."""
+
+    address: Address
+    id: str
+    time: int
+    body: bytes
+    key: str | None
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Delivery:
+    """One handing-over of a message to a member."""
+
+    message: Message
+    address: Address
+    session: Hashable
+    """Whose it is: adapters make it, the core only compares it. It is the fence: when a session has ended,
+    nothing of it may be acknowledged."""
+    receipt: Any
+    """The adapter's own proof of delivery; nobody else looks inside."""
+    position: int | None = None
+    """The place in a log where acknowledging moves a watermark (Kafka); None where each is acknowledged alone."""
+
+
+def received(  # noqa: PLR0913 - one row per thing a broker may know of a message
+    address: Address,
+    group: str,
+    body: bytes,
+    headers: Mapping[str, str],
+    *,
+    id: str,
+    time: int,
+    key: str | None = None,
+    origin: str = "",
+    redelivered: bool = False,
+) -> Message:
+    """The message that ``headers`` (as they lay on the server, ours included) and a broker's own fields make.
+
+    ``id`` and ``time`` are what the broker knows; our headers, where there are any, win over them, and over ``key``.
+    """
+    attempts = headers.get(ATTEMPTS, "0")
+    stamp = headers.get(TIME, "")
+    return Message(
+        body=body,
+        id=headers.get(ID, id),
+        key=headers.get(KEY, key),
+        headers=MappingProxyType({name: text for name, text in headers.items() if not _ours(name)}),
+        content_type=headers.get(CONTENT_TYPE, ""),
+        published_at=datetime.fromtimestamp((int(stamp) if stamp.isdecimal() else time) / 1000, UTC),
+        queue=address.queue,
+        group=group,
+        attempt=(int(attempts) if attempts.isdecimal() else 0) + 1,
+        redelivered=redelivered,
+        origin=origin,
+    )
+
+
+def _ours(name: str) -> bool:
+    return name.startswith(RESERVED) or name == CONTENT_TYPE
