@@ -4,8 +4,8 @@ Adapters move bytes and decide nothing. A verb stands here only if every broker 
 acknowledge, say "still working", give back on leaving what is not acknowledged. The core composes the rest.
 
 **Every call is tried once.** An adapter connects again by itself on the next call; the core decides whether there is
-one. It raises BrokerUnavailable when there is no connection, or it broke; AccessRefused for wrong credentials; never its
-client's errors, and never a CancelledError that is not the caller's own.
+one. It raises BrokerUnavailable when there is no connection, or it broke; AccessRefused for wrong credentials; never
+its client's errors, and never a CancelledError that is not the caller's own.
 """
 
 from __future__ import annotations
