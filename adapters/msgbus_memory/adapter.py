@@ -1,0 +1,100 @@
+"""MemoryAdapter: the boundary over a server in this process."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from msgbus.adapter import Adapter, AdapterOptions, Capabilities, Lag
+from msgbus.errors import BrokerUnavailable, ConfigurationError, Unsupported
+from msgbus_memory.consumer import MemoryConsumer
+from msgbus_memory.server import server
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from msgbus.adapter import Consumer, QueueSpec, SessionListener
+    from msgbus.errors import BrokerError
+    from msgbus.message import Outgoing
+    from msgbus.names import Address
+    from msgbus.url import BrokerURL
+    from msgbus_memory.server import Server
+
+__all__ = ["MemoryAdapter", "MemoryOptions"]
+
+
+class MemoryOptions(AdapterOptions):
+    """Nothing of its own; the TLS options are accepted so that one set of variables serves every broker."""
+
+
+class MemoryAdapter(Adapter):
+    """``memory://name``: one server per name, process and event loop."""
+
+    capabilities: ClassVar[Capabilities] = Capabilities(durable=False, rests_on="the life of the process")
+    Options: ClassVar[type[AdapterOptions]] = MemoryOptions
+
+    def __init__(self, url: BrokerURL, options: AdapterOptions) -> None:
+        """See Adapter. A port, a path or a user in the URL is a ConfigurationError."""
+        del options
+        if url.path or url.username or url.password or len(url.hosts) > 1 or any(port for _, port in url.hosts):
+            raise ConfigurationError("memory: the URL is memory:// or memory://name")
+        self._name: Final = url.hosts[0][0] if url.hosts else ""
+        self._server: Server | None = None
+        self._consumers: list[MemoryConsumer] = []
+        self._severed = False
+
+    async def connect(self) -> None:
+        """See Adapter."""
+        if self._severed:
+            raise BrokerUnavailable("memory: the connection was severed")
+        self._server = server(self._name)
+
+    async def close(self) -> None:
+        """See Adapter."""
+        self._consumers.clear()
+
+    async def create_queues(self, specs: Sequence[QueueSpec]) -> None:
+        """See Adapter."""
+        there = await self._reach()
+        for spec in specs:
+            _check(spec)
+        for spec in specs:
+            queue = there.create(spec.address, spec.retention)
+            for group in spec.groups:
+                queue.group(group)
+
+    async def publish(self, messages: Sequence[Outgoing], timeout: float) -> Sequence[BrokerError | None]:
+        """See Adapter."""
+        del timeout
+        if self._severed:
+            return [BrokerUnavailable("memory: the connection was severed")] * len(messages)
+        there = await self._reach()
+        return [there.publish(message) for message in messages]
+
+    async def lag(self, address: Address, group: str) -> Lag:
+        """See Adapter."""
+        queue = (await self._reach()).find(address)
+        return Lag(queue.groups[group].lag if group in queue.groups else queue.end - queue.first)
+
+    async def open_consumer(self, group: str, listener: SessionListener) -> Consumer:
+        """See Adapter."""
+        consumer = MemoryConsumer(await self._reach(), group, listener)
+        self._consumers.append(consumer)
+        return consumer
+
+    def sever(self) -> None:
+        """Cut this adapter off for ever, as a killed process is: what it holds goes back. For tests of crashes."""
+        self._severed = True
+        for consumer in self._consumers:
+            consumer.sever()
+
+    async def _reach(self) -> Server:
+        if self._server is None or self._severed:
+            await self.connect()
+        return self._server or server(self._name)
+
+
+def _check(spec: QueueSpec) -> None:
+    refused = {"partitions": spec.partitions is not None, "compact": spec.compact, "native": bool(spec.native)}
+    for option, given in refused.items():
+        if given:
+            raise Unsupported(f"queue {spec.address}: memory:// cannot honour {option}=; leave it out")

@@ -1,0 +1,158 @@
+"""A member's consumer: fetches from its group's place in each queue, and gives back on leaving."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from msgbus.adapter import Consumer
+from msgbus.errors import BrokerUnavailable
+from msgbus.message import Delivery, received
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from collections.abc import Set as AbstractSet
+
+    from msgbus.adapter import SessionListener
+    from msgbus.names import Address
+    from msgbus_memory.server import Entry, Group, Queue, Server
+
+__all__ = ["MemoryConsumer"]
+
+DRAIN: Final = 18.0
+"""Seconds a queue that is let go of has to be drained."""
+
+
+class Session:
+    """A member's time on one queue."""
+
+    __slots__ = ("address", "group", "limit", "queue")
+
+    def __init__(self, address: Address, queue: Queue, group: Group, limit: int) -> None:
+        self.address = address
+        self.queue = queue
+        self.group = group
+        self.limit = limit
+
+    def take(self, most: int) -> list[Delivery]:
+        """Up to ``most`` messages, oldest first."""
+        taken: list[Delivery] = []
+        while len(taken) < most and (entry := self.group.take(self)) is not None:
+            taken.append(self._delivery(entry))
+        return taken
+
+    def _delivery(self, entry: Entry) -> Delivery:
+        outgoing = entry.outgoing
+        message = received(
+            self.address,
+            self.group.name,
+            outgoing.body,
+            outgoing.headers,
+            id=outgoing.id,
+            time=outgoing.time,
+            key=outgoing.key,
+            origin=str(entry.place),
+            redelivered=entry in self.group.seen,
+        )
+        return Delivery(message, self.address, self, entry)
+
+    def end(self) -> None:
+        """What is held goes back."""
+        if self.group.give_back(self):
+            self.queue.tell()
+
+
+class MemoryConsumer(Consumer):
+    """One general consumer over all its queues."""
+
+    def __init__(self, server: Server, group: str, listener: SessionListener) -> None:
+        self._server = server
+        self._group = group
+        self._listener = listener
+        self._sessions: dict[Address, Session] = {}
+        self._event = asyncio.Event()
+        self._closed = False
+        self._severed = False
+
+    async def subscribe(self, limits: Mapping[Address, int]) -> AbstractSet[Address]:
+        """See Consumer."""
+        self._alive()
+        await self._leave([address for address in self._sessions if address not in limits], DRAIN)
+        missing = {address for address in limits if address not in self._server.queues}
+        for address, limit in limits.items():
+            if address in self._sessions:
+                self._sessions[address].limit = limit
+            elif address not in missing:
+                self._join(address, limit)
+        return missing
+
+    def _join(self, address: Address, limit: int) -> None:
+        queue = self._server.find(address)
+        session = self._sessions[address] = Session(address, queue, queue.group(self._group), limit)
+        queue.waiting.add(self._event)
+        self._listener.begun(session)
+
+    async def receive(self, room: Mapping[Address, int], wait: float) -> Sequence[Delivery]:
+        """See Consumer."""
+        self._alive()
+        if not (deliveries := self._take(room)):
+            try:
+                async with asyncio.timeout(wait):
+                    await self._event.wait()
+            except TimeoutError:
+                return ()
+            self._alive()
+            deliveries = self._take(room)
+        self._event.clear()
+        return deliveries
+
+    def _take(self, room: Mapping[Address, int]) -> list[Delivery]:
+        taken: list[Delivery] = []
+        for address, most in room.items():
+            if (session := self._sessions.get(address)) is not None:
+                taken += session.take(most)
+        return taken
+
+    def wake(self) -> None:
+        """See Consumer."""
+        self._event.set()
+
+    async def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
+        """See Consumer."""
+        self._alive()
+        for delivery in deliveries:
+            session: Session = delivery.session  # type: ignore[assignment]  # the core gives back what it got
+            session.group.acknowledge(delivery.receipt, session)
+
+    async def extend(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
+        """Nothing expires here."""
+        del deliveries
+        return ()
+
+    async def close(self, budget: float) -> None:
+        """See Consumer."""
+        if not self._closed:
+            await self._leave(list(self._sessions), budget)
+            self._closed = True
+
+    async def _leave(self, addresses: Sequence[Address], budget: float) -> None:
+        sessions = [self._sessions[address] for address in addresses]
+        for address in addresses:
+            del self._sessions[address]  # from here on receive() gives nothing of it
+        await self._listener.ending(sessions, budget)
+        for session in sessions:
+            session.queue.waiting.discard(self._event)
+            session.end()
+
+    def sever(self) -> None:
+        """As if this process had died: what it holds goes back, and nothing it does arrives any more."""
+        self._severed = True
+        for session in self._sessions.values():
+            session.queue.waiting.discard(self._event)
+            session.end()
+        self._sessions.clear()
+        self._event.set()
+
+    def _alive(self) -> None:
+        if self._severed:
+            raise BrokerUnavailable("memory: the connection was severed")

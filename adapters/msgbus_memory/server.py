@@ -1,0 +1,168 @@
+"""The server: queues, groups and who waits for what. Synchronous; it lives as long as its event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Final
+from weakref import WeakKeyDictionary
+
+from msgbus.errors import QueueNotFound
+
+if TYPE_CHECKING:
+    from msgbus.message import Outgoing
+    from msgbus.names import Address
+
+__all__ = ["Entry", "Group", "Queue", "Server", "server"]
+
+RETENTION: Final = 3600.0
+"""Seconds that messages are kept when all groups have acknowledged them, for groups that come later."""
+
+_servers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Server]] = WeakKeyDictionary()
+
+
+def server(name: str) -> Server:
+    """The server of this name in the running event loop. The only registry in the house."""
+    return _servers.setdefault(asyncio.get_running_loop(), {}).setdefault(name, Server())
+
+
+class Entry:
+    """One message in a queue's log."""
+
+    __slots__ = ("at", "outgoing", "place")
+
+    def __init__(self, place: int, outgoing: Outgoing, at: float) -> None:
+        self.place = place
+        self.outgoing = outgoing
+        self.at = at
+
+    def __lt__(self, other: Entry) -> bool:
+        return self.place < other.place
+
+
+class Group:
+    """A group's place in a queue: what comes next, what came back, what its members hold."""
+
+    __slots__ = ("_back", "_queue", "held", "name", "next", "seen")
+
+    def __init__(self, name: str, queue: Queue) -> None:
+        self.name = name
+        self._queue = queue
+        self._back: list[Entry] = []
+        self.held: dict[Entry, object] = {}
+        self.next = queue.first
+        self.seen: set[Entry] = set()
+
+    def take(self, owner: object) -> Entry | None:
+        """The next message, now held by ``owner``: what came back before what is new."""
+        if self._back:
+            entry = heapq.heappop(self._back)
+        elif self.next < self._queue.end:
+            entry = self._queue.at(self.next)
+            self.next += 1
+        else:
+            return None
+        self.held[entry] = owner
+        return entry
+
+    def acknowledge(self, entry: Entry, owner: object) -> None:
+        """``entry`` is done; ignored when it is not ``owner``'s any more."""
+        if self.held.get(entry) is owner:
+            del self.held[entry]
+            self.seen.discard(entry)
+
+    def give_back(self, owner: object) -> bool:
+        """Everything ``owner`` holds goes back, in order; True if there was something."""
+        entries = [entry for entry, holder in self.held.items() if holder is owner]
+        for entry in entries:
+            del self.held[entry]
+            self.seen.add(entry)
+            heapq.heappush(self._back, entry)
+        return bool(entries)
+
+    @property
+    def lowest(self) -> int:
+        """The first place that is not acknowledged."""
+        return min((entry.place for entry in (*self.held, *self._back[:1])), default=self.next)
+
+    @property
+    def lag(self) -> int:
+        """Messages that no member has been handed, or whose member left."""
+        return self._queue.end - self.next + len(self._back)
+
+
+class Queue:
+    """A log of messages and its groups."""
+
+    __slots__ = ("_log", "first", "groups", "retention", "waiting")
+
+    def __init__(self, retention: float) -> None:
+        self.retention = retention
+        self.groups: dict[str, Group] = {}
+        self.waiting: set[asyncio.Event] = set()
+        self.first = 0
+        self._log: deque[Entry] = deque()
+
+    @property
+    def end(self) -> int:
+        """The place the next message gets."""
+        return self.first + len(self._log)
+
+    def at(self, place: int) -> Entry:
+        """The message at ``place``."""
+        return self._log[place - self.first]
+
+    def append(self, outgoing: Outgoing) -> None:
+        """Publish, and tell whoever waits."""
+        now = time.monotonic()
+        self._log.append(Entry(self.end, outgoing, now))
+        self.tell()
+        if self._log[0].at < now - self.retention:
+            self._trim(now - self.retention)
+
+    def group(self, name: str) -> Group:
+        """The group, made at the oldest message that is kept if it is new."""
+        return self.groups.setdefault(name, Group(name, self))
+
+    def tell(self) -> None:
+        """Wake everyone who waits for a message."""
+        for event in self.waiting:
+            event.set()
+
+    def _trim(self, before: float) -> None:
+        lowest = min((group.lowest for group in self.groups.values()), default=self.first)
+        while self._log and self.first < lowest and self._log[0].at < before:
+            self._log.popleft()
+            self.first += 1
+
+
+class Server:
+    """Queues by address."""
+
+    def __init__(self) -> None:
+        self.queues: dict[Address, Queue] = {}
+
+    def create(self, address: Address, retention: float | None) -> Queue:
+        """The queue, made if it is new."""
+        return self.queues.setdefault(address, Queue(RETENTION if retention is None else retention))
+
+    def find(self, address: Address) -> Queue:
+        """The queue. Raises QueueNotFound."""
+        queue = self.queues.get(address)
+        if queue is None:
+            raise _not_found(address)
+        return queue
+
+    def publish(self, outgoing: Outgoing) -> QueueNotFound | None:
+        """Append to its queue; the verdict."""
+        queue = self.queues.get(outgoing.address)
+        if queue is None:
+            return _not_found(outgoing.address)
+        queue.append(outgoing)
+        return None
+
+
+def _not_found(address: Address) -> QueueNotFound:
+    return QueueNotFound(f"queue {address} does not exist; create_queue() makes it")

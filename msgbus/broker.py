@@ -1,0 +1,287 @@
+"""What services use: three verbs and a lifecycle, the same on every server."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from msgbus.adapter import Lag, QueueSpec
+from msgbus.codec import encode_body, wire_headers, word
+from msgbus.errors import BrokerClosed, ConfigurationError, DuplicateSubscription
+from msgbus.link import Link
+from msgbus.member import Member
+from msgbus.message import Outgoing
+from msgbus.names import Address, group_name, queue_name
+from msgbus.signals import until_told_to_stop
+from msgbus.subscription import Callback, Subscription, inside
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from types import TracebackType
+
+    from msgbus.adapter import Adapter
+    from msgbus.errors import BrokerError
+
+__all__ = ["Broker", "Publication"]
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """One message of publish_many(); the fields are publish()'s arguments."""
+
+    body: Any
+    message_id: str | None = None
+    key: str | None = None
+    headers: Mapping[str, str] | None = None
+
+
+class Broker:
+    """The broker behind one URL; connect() makes it.
+
+    ``async with broker:`` connects, starts what consume() has registered, and on leaving drains: running callbacks are
+    finished and acknowledged within the grace, the rest goes back. publish(), create_queue() and lag() connect by
+    themselves. A broker belongs to one event loop; after close() it may be entered again.
+    """
+
+    def __init__(self, adapter: Adapter, *, group: str = "", deadline: float = 30.0, grace: float = 25.0) -> None:
+        """``group`` is consume()'s default; ``deadline`` and ``grace`` are seconds."""
+        self.group = group
+        self.deadline = deadline
+        self.grace = grace
+        self._clock: Callable[[], float] = time.time
+        self._random: random.Random = random.SystemRandom()
+        self._link = Link(adapter, deadline, self._random)
+        self._subscriptions: dict[tuple[str, Address], Subscription] = {}
+        self._members: dict[str, Member] = {}
+        self._closing: asyncio.Task[None] | None = None
+        self._started = False
+        self._closed = False
+        self._told_to_stop: asyncio.Event | None = None
+
+    # The three verbs.
+
+    async def create_queue(  # noqa: PLR0913 - a queue's portable settings, by keyword
+        self,
+        queue: str,
+        *,
+        exchange: str = "",
+        groups: Iterable[str] = (),
+        partitions: int | None = None,
+        retention: float | None = None,
+        compact: bool = False,
+        native: Mapping[str, str] | None = None,
+    ) -> None:
+        """Make ``queue`` and ``groups``, which get everything published from then on. Idempotent; durable on return.
+
+        ``partitions=n`` promises order per key across members, where the server can; ``retention`` is in seconds;
+        ``compact`` keeps the newest message of each key; ``native`` are settings in the server's own words. Raises
+        InvalidName, Unsupported for what this server cannot honour, QueueConflict when the queue exists in another
+        shape, BrokerUnavailable at the deadline, AccessRefused.
+        """
+        spec = QueueSpec(
+            address=Address(queue_name(queue, exchange)),
+            groups=tuple(group_name(group) for group in groups),
+            partitions=_at_least_one(queue, "partitions", partitions),
+            retention=retention,
+            compact=compact,
+            native=MappingProxyType(dict(native or {})),
+        )
+        await self._reach().call(f"queue {spec.address}", lambda: self._link.adapter.create_queues((spec,)))
+        for member in self._members.values():
+            member.changed()  # it may wait for this queue
+
+    async def publish(  # noqa: PLR0913 - a message's fields, by keyword
+        self,
+        queue: str,
+        body: Any,
+        *,
+        message_id: str | None = None,
+        key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        exchange: str = "",
+    ) -> None:
+        """Publish one message; on return every group that exists will see it.
+
+        ``body``: bytes untouched, str as UTF-8, anything else as JSON. ``message_id`` names the message for callbacks
+        that recognise repetitions (default: random). Messages of one ``key`` are handled in publish order. Ends by the
+        broker's deadline. Raises InvalidName, InvalidMessage, MessageTooLarge, QueueNotFound, NoRoute, AccessRefused,
+        BrokerUnavailable (not published), PublishUnknown (may have arrived).
+        """
+        name = queue_name(queue, exchange)
+        outgoing = self._outgoing(Address(name), Publication(body, message_id, key, headers))
+        for verdict in await self._reach().publish((outgoing,)):
+            if verdict is not None:
+                raise verdict
+
+    async def publish_many(
+        self, queue: str, messages: Iterable[Publication | Any], *, exchange: str = ""
+    ) -> list[BrokerError | None]:
+        """Publish all, in order; one verdict each: None when it is confirmed, else the error publish() would raise.
+
+        Anything that is no Publication is a body. What is wrong with a message before any I/O raises, and then none was
+        sent. Ends by one deadline for all.
+        """
+        address = Address(queue_name(queue, exchange))
+        outgoing = [
+            self._outgoing(address, one if isinstance(one, Publication) else Publication(one)) for one in messages
+        ]
+        return await self._reach().publish(outgoing) if outgoing else []
+
+    async def consume(
+        self,
+        queue: str,
+        callback: Callback,
+        *,
+        group: str | None = None,
+        exchange: str = "",
+        concurrency: int = 10,
+    ) -> Subscription:
+        """Have ``callback`` called with every message of ``queue`` that falls to this member of ``group``.
+
+        May be called before, during and after the start, and inside a callback: it only registers, and
+        ``Subscription.ready()`` tells when the server has assigned it. At most ``concurrency`` callbacks run at once,
+        one at a time of each key. A callback that raises is called again after a growing wait (to 30 s) until it
+        returns; only its key waits for it. Raises InvalidName, ConfigurationError without a group,
+        DuplicateSubscription, BrokerClosed.
+        """
+        return self._subscribe(queue, callback, group, exchange, concurrency)
+
+    def consumes(
+        self, queue: str, *, group: str | None = None, exchange: str = "", concurrency: int = 10
+    ) -> Callable[[_Function], _Function]:
+        """consume() as a decorator of the callback; the same arguments and errors."""
+
+        def register(callback: _Function) -> _Function:
+            self._subscribe(queue, callback, group, exchange, concurrency)
+            return callback
+
+        return register
+
+    async def lag(self, queue: str, *, group: str | None = None, exchange: str = "") -> Lag:
+        """How much of ``queue`` was not handed to any member of ``group``. Raises QueueNotFound, BrokerUnavailable."""
+        address, name = Address(queue_name(queue, exchange)), self._group(queue, group)
+        return await self._reach().call(f"queue {address}", lambda: self._link.adapter.lag(address, name))
+
+    # The lifecycle.
+
+    async def __aenter__(self) -> Self:
+        if self._closing is not None:
+            await asyncio.shield(self._closing)
+        self._closing = None
+        self._closed = False
+        try:
+            await self._link.up(self._link.end())
+        except BaseException:
+            await self.close()
+            raise
+        self._start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def run(self) -> None:
+        """Connect, serve until SIGTERM, SIGINT or close(), then drain within the grace. A second signal ends the grace.
+
+        Raises what connecting raises: BrokerUnavailable at the deadline, AccessRefused at once.
+        """
+        self._told_to_stop = asyncio.Event()
+        async with self:
+            await until_told_to_stop(self._told_to_stop, self._hurry, self.close)
+
+    async def close(self) -> None:
+        """Drain and let go. Idempotent, and callable from anywhere.
+
+        Returns within the grace and a few seconds, whatever the server does. Inside a callback it only begins the
+        closing, which waits for that callback.
+        """
+        if self._closing is None:
+            self._closing = asyncio.get_running_loop().create_task(self._close(), name="msgbus closing")
+        if inside.get(None) not in self._members.values():
+            await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
+        if self._told_to_stop is not None:
+            self._told_to_stop.set()
+        await asyncio.gather(*(member.stop(self.grace) for member in self._members.values()))
+        self._started = False
+        self._members.clear()
+        self._closed = True
+        await self._link.down(self.grace)
+
+    def _hurry(self) -> None:
+        for member in self._members.values():
+            member.hurry()
+
+    def _start(self) -> None:
+        if not self._started:
+            self._started = True
+            for subscription in self._subscriptions.values():
+                if subscription.state != "cancelled":
+                    self._attach(subscription)
+
+    def _attach(self, subscription: Subscription) -> None:
+        member = self._members.get(subscription.group)
+        if member is None:
+            member = self._members[subscription.group] = Member(self._link.adapter, subscription.group, self._random)
+            member.start()
+        member.add(subscription)
+
+    # What the verbs share.
+
+    def _reach(self) -> Link:
+        if self._closed:  # until then a callback that is being finished may still publish
+            raise BrokerClosed("the broker is closed; enter it again with 'async with'")
+        return self._link
+
+    def _outgoing(self, address: Address, one: Publication) -> Outgoing:
+        body, content_type = encode_body(address.queue, one.body)
+        headers = wire_headers(address.queue, one.headers, content_type)
+        if one.message_id is None:
+            name = f"{self._random.getrandbits(128):032x}"
+        else:
+            name = word(address.queue, "message_id", one.message_id)
+        key = None if one.key is None else word(address.queue, "key", one.key)
+        return Outgoing(address, name, int(self._clock() * 1000), body, key, headers)
+
+    def _subscribe(
+        self, queue: str, callback: Callback, group: str | None, exchange: str, concurrency: int
+    ) -> Subscription:
+        if self._closing is not None or self._closed:
+            raise BrokerClosed(f"queue {queue!r}: the broker is closed; enter it again with 'async with'")
+        address, name = Address(queue_name(queue, exchange)), self._group(queue, group)
+        before = self._subscriptions.get((name, address))
+        if before is not None and before.state != "cancelled":
+            raise DuplicateSubscription(
+                f"queue {address} is already consumed in group {name!r} by this broker object: cancel() that "
+                "subscription first, or use another group"
+            )
+        subscription = Subscription(address, name, callback, concurrency)
+        self._subscriptions[name, address] = subscription
+        if self._started:
+            self._attach(subscription)
+        return subscription
+
+    def _group(self, queue: str, group: str | None) -> str:
+        name = self.group if group is None else group
+        if not name and group is None:
+            raise ConfigurationError(
+                f"queue {queue!r}: which group? pass group= to consume() or connect(), or set MSGBUS_GROUP"
+            )
+        return group_name(name)
+
+
+if TYPE_CHECKING:
+    _Function = TypeVar("_Function", bound=Callback)
+
+
+def _at_least_one(queue: str, what: str, number: int | None) -> int | None:
+    if number is not None and number < 1:
+        raise ConfigurationError(f"queue {queue!r}: {what} must be at least 1, not {number}")
+    return number

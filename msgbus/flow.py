@@ -1,0 +1,64 @@
+"""How many deliveries of a queue a member holds at most: enough to be busy, little enough to leave others theirs. Pure.
+
+A fixed large limit starves other members (150 of 300 messages sat with one while its neighbour was idle); a fixed small
+one starves fast callbacks. So it starts at twice the concurrency and follows the callback's own speed.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["Flow"]
+
+LIMIT_MAX: Final = 1000
+AHEAD: Final = 0.2
+"""Seconds of work that a member holds at most, by the callback's average."""
+_WEIGHT: Final = 0.05
+"""Of the newest callback in the moving average: about the last twenty count."""
+
+
+class Flow:
+    """The limit of one subscription, and whether its queue waits for room."""
+
+    __slots__ = ("_floor", "_seconds", "concurrency", "held", "limit", "starved")
+
+    def __init__(self, concurrency: int) -> None:
+        self.concurrency = concurrency
+        self._floor = min(2 * concurrency, LIMIT_MAX)
+        self._seconds = AHEAD
+        self.limit = self._floor
+        self.held = 0
+        self.starved = False
+
+    @property
+    def room(self) -> int:
+        """Deliveries that may still be taken."""
+        return max(self.limit - self.held, 0)
+
+    def asked(self) -> int:
+        """The room at the start of a receive(), remembering whether it was little."""
+        room = self.room
+        self.starved = 2 * room < self.limit
+        return room
+
+    def released(self, count: int) -> bool:
+        """``count`` are no longer held; True, once, when a queue that had little room has half of it again."""
+        self.held -= count
+        if not self.starved or 2 * self.room < self.limit:
+            return False
+        self.starved = False
+        return True
+
+    def worked(self, seconds: float) -> None:
+        """One callback took ``seconds``."""
+        self._seconds += (seconds - self._seconds) * _WEIGHT
+
+    def adapt(self) -> bool:
+        """Move the limit one step towards what the callback's speed asks for; True if it changed."""
+        before = self.limit
+        wanted = AHEAD * self.concurrency / max(self._seconds, 1e-6)
+        if wanted >= 2 * before and not self.room:
+            self.limit = min(2 * before, LIMIT_MAX)
+        elif wanted < before / 2:
+            self.limit = max(before // 2, self._floor)
+        return self.limit != before

@@ -1,0 +1,100 @@
+"""Who may run now: at most ``concurrency`` at once, and one at a time of each key, in the order they came. Pure.
+
+Items without a key run side by side. An item that waits for its next try keeps its lane but gives its place free, so
+that a poisoned message costs its neighbours nothing.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["LaneItem", "Lanes"]
+
+
+class LaneItem(Protocol):
+    """What runs in a lane."""
+
+    @property
+    def lane(self) -> str | None:
+        """Its key; None runs beside everything."""
+
+    @property
+    def dropped(self) -> bool:
+        """Given up while it was queued: it is passed over when its turn comes."""
+
+
+Item = TypeVar("Item", bound=LaneItem)
+
+
+class Lanes(Generic[Item]):
+    """The lanes of one subscription."""
+
+    __slots__ = ("_behind", "_ready", "concurrency", "running")
+
+    def __init__(self, concurrency: int) -> None:
+        self.concurrency = concurrency
+        self.running = 0
+        self._ready: deque[Item] = deque()
+        self._behind: dict[str, deque[Item]] = {}  # of each lane that has an item ahead: those behind it
+
+    def add(self, item: Item) -> None:
+        """Queue ``item`` behind those of its lane."""
+        lane = item.lane
+        if lane is None:
+            self._ready.append(item)
+        elif (behind := self._behind.get(lane)) is None:
+            self._behind[lane] = deque()
+            self._ready.append(item)
+        else:
+            behind.append(item)
+
+    def take(self) -> Item | None:
+        """The next item that may run, now running; None if there is none or no place is free."""
+        while self._ready and self.running < self.concurrency:
+            item = self._ready.popleft()
+            if not item.dropped:
+                self.running += 1
+                return item
+            self._advance(item.lane)
+        return None
+
+    @property
+    def waiting(self) -> int:
+        """Items that could run if they had a place."""
+        return len(self._ready)
+
+    def finish(self, item: Item) -> None:
+        """``item`` has run: its place and its lane are free."""
+        self.running -= 1
+        self._advance(item.lane)
+
+    def park(self) -> None:
+        """A running item waits for its next try: its place is free, its lane is not."""
+        self.running -= 1
+
+    def resume(self, item: Item) -> None:
+        """``item`` was parked and may run again, before what has not started."""
+        self._ready.appendleft(item)
+
+    def leave(self, item: Item) -> None:
+        """``item`` was parked and is given up: its lane is free."""
+        self._advance(item.lane)
+
+    def behind(self, lane: str | None) -> Iterator[Item]:
+        """What waits behind the first of ``lane``."""
+        return iter(self._behind.get(lane, ()) if lane is not None else ())
+
+    def _advance(self, lane: str | None) -> None:
+        if lane is None:
+            return
+        behind = self._behind[lane]
+        while behind:
+            item = behind.popleft()
+            if not item.dropped:
+                self._ready.append(item)
+                return
+        del self._behind[lane]

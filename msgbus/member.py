@@ -1,0 +1,311 @@
+"""The session loop of a group: receive, dispatch by queue, settle; drain what ends; begin again when all is lost.
+
+One member has one general consumer over all its queues. Its loop is the only one that calls subscribe() and receive();
+sessions begin and end around it as the broker says. It never ends by itself: whatever the server does, it tries again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Final
+
+from msgbus.errors import BrokerClosed, BrokerError
+from msgbus.retry import Backoff
+from msgbus.sessions import Session
+from msgbus.settlement import Settlement
+from msgbus.workers import Workers
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
+    from random import Random
+
+    from msgbus.adapter import Adapter, Consumer
+    from msgbus.message import Delivery
+    from msgbus.names import Address
+    from msgbus.sessions import Held
+    from msgbus.subscription import Subscription
+
+__all__ = ["Member"]
+
+logger = logging.getLogger("msgbus")
+
+WAIT: Final = 1.0
+"""Seconds a receive() waits at most; wake() ends it earlier."""
+LOOK_AGAIN: Final = 10.0
+"""Seconds after which a missing queue is looked for again."""
+STABLE: Final = 10.0
+"""Seconds of consuming after which the next interruption is a first one again."""
+FLUSH: Final = 5.0
+"""Seconds that the last acknowledgements of a drain may take."""
+_RECONNECT: Final = Backoff(first=0.1, most=5.0)
+
+
+class Member:
+    """One process's part in a group; the SessionListener of its consumer."""
+
+    def __init__(self, adapter: Adapter, group: str, random: Random) -> None:
+        self.group = group
+        self._adapter = adapter
+        self._random = random
+        self._loop = asyncio.get_running_loop()
+        self._wanted: dict[Address, Workers] = {}
+        self._applied: dict[Address, Workers] = {}
+        self._leaving: list[Subscription] = []
+        self._missing: AbstractSet[Address] = frozenset()
+        self._look_at = 0.0
+        self._dirty = False
+        self._sessions: dict[Hashable, Session] = {}
+        self._consumer: Consumer | None = None
+        self._settlement: Settlement | None = None
+        self._stop = asyncio.Event()
+        self._grace = 0.0
+        self._task: asyncio.Task[None] | None = None
+
+    # What the broker calls.
+
+    def add(self, subscription: Subscription) -> None:
+        """Consume one more queue."""
+        self._wanted[subscription.address] = Workers(subscription, self, self._done, self._random)
+        subscription.belong(self)
+        self.changed()
+
+    def discard(self, subscription: Subscription) -> None:
+        """Stop consuming its queue; its ``gone()`` is called when nothing of it is in hand."""
+        self._wanted.pop(subscription.address, None)
+        self._leaving.append(subscription)
+        self.changed()
+        if self._task is None or self._task.done():
+            self._left()
+
+    def changed(self) -> None:
+        """Apply the subscriptions again soon, and look for missing queues at once."""
+        self._dirty = True
+        if self._consumer is not None:
+            self._consumer.wake()
+
+    def start(self) -> None:
+        """Begin to consume."""
+        self._task = self._loop.create_task(self._run(), name=f"msgbus member of {self.group}")
+
+    async def stop(self, grace: float) -> None:
+        """Finish what runs, for at most ``grace`` seconds, acknowledge it and give back the rest."""
+        self._grace = grace
+        self._stop.set()
+        if self._consumer is not None:
+            self._consumer.wake()
+        if self._task is not None:
+            await asyncio.wait({self._task})
+        await self._end_callbacks()
+        self._close_subscriptions()
+
+    def hurry(self) -> None:
+        """Grace is over now: callbacks that still run are cancelled."""
+        self._grace = 0.0
+        for session in list(self._sessions.values()):
+            self._abandon(session)
+
+    # What the consumer calls: a SessionListener.
+
+    def begun(self, session: Hashable) -> None:
+        """See SessionListener."""
+        self._sessions[session] = Session(session)
+
+    async def ending(self, sessions: Sequence[Hashable], budget: float) -> None:
+        """See SessionListener: the cut drain."""
+        mine = [self._sessions[one] for one in sessions if one in self._sessions]
+        for session in mine:
+            session.draining = True
+            for held in session.beyond_cut():
+                held.workers.give_up(held)
+        try:
+            async with asyncio.timeout(budget):
+                for session in mine:
+                    await session.empty()
+        except TimeoutError:
+            for session in mine:
+                self._abandon(session)
+        await self._flush()
+        self._forget(mine)
+
+    def lost(self, sessions: Sequence[Hashable]) -> None:
+        """See SessionListener."""
+        mine = [self._sessions[one] for one in sessions if one in self._sessions]
+        self._forget(mine)
+        for session in mine:
+            for held in list(session.held):
+                held.workers.fence(held)
+
+    # The loop.
+
+    async def _run(self) -> None:
+        failures = 0
+        while not self._stop.is_set():
+            began = self._loop.time()
+            try:
+                await self._open()
+                await self._serve()
+            except Exception as error:  # noqa: BLE001 - whatever an adapter raises, the member must live on
+                failures = 1 if self._loop.time() - began > STABLE else failures + 1
+                self._report(error, failures)
+                await self._drop_consumer(0)
+                await self._pause(_RECONNECT.wait(failures, self._random.random()))
+        await self._drop_consumer(self._grace)
+
+    async def _open(self) -> None:
+        self._consumer = await self._adapter.open_consumer(self.group, self)
+        self._settlement = Settlement(self._consumer, self._random)
+        self._dirty = True
+        await self._apply(self._consumer)
+
+    async def _serve(self) -> None:
+        consumer = self._consumer
+        extending = self._loop.create_task(self._extend_all()) if self._adapter.extend_every else None
+        try:
+            while consumer is not None and not self._stop.is_set():
+                if self._dirty or self._loop.time() >= self._look_at:
+                    await self._apply(consumer)
+                rooms = {address: workers.flow.asked() for address, workers in self._applied.items()}
+                self._accept(await consumer.receive({a: room for a, room in rooms.items() if room}, WAIT))
+        finally:
+            if extending is not None:
+                extending.cancel()
+                await asyncio.wait({extending})
+
+    def _accept(self, deliveries: Sequence[Delivery]) -> None:
+        touched: dict[Workers, None] = {}
+        for delivery in deliveries:
+            workers = self._applied.get(delivery.address)
+            session = self._sessions.get(delivery.session)
+            if workers is None or session is None or session.draining:
+                continue  # not acknowledged, so not lost: the next session gets it
+            workers.accept(delivery, session)
+            touched[workers] = None
+        for workers in touched:
+            workers.start()
+            self._dirty |= workers.flow.adapt()
+
+    async def _apply(self, consumer: Consumer) -> None:
+        self._dirty = False
+        self._look_at = self._loop.time() + LOOK_AGAIN
+        wanted = dict(self._wanted)
+        kept = {address: workers for address, workers in self._applied.items() if wanted.get(address) is workers}
+        if any(address in wanted for address in self._applied.keys() - kept.keys()):
+            # Cancelled and consumed again: one map could not tell, and the old callback would keep its deliveries.
+            await consumer.subscribe(_limits(kept))
+        missing: AbstractSet[Address] = frozenset()
+        if wanted or self._applied:
+            missing = await consumer.subscribe(_limits(wanted))
+        self._applied = {address: workers for address, workers in wanted.items() if address not in missing}
+        self._left()
+        self._tell(missing)
+
+    def _tell(self, missing: AbstractSet[Address]) -> None:
+        for workers in self._applied.values():
+            if workers.subscription.state != "cancelled":
+                workers.subscription.assigned()
+        for address in missing - self._missing:
+            logger.warning(
+                "queue %s, group %s: the queue does not exist; waiting for it (create_queue() makes it)",
+                address,
+                self.group,
+            )
+        self._missing = missing
+
+    def _left(self) -> None:
+        leaving, self._leaving = self._leaving, []
+        for subscription in leaving:
+            subscription.gone()
+
+    def _report(self, error: Exception, failures: int) -> None:
+        level = logging.WARNING if failures == 1 else logging.DEBUG
+        bug = None if isinstance(error, BrokerError) else error
+        logger.log(level, "group %s: consuming was interrupted, trying again: %s", self.group, error, exc_info=bug)
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stop.wait()
+        except TimeoutError:
+            return
+
+    # Letting go.
+
+    async def _drop_consumer(self, budget: float) -> None:
+        consumer, self._consumer = self._consumer, None
+        if consumer is None:
+            return
+        if not self._stop.is_set():
+            self.lost(list(self._sessions))
+        try:
+            await consumer.close(budget)
+        except Exception:
+            logger.exception("group %s: the adapter failed to close its consumer", self.group)
+        self.lost(list(self._sessions))
+        self._applied = {}
+        for workers in self._wanted.values():
+            workers.subscription.pending()
+
+    def _forget(self, sessions: Sequence[Session]) -> None:
+        for session in sessions:
+            session.over = True
+            self._sessions.pop(session.id, None)
+
+    def _abandon(self, session: Session) -> None:
+        running = list(session.held)
+        if running:
+            logger.warning(
+                "queue %s, group %s: %d messages were not finished in time; they go back",
+                running[0].delivery.address,
+                self.group,
+                len(running),
+            )
+        for held in running:
+            if not held.dropped:
+                held.workers.abandon(held)
+
+    async def _flush(self) -> None:
+        if self._settlement is None:
+            return
+        try:
+            async with asyncio.timeout(FLUSH):
+                await self._settlement.flush()
+        except TimeoutError:
+            logger.warning("group %s: the last acknowledgements were not confirmed; they may come again", self.group)
+
+    def _done(self, held: Held) -> None:
+        if self._settlement is not None:
+            self._settlement.done(held)
+
+    async def _extend_all(self) -> None:
+        every = self._adapter.extend_every or WAIT
+        while self._consumer is not None:
+            await asyncio.sleep(every)
+            held = {one.delivery: one for session in self._sessions.values() for one in session.held}
+            if held and self._consumer is not None:
+                for delivery in await self._extend(self._consumer, list(held)):
+                    held[delivery].workers.fence(held[delivery])
+
+    async def _extend(self, consumer: Consumer, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
+        try:
+            return await consumer.extend(deliveries)
+        except Exception as error:  # noqa: BLE001 - receive() will say the same; until then nothing is known to be lost
+            logger.warning("group %s: extending %d messages failed: %s", self.group, len(deliveries), error)
+            return ()
+
+    async def _end_callbacks(self) -> None:
+        tasks = {task for workers in self._wanted.values() for task in workers.tasks}
+        if tasks:
+            await asyncio.wait(tasks, timeout=1.0)
+
+    def _close_subscriptions(self) -> None:
+        self._left()
+        for workers in self._wanted.values():
+            subscription = workers.subscription
+            subscription.fail(BrokerClosed(f"{subscription!r}: the broker was closed"))
+            subscription.belong(None)
+
+
+def _limits(subscribed: Mapping[Address, Workers]) -> dict[Address, int]:
+    return {address: workers.flow.limit for address, workers in subscribed.items()}

@@ -1,0 +1,66 @@
+"""Publishing until a deadline: the adapter tries once, this repeats what may be repeated, and every call ends."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from msgbus.errors import BrokerUnavailable, PublishUnknown
+from msgbus.retry import Backoff
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from random import Random
+
+    from msgbus.adapter import Adapter
+    from msgbus.errors import BrokerError
+    from msgbus.message import Outgoing
+
+__all__ = ["publish_until"]
+
+_AGAIN: Final = Backoff(first=0.05, most=2.0)
+
+
+async def publish_until(
+    adapter: Adapter, messages: Sequence[Outgoing], end: float, random: Random
+) -> list[BrokerError | None]:
+    """One verdict for each of ``messages``, in order, at ``end`` (in the event loop's time) at the latest.
+
+    BrokerUnavailable is repeated with the same id while time is left. At the end it is PublishUnknown for a message
+    that an earlier try may have brought to the server.
+    """
+    now = asyncio.get_running_loop().time
+    verdicts: list[BrokerError | None] = [None] * len(messages)
+    uncertain: set[int] = set()
+    pending: Sequence[int] = range(len(messages))
+    failures = 0
+    while True:
+        answers = await adapter.publish([messages[i] for i in pending], max(end - now(), 0.0))
+        failed: list[int] = []
+        for i, verdict in zip(pending, answers, strict=True):
+            verdicts[i] = verdict
+            if isinstance(verdict, BrokerUnavailable):
+                failed.append(i)
+                if verdict.uncertain:
+                    uncertain.add(i)
+        if not failed:
+            return verdicts
+        failures += 1
+        pause = _AGAIN.wait(failures, random.random())
+        if now() + pause >= end:
+            return [_final(messages[i], verdict, i in uncertain) for i, verdict in enumerate(verdicts)]
+        await asyncio.sleep(pause)
+        pending = failed
+
+
+def _final(message: Outgoing, verdict: BrokerError | None, uncertain: bool) -> BrokerError | None:
+    if not isinstance(verdict, BrokerUnavailable):
+        return verdict
+    if not uncertain:
+        return BrokerUnavailable(f"queue {message.address}: not published before the deadline: {verdict}")
+    unknown = PublishUnknown(
+        f"queue {message.address}: message {message.id} may have arrived; publishing it again with the same id is safe "
+        f"for callbacks that recognise ids ({verdict})"
+    )
+    unknown.__cause__ = verdict
+    return unknown

@@ -1,0 +1,101 @@
+"""What a member holds: its sessions, the deliveries of each, and the cut of a drain. It decides, others act.
+
+The cut drain: where acknowledging moves a watermark (deliveries have a position), what is finished *above* something
+that was not started comes back as a duplicate. So a session that ends in good order starts nothing above the highest
+position already started, and finishes everything at or below it. Elsewhere it finishes what runs and gives back the
+rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterator
+
+    from msgbus.message import Delivery
+    from msgbus.workers import Workers
+
+__all__ = ["Held", "Session", "Stage"]
+
+
+class Stage(Enum):
+    """Where a held delivery is."""
+
+    QUEUED = "not started"
+    RUNNING = "in its callback"
+    PARKED = "failed, waits for its next try"
+    DONE = "finished, to be acknowledged"
+    DROPPED = "given up: the next session gets it"
+
+
+class Held:
+    """One delivery in a member's hands."""
+
+    __slots__ = ("delivery", "failures", "lane", "session", "stage", "timer", "worker", "workers")
+
+    def __init__(self, delivery: Delivery, session: Session, workers: Workers) -> None:
+        self.delivery = delivery
+        self.lane = delivery.message.key
+        self.session = session
+        self.workers = workers
+        self.stage = Stage.QUEUED
+        self.failures = 0
+        self.timer: asyncio.TimerHandle | None = None
+        self.worker: asyncio.Task[None] | None = None
+
+    @property
+    def dropped(self) -> bool:
+        """Given up."""
+        return self.stage is Stage.DROPPED
+
+    @property
+    def current(self) -> bool:
+        """Whether its end still counts: not given up, and its session not over."""
+        return not self.session.over and self.stage is not Stage.DROPPED
+
+
+class Session:
+    """The core's record of a session."""
+
+    __slots__ = ("_empty", "draining", "held", "high", "id", "over")
+
+    def __init__(self, id: Hashable) -> None:
+        self.id = id
+        self.held: set[Held] = set()
+        self.high = -1
+        self.draining = False
+        self.over = False
+        self._empty = asyncio.Event()
+
+    def hold(self, held: Held) -> None:
+        """``held`` belongs to it."""
+        self.held.add(held)
+
+    def started(self, held: Held) -> None:
+        """Its callback is called: the cut moves up."""
+        position = held.delivery.position
+        if position is not None and position > self.high:
+            self.high = position
+
+    def release(self, held: Held) -> None:
+        """``held`` is finished or given up."""
+        self.held.discard(held)
+        if not self.held:
+            self._empty.set()
+
+    def beyond_cut(self) -> Iterator[Held]:
+        """What a drain gives up at once: what has not started above the cut, and what waits for another try."""
+        for held in list(self.held):
+            position = held.delivery.position
+            above = position is None or position > self.high
+            if held.stage is Stage.PARKED or (held.stage is Stage.QUEUED and above):
+                yield held
+
+    async def empty(self) -> None:
+        """Wait until nothing of it is held."""
+        self._empty.clear()
+        if self.held:
+            await self._empty.wait()

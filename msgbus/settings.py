@@ -1,0 +1,90 @@
+"""Where a setting comes from: an argument of connect(), else the URL, else ``MSGBUS_…``, else the file ``.env``."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field, SecretStr, ValidationError, create_model
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from msgbus.errors import ConfigurationError
+from msgbus.names import group_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from msgbus.adapter import AdapterOptions
+
+__all__ = ["Settings", "configured_url", "load"]
+
+_CONFIG = SettingsConfigDict(env_prefix="MSGBUS_", env_file=".env", extra="ignore", frozen=True)
+
+
+class _Where(BaseSettings):
+    model_config = _CONFIG
+
+    url: SecretStr = SecretStr("")
+
+
+class Settings(BaseSettings):
+    """What the core itself wants to know; the adapter's options stand beside it."""
+
+    model_config = _CONFIG
+
+    group: str = ""
+    """The group that consume() uses where none is given."""
+    deadline: Annotated[float, Field(gt=0, le=3600)] = 30.0
+    """Seconds after which every publish, create_queue and start has ended. A dead Kafka node stops all partitions for
+    8 to 13 s until the cluster drops it, so much less is too short there."""
+    grace: Annotated[float, Field(ge=0, le=3600)] = 25.0
+    """Seconds that running callbacks have to finish when the broker closes."""
+
+
+def configured_url() -> str:
+    """MSGBUS_URL, from the environment or the file ``.env``. Raises ConfigurationError if it is nowhere."""
+    url = _Where().url.get_secret_value()
+    if not url:
+        raise ConfigurationError(
+            "no broker is configured: pass a URL to connect() or set MSGBUS_URL, e.g. MSGBUS_URL=memory://"
+        )
+    return url
+
+
+def load(
+    scheme: str, options: type[AdapterOptions], params: Mapping[str, str], arguments: Mapping[str, Any]
+) -> tuple[Settings, AdapterOptions]:
+    """The core's settings and the adapter's options.
+
+    Raises ConfigurationError for an unknown parameter, suggesting the right one, and for a value that does not fit.
+    Values are never repeated: one may be secret.
+    """
+    given = {**params, **arguments}
+    known = (*Settings.model_fields, *options.model_fields)
+    for name in given:
+        if name not in known:
+            raise ConfigurationError(_unknown(scheme, name, known))
+    loaded = _read(scheme, options, given)
+    core = Settings.model_construct(**{name: loaded[name] for name in Settings.model_fields})
+    if core.group:
+        group_name(core.group)
+    return core, options.model_construct(**{name: loaded[name] for name in options.model_fields})
+
+
+def _read(scheme: str, options: type[AdapterOptions], given: Mapping[str, Any]) -> dict[str, Any]:
+    # One model over both, so that each option has its variable: MSGBUS_VISIBILITY as well as ?visibility=.
+    everything = create_model("Everything", __base__=(Settings, options))
+    try:
+        return dict(everything(**given))
+    except ValidationError as error:
+        raise ConfigurationError(f"{scheme}: {_problems(error)}") from None  # the cause would repeat the value
+
+
+def _unknown(scheme: str, name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"it knows {', '.join(sorted(known))}"
+    return f"{scheme}: unknown parameter {name!r}; {hint}"
+
+
+def _problems(error: ValidationError) -> str:
+    return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_input=False))

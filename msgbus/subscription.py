@@ -1,0 +1,152 @@
+"""A service's interest in one queue: its callback, its policy, and the handle that consume() returns."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from msgbus.errors import BrokerClosed, ConfigurationError, WouldDeadlock
+from msgbus.retry import RetryPolicy
+
+if TYPE_CHECKING:
+    from msgbus.message import Message
+    from msgbus.names import Address
+
+__all__ = ["Callback", "Owner", "State", "Subscription", "inside"]
+
+Callback = Callable[["Message"], Awaitable[object]]
+"""What a service writes once: an async function of one message."""
+State = Literal["registered", "waiting", "active", "cancelled"]
+
+inside: ContextVar[object] = ContextVar("inside")
+"""The member whose callback this task runs; unset elsewhere."""
+
+
+class Owner(Protocol):
+    """The member a subscription belongs to."""
+
+    def changed(self) -> None:
+        """The subscriptions are not what the consumer has; apply them soon."""
+
+    def discard(self, subscription: Subscription) -> None:
+        """This one is cancelled."""
+
+
+class Subscription:
+    """What consume() returns.
+
+    ``state``: ``registered`` (the broker has not started), ``waiting`` (not yet assigned, or the queue does not exist
+    yet), ``active``, ``cancelled``.
+    """
+
+    def __init__(self, address: Address, group: str, callback: Callback, concurrency: int) -> None:
+        _check(address, callback, concurrency)
+        self.address = address
+        self.group = group
+        self.callback = callback
+        self.concurrency = concurrency
+        self.policy = RetryPolicy()
+        self.state: State = "registered"
+        self._owner: Owner | None = None
+        self._ready: asyncio.Future[None] | None = None
+        self._gone: asyncio.Future[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Subscription {self.address} in group {self.group}: {self.state}>"
+
+    @property
+    def queue(self) -> str:
+        """The queue's full name."""
+        return self.address.queue
+
+    async def ready(self) -> None:
+        """Wait until the server has assigned the queue to this member: it counts for what is published from now on.
+
+        While the queue does not exist this goes on. Raises BrokerClosed when the broker closes or this is cancelled
+        meanwhile, WouldDeadlock inside a callback of the same group.
+        """
+        self._not_inside("ready()")
+        if self.state == "cancelled":
+            raise BrokerClosed(f"{self!r} was cancelled")
+        if self.state != "active":
+            self._ready = self._ready or asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._ready)
+
+    async def cancel(self) -> None:
+        """Stop consuming; what is running is finished and acknowledged, the rest goes back. Idempotent.
+
+        Raises WouldDeadlock inside a callback of the same group.
+        """
+        self._not_inside("cancel()")
+        if self.state == "cancelled" and self._gone is None:
+            return
+        if self.state != "cancelled":
+            self.end(BrokerClosed(f"{self!r} was cancelled"))
+            if self._owner is None:
+                return
+            self._gone = asyncio.get_running_loop().create_future()
+            self._owner.discard(self)
+        if self._gone is not None:
+            await asyncio.shield(self._gone)
+
+    def _not_inside(self, call: str) -> None:
+        if self._owner is not None and inside.get(None) is self._owner:
+            raise WouldDeadlock(
+                f"{call} of queue {self.queue!r} inside a callback of group {self.group!r}: the change waits for that "
+                "callback to end; call it elsewhere, or start a task that outlives the callback without awaiting it"
+            )
+
+    # What follows is the member's side.
+
+    def belong(self, owner: Owner | None) -> None:
+        """A member has taken this on (or, None, it has closed)."""
+        self._owner = owner
+        if self.state != "cancelled":
+            self.state = "waiting" if owner else "registered"
+
+    def assigned(self) -> None:
+        """The consumer has it."""
+        self.state = "active"
+        _resolve(self._ready)
+        self._ready = None
+
+    def pending(self) -> None:
+        """The queue does not exist, or the consumer was lost."""
+        if self.state == "active":
+            self.state = "waiting"
+
+    def end(self, error: BrokerClosed) -> None:
+        """Cancelled: whoever waits in ready() gets ``error``."""
+        self.state = "cancelled"
+        self.fail(error)
+
+    def fail(self, error: BrokerClosed) -> None:
+        """Whoever waits in ready() gets ``error``."""
+        _resolve(self._ready, error)
+        self._ready = None
+
+    def gone(self) -> None:
+        """Nothing of it is in hand any more: cancel() returns."""
+        _resolve(self._gone)
+        self._gone = None
+
+
+def _resolve(future: asyncio.Future[None] | None, error: BrokerClosed | None = None) -> None:
+    if future is None or future.done():
+        return
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)
+        future.exception()  # nobody need be waiting
+
+
+def _check(address: Address, callback: object, concurrency: object) -> None:
+    of_object = getattr(callback, "__call__", None)  # noqa: B004 - an object with an async __call__ is welcome
+    if not (inspect.iscoroutinefunction(callback) or inspect.iscoroutinefunction(of_object)):
+        raise ConfigurationError(f"queue {address}: the callback must be an async function of one message")
+    if not isinstance(concurrency, int) or concurrency < 1:
+        raise ConfigurationError(f"queue {address}: concurrency must be a whole number from 1, not {concurrency!r}")
