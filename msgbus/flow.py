@@ -53,6 +53,15 @@ class Flow:
         """One callback took ``seconds``."""
         self._seconds += (seconds - self._seconds) * _WEIGHT
 
+    def widen(self) -> bool:
+        """The hands are full of what may not run (behind a failing message, or all of one key): take more.
+
+        True if the limit changed. It is not narrowed again: the next change would come at once.
+        """
+        before = self.limit
+        self.limit = self._floor = max(before, min(2 * before, LIMIT_MAX))
+        return self.limit != before
+
     def adapt(self) -> bool:
         """Move the limit one step towards what the callback's speed asks for; True if it changed."""
         before = self.limit

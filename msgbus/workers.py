@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from msgbus.message import Delivery
     from msgbus.sessions import Session
-    from msgbus.subscription import Subscription
+    from msgbus.subscription import Owner, Subscription
 
 __all__ = ["Workers"]
 
@@ -98,6 +98,9 @@ class Workers:
             error = await self._call(held)
             held.worker = None
             self._ended(held, error)
+        # Full hands and an idle place: what is held waits for a lane. Others must not wait with it.
+        if not self.flow.room and self.lanes.running < self.lanes.concurrency and self.flow.widen():
+            self._owner.changed()
 
     async def _call(self, held: Held) -> BaseException | None:
         """What the callback raised; None if it returned."""

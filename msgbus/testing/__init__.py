@@ -1,0 +1,22 @@
+"""The contract suite: what every broker must show, written once and run on all. Needs the extra ``testing``.
+
+For an adapter, or a cluster, of your own::
+
+    import pytest
+    from msgbus.testing import Harness, contract
+
+    @pytest.fixture
+    async def harness():
+        async with Harness("redis://localhost/9?visibility=2") as harness:
+            yield harness
+
+    @contract
+    async def test_contract(case, harness):
+        await case(harness)
+"""
+
+from msgbus.testing.harness import Harness
+from msgbus.testing.probe import Probe
+from msgbus.testing.suite import CASES, contract
+
+__all__ = ["CASES", "Harness", "Probe", "contract"]

@@ -1,0 +1,1 @@
+"""The cases: each an async function of a harness, named by what it shows."""

@@ -1,0 +1,111 @@
+"""A callback that records what it is given, fails and waits as told, and can be waited for: no sleeps in tests."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable
+
+    from msgbus.message import Message
+
+__all__ = ["DEADLINE", "Probe"]
+
+DEADLINE = 45.0
+"""Seconds that anything a case waits for may take: long enough for a session that must expire."""
+
+
+class Probe:
+    """A callback. ``entered`` are the calls, ``handled`` those that returned."""
+
+    def __init__(self) -> None:
+        self.entered: list[Message] = []
+        self.handled: list[Message] = []
+        self.running = 0
+        self.most_running = 0
+        self.cancelled = 0
+        self._failures: dict[str, int] = {}
+        self._closed: Callable[[Message], bool] = lambda _: False
+        self._changed = asyncio.Condition()
+
+    async def __call__(self, message: Message) -> None:
+        """Record; wait at the gate; fail if told to."""
+        self.entered.append(message)
+        self.running += 1
+        self.most_running = max(self.most_running, self.running)
+        try:
+            await self._notify()
+            await self._gate(message)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        finally:
+            self.running -= 1
+        if self._failures.get(message.id, 0) >= message.attempt:
+            raise RuntimeError(f"told to fail at attempt {message.attempt}")
+        self.handled.append(message)
+        await self._notify()
+
+    def fail(self, message_id: str, times: int) -> None:
+        """Raise at the first ``times`` attempts of this message."""
+        self._failures[message_id] = times
+
+    def hold(self, which: Callable[[Message], bool] = lambda _: True) -> None:
+        """Let no message of ``which`` return until release()."""
+        self._closed = which
+
+    async def release(self) -> None:
+        """Open the gate."""
+        self._closed = lambda _: False
+        await self._notify()
+
+    async def until(self, condition: Callable[[], bool], what: str) -> None:
+        """Wait for ``condition``, looked at after every call. AssertionError after DEADLINE seconds: ``what``."""
+        try:
+            async with asyncio.timeout(DEADLINE), self._changed:
+                await self._changed.wait_for(condition)
+        except TimeoutError:
+            raise AssertionError(f"{what}: not within {DEADLINE:g} s; {self}") from None
+
+    async def until_handled(self, ids: Iterable[str]) -> None:
+        """Wait until every message of ``ids`` was handled."""
+        wanted = set(ids)
+        await self.until(lambda: wanted <= {one.id for one in self.handled}, f"handling {len(wanted)} messages")
+
+    async def until_entered(self, count: int) -> None:
+        """Wait until ``count`` calls were made."""
+        await self.until(lambda: len(self.entered) >= count, f"{count} calls")
+
+    @property
+    def ids(self) -> list[str]:
+        """Ids of what was handled, in that order."""
+        return [one.id for one in self.handled]
+
+    def times(self, ids: Iterable[str]) -> list[int]:
+        """How often each of ``ids`` was handled."""
+        counts = Counter(self.ids)
+        return [counts[one] for one in ids]
+
+    def __repr__(self) -> str:
+        return f"{len(self.entered)} calls, {len(self.handled)} handled, {self.running} running"
+
+    async def _gate(self, message: Message) -> None:
+        async with self._changed:
+            await self._changed.wait_for(lambda: not self._closed(message))
+
+    async def _notify(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
+
+
+@asynccontextmanager
+async def within(seconds: float, what: str) -> AsyncIterator[None]:
+    """AssertionError saying ``what`` if the block takes longer."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise AssertionError(f"{what}: not within {seconds:g} s") from None
