@@ -67,6 +67,11 @@ class Lanes(Generic[Item]):
         """Items that could run if they had a place."""
         return len(self._ready)
 
+    @property
+    def blocked(self) -> bool:
+        """Whether a place is free and what is held waits for its lane, behind one that runs or was parked."""
+        return bool(self._behind) and not self._ready and self.running < self.concurrency
+
     def finish(self, item: Item) -> None:
         """``item`` has run: its place and its lane are free."""
         self.running -= 1

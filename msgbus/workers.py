@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from msgbus.flow import Flow
 from msgbus.lanes import Lanes
@@ -29,7 +29,7 @@ logger = logging.getLogger("msgbus")
 class Workers:
     """Runs what is held of one subscription's queue, by its lanes, and says how each delivery ended."""
 
-    def __init__(self, subscription: Subscription, owner: object, done: Callable[[Held], None], random: Random) -> None:
+    def __init__(self, subscription: Subscription, owner: Owner, done: Callable[[Held], None], random: Random) -> None:
         """``done`` gets every delivery whose callback returned while it still counted."""
         self.subscription = subscription
         self.flow = Flow(subscription.concurrency)
@@ -52,7 +52,6 @@ class Workers:
         for _ in range(min(self.lanes.waiting, self.lanes.concurrency - len(self.tasks))):
             task = self._loop.create_task(self._work(), name=f"msgbus {self.subscription.address}")
             self.tasks.add(task)
-            task.add_done_callback(self.tasks.discard)
 
     def give_up(self, held: Held) -> None:
         """The next session gets ``held``, and what is behind it in its lane: nothing overtakes it."""
@@ -90,16 +89,20 @@ class Workers:
 
     async def _work(self) -> None:
         inside.set(self._owner)
-        task = asyncio.current_task()
-        while (held := self.lanes.take()) is not None:
-            held.stage = Stage.RUNNING
-            held.worker = task
-            held.session.started(held)
-            error = await self._call(held)
-            held.worker = None
-            self._ended(held, error)
-        # Full hands and an idle place: what is held waits for a lane. Others must not wait with it.
-        if not self.flow.room and self.lanes.running < self.lanes.concurrency and self.flow.widen():
+        task = cast("asyncio.Task[None]", asyncio.current_task())
+        try:
+            while (held := self.lanes.take()) is not None:
+                held.stage = Stage.RUNNING
+                held.worker = task
+                held.session.started(held)
+                error = await self._call(held)
+                held.worker = None
+                self._ended(held, error)
+        finally:
+            # Here and not in a callback of the task: what is accepted in between would find no worker, for ever.
+            self.tasks.discard(task)
+        # Full hands and an idle place: others must not wait with what waits for its lane.
+        if self.lanes.blocked and not self.flow.room and self.flow.widen():
             self._owner.changed()
 
     async def _call(self, held: Held) -> BaseException | None:
