@@ -72,8 +72,9 @@ def load(
 
 
 def _read(scheme: str, options: type[AdapterOptions], given: Mapping[str, Any]) -> dict[str, Any]:
-    # One model over both, so that each option has its variable: MSGBUS_VISIBILITY as well as ?visibility=.
-    everything = create_model("Everything", __base__=(Settings, options))
+    # One model over both, so that each option has its variable: MSGBUS_VISIBILITY as well as ?visibility=. The
+    # configuration of Settings comes last and wins: it is the one that reads variables.
+    everything = create_model("Everything", __base__=(options, Settings))
     try:
         return dict(everything(**given))
     except ValidationError as error:

@@ -1,0 +1,58 @@
+# Two commands do everything and need nothing prepared: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+DATA ?= examples/data/CDNOW_sample.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-crash test contract check fmt brokers up down lock clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+$(READY): requirements.lock pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(READY)  ## the two example services on MSGBUS_URL (default memory://); DATA=FILE for other purchases
+	@$(BIN)/python -m examples.demo --data $(DATA)
+
+demo-crash: $(READY)  ## two loyalty processes on MSGBUS_URL, one killed with its hands full
+	@$(BIN)/python -m examples.crash --data $(DATA)
+
+test: $(READY) brokers  ## everything, on real brokers
+	@$(BIN)/python -m pytest
+
+contract: $(READY)  ## the contract suite alone; BROKER=memory|redis|rabbitmq|kafka for one of them
+	@$(BIN)/python -m pytest tests/contract $(if $(BROKER),-k $(BROKER))
+
+check: $(READY)  ## format, lint, types, imports, unit tests
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/mypy
+	@$(BIN)/pyright
+	@$(BIN)/python -m pytest tests/unit tests/contract/test_memory.py -q
+
+fmt: $(READY)  ## format and fix what can be fixed
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+brokers: $(READY)  ## install what the tests need to run real brokers here
+	@$(BIN)/python -m tests.servers install
+
+up: $(READY)  ## start one to try things: make up BROKER=redis|rabbitmq|kafka; prints its URL
+	@$(BIN)/python -m tests.servers up $(BROKER)
+
+down: $(READY)  ## stop what `make up` started
+	@$(BIN)/python -m tests.servers down
+
+lock:  ## pin the newest versions that pyproject.toml allows
+	@$(PYTHON) -m uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 \
+		--quiet --upgrade --no-header --no-annotate --no-emit-index-url --output-file requirements.lock
+
+clean:  ## remove what was built or cached here
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

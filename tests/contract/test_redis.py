@@ -1,0 +1,26 @@
+"""The contract on Redis Streams."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from msgbus.testing import Harness, contract
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from msgbus.testing.suite import Case
+    from tests.servers.server import Server
+
+
+@pytest.fixture
+async def harness(redis_server: Server) -> AsyncIterator[Harness]:
+    async with Harness(f"{redis_server.url}?visibility=2") as harness:
+        yield harness
+
+
+@contract
+async def test_contract(case: Case, harness: Harness) -> None:
+    await case(harness)
