@@ -1,0 +1,179 @@
+"""RedisAdapter: the boundary over Redis Streams."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final
+
+from pydantic import Field
+from redis.exceptions import ResponseError
+
+from msgbus.adapter import Adapter, AdapterOptions, Capabilities, Lag
+from msgbus.errors import AccessRefused, ConfigurationError, QueueNotFound, Unsupported
+from msgbus_redis.connection import Client, Place, ours
+from msgbus_redis.consumer import RedisConsumer
+from msgbus_redis.publisher import Publisher
+from msgbus_redis.scripts import CREATE, call
+from msgbus_redis.wire import stream
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from msgbus.adapter import Consumer, QueueSpec, SessionListener
+    from msgbus.errors import BrokerError
+    from msgbus.message import Outgoing
+    from msgbus.names import Address
+    from msgbus.url import BrokerURL
+
+__all__ = ["RedisAdapter", "RedisOptions"]
+
+logger = logging.getLogger("msgbus")
+
+PORT: Final = 6379
+PAGE: Final = 1000
+"""Entries of one XRANGE where the server does not know a group's lag."""
+
+
+class RedisOptions(AdapterOptions):
+    """Redis' own URL parameters."""
+
+    prefix: Annotated[str, Field(pattern=r"^[^\s{}]+$")] = "msgbus"
+    """What every key begins with."""
+    visibility: Annotated[float, Field(ge=0.1, le=86_400)] = 30.0
+    """Seconds after which others take over what a member holds and does not extend."""
+
+
+class RedisAdapter(Adapter):
+    """``redis://`` and, with TLS, ``rediss://``: ``[user[:password]@]host[:6379][/database]``."""
+
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        rests_on="appendonly yes (appendfsync always where a power cut must lose nothing), maxmemory-policy noeviction"
+    )
+    Options: ClassVar[type[AdapterOptions]] = RedisOptions
+
+    def __init__(self, url: BrokerURL, options: AdapterOptions) -> None:
+        """See Adapter."""
+        if not isinstance(options, RedisOptions):
+            raise ConfigurationError(f"redis: the options should be RedisOptions, not {type(options).__name__}")
+        self._options: Final = options
+        self.extend_every = options.visibility / 3
+        place = _place(url, options)
+        self._client: Final = Client(place)
+        self._publisher: Final = Publisher(place, options.prefix)
+        self._consumers: Final[set[RedisConsumer]] = set()
+
+    async def connect(self) -> None:
+        """See Adapter. A server that would lose messages is a ConfigurationError."""
+        await self._client.one(("PING",), "connecting")
+        try:
+            answer = await self._client.one(("INFO",), "looking at the server's settings")
+        except AccessRefused as error:
+            logger.warning("%s; promise 1 rests on noeviction and appendonly yes: check them by hand", error)
+            return
+        self._judge(_fields(answer))
+
+    def _judge(self, info: Mapping[str, str]) -> None:
+        place = self._client.place
+        if info.get("redis_mode") == "cluster" or info.get("cluster_enabled") == "1":
+            raise Unsupported(f"{place}: Redis Cluster is not supported yet; use a single server")
+        if (policy := info.get("maxmemory_policy", "")).startswith("allkeys-"):
+            raise ConfigurationError(
+                f"{place}: maxmemory-policy is {policy}: the server would delete queues with confirmed messages when "
+                "memory is short; set it to noeviction"
+            )
+        if info.get("aof_enabled") == "0":
+            logger.warning("%s: appendonly is off: a restart loses confirmed messages; set appendonly yes", place)
+
+    async def close(self) -> None:
+        """See Adapter."""
+        for consumer in list(self._consumers):
+            await consumer.close(0)
+        self._consumers.clear()
+        await self._publisher.close()
+        await self._client.close()
+
+    async def create_queues(self, specs: Sequence[QueueSpec]) -> None:
+        """See Adapter."""
+        for spec in specs:
+            _check(spec)
+        if not specs:
+            return
+        commands = [call(CREATE, self._key(spec.address), spec.groups) for spec in specs]
+        replies = await self._client.run(commands, "creating queues")
+        for spec, reply in zip(specs, replies, strict=True):
+            if isinstance(reply, ResponseError):
+                raise ours(reply, f"{self._client.place}: queue {spec.address}")
+
+    async def publish(self, messages: Sequence[Outgoing], timeout: float) -> Sequence[BrokerError | None]:
+        """See Adapter."""
+        return await self._publisher.publish(messages, timeout)
+
+    async def lag(self, address: Address, group: str) -> Lag:
+        """See Adapter."""
+        key = self._key(address)
+        doing = f"queue {address}: asking for the lag of group {group}"
+        groups, length = await self._client.run([("XINFO", "GROUPS", key), ("XLEN", key)], doing)
+        if isinstance(groups, ResponseError):
+            if "no such key" in str(groups):
+                raise QueueNotFound(f"queue {address} does not exist: create_queue() makes it")
+            raise ours(groups, f"{self._client.place}: {doing}")
+        for fields in groups:
+            state = dict(zip(fields[::2], fields[1::2], strict=True))
+            if state[b"name"] == group.encode():
+                known = state.get(b"lag")
+                return Lag(known if known is not None else await self._after(key, state[b"last-delivered-id"], doing))
+        return Lag(length)
+
+    async def _after(self, key: bytes, last: bytes, doing: str) -> int:
+        """Entries after ``last``, counted: the server does not know where any was deleted, or before 7.0."""
+        count = 0
+        while page := await self._client.one(("XRANGE", key, b"(" + last, "+", "COUNT", PAGE), doing):
+            count += len(page)
+            last = page[-1][0]
+        return count
+
+    async def open_consumer(self, group: str, listener: SessionListener) -> Consumer:
+        """See Adapter."""
+        self._consumers.difference_update([one for one in self._consumers if one.closed])
+        consumer = RedisConsumer(self._client, group, listener, self._options.prefix, self._options.visibility)
+        self._consumers.add(consumer)
+        return consumer
+
+    def _key(self, address: Address) -> bytes:
+        return stream(self._options.prefix, address)
+
+
+def _place(url: BrokerURL, options: RedisOptions) -> Place:
+    if len(url.hosts) != 1:
+        raise ConfigurationError(f"{url}: the URL should name one host, e.g. redis://localhost:{PORT}")
+    if url.path and not url.path.isdecimal():
+        raise ConfigurationError(f"{url}: the path should be the number of a database")
+    ((host, port),) = url.hosts
+    return Place(host, port or PORT, int(url.path or 0), url.username, url.password, _tls(url, options))
+
+
+def _tls(url: BrokerURL, options: RedisOptions) -> ssl.SSLContext | None:
+    if url.scheme != "rediss":
+        return None
+    try:
+        return options.ssl_context()
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigurationError(f"{url}: ca=, cert= or key= cannot be used: {error}") from error
+
+
+def _fields(info: Any) -> dict[str, str]:
+    lines = (line.partition(":") for line in bytes(info).decode(errors="replace").splitlines())
+    return {name: value.strip() for name, colon, value in lines if colon}
+
+
+def _check(spec: QueueSpec) -> None:
+    refused = {
+        "partitions": spec.partitions is not None,
+        "retention": spec.retention is not None,
+        "compact": spec.compact,
+        "native": bool(spec.native),
+    }
+    for option, given in refused.items():
+        if given:
+            raise Unsupported(f"queue {spec.address}: Redis cannot honour {option}=; leave it out")

@@ -1,0 +1,243 @@
+"""Connections: redis-py's, without its retries; commands go out together and their replies come back in order.
+
+redis-py repeats a command whose reply was lost, by default up to ten times: an XADD would run twice, and what an
+XREADGROUP had read would stay pending. Here every command is sent once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import contextlib
+import socket
+import ssl
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from redis.asyncio.connection import Connection, SSLConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    AuthenticationWrongNumberOfArgsError,
+    AuthorizationError,
+    ConnectionError,  # noqa: A004 - always theirs in this file
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TimeoutError,  # noqa: A004 - always theirs in this file
+)
+
+from msgbus.errors import AccessRefused, BrokerError, BrokerUnavailable, QueueConflict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+__all__ = ["Client", "Command", "Line", "Place", "ours", "refusal"]
+
+Command = tuple[str | bytes | int, ...]
+
+CONNECT: Final = 5.0
+"""Seconds that connecting and logging in may take."""
+ANSWER: Final = 5.0
+"""Seconds that the server may take to answer a command that does not block."""
+CONNECTIONS: Final = 8
+"""Most connections for commands; readers and the publisher have their own."""
+
+# What the client raises or the server answers -> ours. The first row whose type and opening words match wins.
+_TABLE: Final[tuple[tuple[type[BaseException], str, type[BrokerError], str], ...]] = (
+    (ssl.SSLCertVerificationError, "", AccessRefused, ""),
+    (AuthenticationError, "", AccessRefused, ""),
+    (AuthenticationWrongNumberOfArgsError, "", AccessRefused, ""),
+    (AuthorizationError, "", AccessRefused, ""),
+    (NoPermissionError, "", AccessRefused, ""),
+    (ResponseError, "NOAUTH", AccessRefused, ""),
+    (
+        OutOfMemoryError,
+        "",
+        BrokerUnavailable,
+        "the server has no memory left (raise maxmemory, or let groups catch up)",
+    ),
+    (ReadOnlyError, "", BrokerUnavailable, "the server is a replica"),
+    (
+        ResponseError,
+        "OOM",
+        BrokerUnavailable,
+        "the server has no memory left (raise maxmemory, or let groups catch up)",
+    ),
+    (ResponseError, "MISCONF", BrokerUnavailable, ""),
+    (ResponseError, "NOREPLICAS", BrokerUnavailable, ""),
+    (ResponseError, "MASTERDOWN", BrokerUnavailable, ""),
+    (ResponseError, "WRONGTYPE", QueueConflict, "its key holds something that is no stream"),
+    (ResponseError, "", BrokerError, ""),
+    (ConnectionError, "", BrokerUnavailable, ""),
+    (TimeoutError, "", BrokerUnavailable, ""),
+    (RedisError, "", BrokerUnavailable, ""),
+    (OSError, "", BrokerUnavailable, ""),
+)
+FAILURES: Final = (RedisError, OSError)
+"""Everything that the client library raises."""
+
+
+def ours(error: BaseException, doing: str) -> BrokerError:
+    """The client's or server's ``error`` in our words; ``doing`` opens the text and names the queue or the host."""
+    if isinstance(error, BrokerError):
+        return error
+    # redis-py makes a ConnectionError of a certificate that it does not trust; only the context still says so.
+    cause = error.__context__ if isinstance(error.__context__, ssl.SSLCertVerificationError) else error
+    text = str(cause) or type(cause).__name__
+    for theirs, opening, kind, meaning in _TABLE:
+        if isinstance(cause, theirs) and text.startswith(opening):
+            made = kind(f"{doing}: {meaning} ({text})" if meaning else f"{doing}: {text}")
+            made.__cause__ = error
+            return made
+    return BrokerError(f"{doing}: {text}")
+
+
+def refusal(replies: Iterable[Any]) -> ResponseError | None:
+    """The first reply that is an error."""
+    return next((reply for reply in replies if isinstance(reply, ResponseError)), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where to connect and as whom."""
+
+    host: str
+    port: int
+    database: int = 0
+    username: str = ""
+    password: str = ""
+    tls: ssl.SSLContext | None = None
+
+    def __str__(self) -> str:
+        return f"redis {f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+
+    def __repr__(self) -> str:
+        return f"Place({str(self)!r})"
+
+    def connection(self) -> Connection:
+        """A connection that is not connected yet."""
+        settings: dict[str, Any] = {
+            "host": self.host,
+            "port": self.port,
+            "db": self.database,
+            "username": self.username or None,
+            "password": self.password or None,
+            "socket_timeout": None,  # Line's business: it knows what blocks how long
+            "socket_connect_timeout": CONNECT,
+            "socket_keepalive_options": _keepalive(),
+            "retry": Retry(NoBackoff(), 0),
+            "protocol": 2,  # replies in one shape whatever the server's version
+            "driver_info": None,
+        }
+        if self.tls is None:
+            return Connection(**settings)
+        connection = SSLConnection(**settings)
+        connection.ssl_context.context = self.tls
+        return connection
+
+
+def _keepalive() -> dict[int, int]:
+    """Socket options that tell a dead host in about 15 s, idle or not; a frozen server's kernel still answers."""
+    wanted = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 2, "TCP_USER_TIMEOUT": 15_000}
+    return {getattr(socket, name): value for name, value in wanted.items() if hasattr(socket, name)}
+
+
+class Line:
+    """One connection, used by one task at a time; connects by itself. Raises redis-py's errors."""
+
+    def __init__(self, place: Place) -> None:
+        self._connection = place.connection()
+
+    async def ready(self) -> bool:
+        """Connect where there is no connection, or none that still works; True if it is a new one."""
+        connection = self._connection
+        try:
+            async with asyncio.timeout(CONNECT):
+                if connection.is_connected:
+                    with contextlib.suppress(*FAILURES):
+                        if not await connection.can_read():
+                            return False
+                    # Closed by the server, or an answer is left over: neither may be used.
+                    await connection.disconnect(nowait=True)
+                await connection.connect()  # type: ignore[no-untyped-call]  # redis-py's
+        except BaseException as error:
+            # A half-made connection would be taken for a logged-in one.
+            await connection.disconnect(nowait=True)
+            if isinstance(error, builtins.TimeoutError):
+                raise TimeoutError(f"no answer within {CONNECT:g} s") from None
+            raise
+        return True
+
+    async def run(self, commands: Sequence[Command], within: float, replies: list[Any] | None = None) -> list[Any]:
+        """The replies of ``commands``; one that the server refused is a ResponseError among them.
+
+        ``replies`` is filled as they come, so that it says what is known when the rest is lost. When something breaks,
+        nothing comes for ``within`` seconds or the caller is cancelled, the connection is closed.
+        """
+        replies = [] if replies is None else replies
+        connection = self._connection
+        try:
+            async with asyncio.timeout(within):
+                await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+                for _ in commands:
+                    replies.append(await _reply(connection))
+        except builtins.TimeoutError:
+            await connection.disconnect(nowait=True)
+            raise TimeoutError(f"no answer within {within:.3g} s") from None
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+        return replies
+
+    async def close(self) -> None:
+        """Let go of the connection. Never raises; the next ready() makes a new one."""
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(1.0):
+                await self._connection.disconnect()
+
+
+async def _reply(connection: Connection) -> Any:
+    try:
+        return await connection.read_response()
+    except ResponseError as refused:
+        return refused
+
+
+class Client:
+    """Commands from any task at any time, each call on one of a few connections of its own."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self._slots = asyncio.Semaphore(CONNECTIONS)
+        self._idle: list[Line] = []
+        self._busy: set[Line] = set()
+
+    async def run(self, commands: Sequence[Command], doing: str, within: float = ANSWER) -> list[Any]:
+        """The replies, refusals among them. Raises ours: BrokerUnavailable, AccessRefused."""
+        async with self._slots:
+            line = self._idle.pop() if self._idle else Line(self.place)
+            self._busy.add(line)
+            try:
+                await line.ready()
+                return await line.run(commands, within)
+            except FAILURES as error:
+                raise ours(error, f"{self.place}: {doing}") from error
+            finally:
+                self._busy.discard(line)
+                self._idle.append(line)
+
+    async def one(self, command: Command, doing: str) -> Any:
+        """The reply of one command. Raises ours, a refusal included."""
+        (reply,) = await self.run([command], doing)
+        if isinstance(reply, ResponseError):
+            raise ours(reply, f"{self.place}: {doing}")
+        return reply
+
+    async def close(self) -> None:
+        """Let go of every connection. Never raises; a later call makes new ones."""
+        lines, self._idle = [*self._idle, *self._busy], []
+        await asyncio.gather(*(line.close() for line in lines))

@@ -1,0 +1,272 @@
+"""RedisConsumer: one consumer name over many streams."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import socket
+from typing import TYPE_CHECKING, Any, Final
+
+from redis.exceptions import ResponseError
+
+from msgbus.adapter import Consumer
+from msgbus.errors import BrokerError, BrokerUnavailable
+from msgbus_redis.bell import Bell
+from msgbus_redis.connection import ours, refusal
+from msgbus_redis.reader import Reader
+from msgbus_redis.scripts import ACKNOWLEDGE, EXTEND, LEAVE, call
+from msgbus_redis.session import START, Session
+from msgbus_redis.wire import bell, stream
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
+
+    from msgbus.adapter import SessionListener
+    from msgbus.message import Delivery
+    from msgbus.names import Address
+    from msgbus_redis.connection import Client, Command
+
+__all__ = ["RedisConsumer"]
+
+logger = logging.getLogger("msgbus")
+
+DRAIN: Final = 18.0
+"""Seconds that a queue which is let go of has to be drained."""
+LETTING_GO: Final = 2.0
+"""Seconds that giving back may take."""
+KEEPER: Final = "left"
+"""The consumer name that holds what was given back until somebody takes it over."""
+CHUNK: Final = 500
+"""Ids of one script: it holds the server up for as long as it runs, about 1 ms."""
+
+
+class RedisConsumer(Consumer):
+    """One general consumer over all its streams."""
+
+    def __init__(self, client: Client, group: str, listener: SessionListener, prefix: str, visibility: float) -> None:
+        self.name: Final = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._client = client
+        self._group = group
+        self._listener = listener
+        self._prefix = prefix
+        self._visibility = visibility
+        self._sessions: dict[Address, Session] = {}
+        self._reader = Reader(client, group, self.name, visibility)
+        self._bell = Bell(client, bell(prefix, group), self._rung)
+        self._woken = False
+        self._closed = False
+
+    @property
+    def closed(self) -> bool:
+        """close() was called."""
+        return self._closed
+
+    # Subscribing.
+
+    async def subscribe(self, limits: Mapping[Address, int]) -> AbstractSet[Address]:
+        """See Consumer. Limits are only the core's room here."""
+        self._alive()
+        gone = [session for address, session in self._sessions.items() if address not in limits]
+        if gone:
+            await self._leave(gone, DRAIN)
+        fresh = [address for address in limits if address not in self._sessions]
+        if not fresh:
+            return frozenset()
+        self._bell.listen()
+        return await self._join(fresh)
+
+    async def _join(self, addresses: Sequence[Address]) -> AbstractSet[Address]:
+        doing = f"making group {self._group}"
+        creating: list[Command] = [("XGROUP", "CREATE", self._key(one), self._group, "0") for one in addresses]
+        missing: set[Address] = set()
+        for address, reply in zip(addresses, await self._client.run(creating, doing), strict=True):
+            if not isinstance(reply, ResponseError) or str(reply).startswith("BUSYGROUP"):
+                self._begin(address)
+            elif "key to exist" in str(reply):
+                missing.add(address)
+            else:
+                raise ours(reply, f"{self._client.place}: queue {address}: {doing}")
+        return missing
+
+    def _begin(self, address: Address) -> None:
+        session = self._sessions[address] = Session(address, self._group, self._key(address), self._visibility)
+        self._listener.begun(session)
+
+    def _key(self, address: Address) -> bytes:
+        return stream(self._prefix, address)
+
+    # Receiving.
+
+    async def receive(self, room: Mapping[Address, int], wait: float) -> Sequence[Delivery]:
+        """See Consumer."""
+        self._alive()
+        loop = asyncio.get_running_loop()
+        end = loop.time() + wait
+        while True:
+            self._reader.collect()
+            given = self._hand_out(room)
+            woken, self._woken = self._woken, False
+            left = end - loop.time()
+            if given or woken or left <= 0:
+                return given
+            if not self._reader.busy and (rooms := self._rooms(room)):
+                self._reader.begin(rooms, left)
+            await self._change(left)
+
+    async def _change(self, within: float) -> None:
+        changed = self._reader.changed
+        try:
+            async with asyncio.timeout(within):
+                await changed.wait()
+        except TimeoutError:
+            return
+        changed.clear()
+
+    def _rooms(self, room: Mapping[Address, int]) -> dict[Session, int]:
+        """What may be read: nothing is in surplus now where there is room."""
+        return {self._sessions[one]: most for one, most in room.items() if most > 0 and one in self._sessions}
+
+    def _hand_out(self, room: Mapping[Address, int]) -> list[Delivery]:
+        now = asyncio.get_running_loop().time()
+        given: list[Delivery] = []
+        for address, most in room.items():
+            session = self._sessions.get(address)
+            if session is not None and session.surplus:
+                given += session.hand_out(most, now)
+        return given
+
+    def wake(self) -> None:
+        """See Consumer."""
+        self._woken = True
+        self._reader.changed.set()
+        self._reader.wake()
+
+    def _rung(self, key: bytes) -> None:
+        """Somebody gave entries of ``key`` back: take them over before reading on."""
+        for session in self._sessions.values():
+            if session.key == key:
+                session.claim_at = 0.0
+                session.cursor = START
+                self._reader.wake()
+
+    # Settling.
+
+    async def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
+        """See Consumer; carried out at once."""
+        now = asyncio.get_running_loop().time()
+        commands: list[Command] = []
+        done: list[tuple[Session, list[bytes]]] = []
+        for session, ids in self._by_session(deliveries):
+            old = [one for one in ids if not session.fresh(one, now)]
+            new = [one for one in ids if session.fresh(one, now)]
+            if new:
+                commands.append(("XACK", session.key, self._group, *new))
+            commands += [call(ACKNOWLEDGE, session.key, (self._group, self.name, *some)) for some in _chunks(old)]
+            done.append((session, ids))
+        if not commands:
+            return
+        replies = await self._client.run(commands, f"acknowledging for group {self._group}")
+        self._check(replies, "acknowledging")
+        for session, ids in done:
+            session.release(ids)
+
+    async def extend(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
+        """See Consumer."""
+        held = list(self._by_session(deliveries))
+        asked = [(session, some) for session, ids in held for some in _chunks(ids)]
+        lost: dict[Session, set[bytes]] = {}
+        if asked:
+            now = asyncio.get_running_loop().time()
+            commands = [call(EXTEND, session.key, (self._group, self.name, *some)) for session, some in asked]
+            replies = await self._client.run(commands, f"extending for group {self._group}")
+            self._check(replies, "extending")
+            for (session, some), reply in zip(asked, replies, strict=True):
+                lost.setdefault(session, set()).update(self._extended(session, some, reply, now))
+        return [one for one in deliveries if _is_lost(one, lost)]
+
+    def _extended(self, session: Session, ids: Sequence[bytes], reply: Any, now: float) -> Sequence[bytes]:
+        gone = [] if isinstance(reply, ResponseError) else list(reply)
+        session.release(gone)
+        for one in ids:
+            if one in session.held:
+                session.held[one] = now
+        return gone
+
+    def _by_session(self, deliveries: Iterable[Delivery]) -> Iterator[tuple[Session, list[bytes]]]:
+        """The ids of what is still held; the rest is no longer ours."""
+        ids: dict[Session, list[bytes]] = {}
+        for delivery in deliveries:
+            session = delivery.session
+            if isinstance(session, Session) and delivery.receipt in session.held:
+                ids.setdefault(session, []).append(delivery.receipt)
+        yield from ids.items()
+
+    def _check(self, replies: Sequence[Any], doing: str) -> None:
+        # A deleted stream or group has nothing left to acknowledge; receive() says so.
+        serious = [one for one in replies if isinstance(one, ResponseError) and "NOGROUP" not in str(one)]
+        if (refused := refusal(serious)) is not None:
+            raise ours(refused, f"{self._client.place}: {doing} for group {self._group}")
+
+    # Leaving.
+
+    async def close(self, budget: float) -> None:
+        """See Consumer."""
+        if self._closed:
+            return
+        self._closed = True
+        await self._bell.close()
+        await self._leave(list(self._sessions.values()), budget)
+        await self._reader.close()
+
+    async def _leave(self, sessions: Sequence[Session], budget: float) -> None:
+        # A read that is still under way would bring more of these after they were given back.
+        await self._reader.quiet(1.0)
+        for session in sessions:
+            del self._sessions[session.address]  # from here on receive() gives nothing of it
+        try:
+            await self._listener.ending(sessions, budget)
+        except Exception:
+            logger.exception("group %s: the drain failed", self._group)
+        for session in sessions:
+            session.end()
+        try:
+            await self._give_back(sessions)
+        except BrokerError as error:
+            logger.warning("group %s: what was in hand goes back after %g s: %s", self._group, self._visibility, error)
+
+    async def _give_back(self, sessions: Sequence[Session]) -> None:
+        if not sessions:
+            return
+        idle = int(self._visibility * 1000) + 1
+        commands = [call(LEAVE, session.key, (self._group, self.name, KEEPER, idle)) for session in sessions]
+        doing = f"leaving group {self._group}"
+        try:
+            async with asyncio.timeout(LETTING_GO):
+                replies = await self._client.run(commands, doing, LETTING_GO)
+                given = [
+                    one.key for one, reply in zip(sessions, replies, strict=True) if isinstance(reply, int) and reply
+                ]
+                if given:
+                    await self._client.run(self._bell.ring(given), doing, LETTING_GO)
+        except TimeoutError:
+            raise BrokerUnavailable(f"{self._client.place}: {doing}: no answer within {LETTING_GO:g} s") from None
+        self._check(replies, doing)
+
+    def _alive(self) -> None:
+        if self._closed:
+            raise BrokerUnavailable("redis: this consumer is closed")
+
+
+def _is_lost(delivery: Delivery, lost: Mapping[Session, set[bytes]]) -> bool:
+    session = delivery.session
+    if not isinstance(session, Session) or session.over:
+        return True
+    return delivery.receipt in lost.get(session, ())
+
+
+def _chunks(ids: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    for begin in range(0, len(ids), CHUNK):
+        yield ids[begin : begin + CHUNK]

@@ -1,0 +1,109 @@
+"""Entries: a message as the fields ``id time body [key] [headers as JSON]``, and back, ours or foreign.
+
+Foreign entries are welcome. One without ``body`` is its fields as a JSON object, whatever they are called; its id and
+time are the entry's. Bytes that are no UTF-8 survive in keys and headers by surrogateescape.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Final
+
+from msgbus.message import CONTENT_TYPE, RESERVED, Message, received
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from msgbus.message import Outgoing
+    from msgbus.names import Address
+    from msgbus_redis.connection import Command
+
+__all__ = ["append", "bell", "message", "size", "stream", "text"]
+
+_LAST: Final = 253_402_300_799_999
+"""The last millisecond that a datetime can say."""
+
+
+def stream(prefix: str, address: Address) -> bytes:
+    """The key of a queue's stream; the braces are the hash tag of a cluster."""
+    return f"{prefix}:{{{address}}}".encode()
+
+
+def bell(prefix: str, group: str) -> bytes:
+    """The key of the stream in which a leaving member of ``group`` tells the others."""
+    return f"{prefix}:bell:{group}".encode()
+
+
+def append(key: bytes, outgoing: Outgoing) -> Command:
+    """The XADD of a message; nil answers it where the stream does not exist."""
+    fields: list[str | bytes | int] = [b"id", _bytes(outgoing.id), b"time", outgoing.time, b"body", outgoing.body]
+    if outgoing.key is not None:
+        fields += (b"key", _bytes(outgoing.key))
+    if outgoing.headers:
+        fields += (b"headers", json.dumps(dict(outgoing.headers)))
+    return ("XADD", key, "NOMKSTREAM", "*", *fields)
+
+
+def size(command: Command) -> int:
+    """About how many bytes a command has on the wire."""
+    return sum(len(word) if isinstance(word, (bytes, str)) else 8 for word in command)
+
+
+def message(address: Address, group: str, entry: bytes, flat: Sequence[bytes], *, redelivered: bool) -> Message:
+    """The message that lies in the stream as ``entry``; ``flat`` is name, value, name, value. Raises nothing."""
+    fields = dict(zip(flat[::2], flat[1::2], strict=False))
+    origin = entry.decode()
+    written = int(origin.partition("-")[0])
+    body, identity, key = fields.get(b"body"), fields.get(b"id"), fields.get(b"key")
+    if body is None:
+        foreign = {text(name): text(value) for name, value in fields.items()}
+        body, identity, key = json.dumps(foreign).encode(), None, None
+        headers, time = {CONTENT_TYPE: "application/json"}, written
+    else:
+        headers, time = _headers(fields.get(b"headers")), _time(fields.get(b"time"), written)
+    message_id = origin if identity is None else text(identity)
+    lane = None if key is None else text(key)
+
+    def made(headers: Mapping[str, str]) -> Message:
+        return received(
+            address,
+            group,
+            body,
+            headers,
+            id=message_id,
+            time=min(time, _LAST),
+            key=lane,
+            origin=origin,
+            redelivered=redelivered,
+        )
+
+    try:
+        return made(headers)
+    except (ValueError, OverflowError, OSError):
+        # Somebody's forgery of our headers; it must not stop the queue.
+        return made({name: value for name, value in headers.items() if not name.startswith(RESERVED)})
+
+
+def text(raw: bytes) -> str:
+    """``raw`` as text that keeps what is no UTF-8."""
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def _bytes(plain: str) -> bytes:
+    return plain.encode("utf-8", "surrogateescape")
+
+
+def _time(raw: bytes | None, otherwise: int) -> int:
+    return int(raw) if raw is not None and raw.isdigit() and len(raw) < 16 else otherwise  # noqa: PLR2004 - _LAST has 15
+
+
+def _headers(raw: bytes | None) -> dict[str, str]:
+    if raw is None:
+        return {}
+    try:
+        found = json.loads(raw)
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(found, dict):
+        return {}
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in found.items()}

@@ -1,0 +1,46 @@
+"""pytest fixtures: one server of each broker for a whole session, started when the first test asks for it."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from .choose import start
+from .errors import ServerUnavailable
+from .server import Server
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[Server]:
+    """A Redis that answers; the test is skipped where there is none, and fails where CI=true."""
+    yield from serving("redis")
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_server() -> Iterator[Server]:
+    """A RabbitMQ that answers; the test is skipped where there is none, and fails where CI=true."""
+    yield from serving("rabbitmq")
+
+
+@pytest.fixture(scope="session")
+def kafka_server() -> Iterator[Server]:
+    """A Kafka that answers; the test is skipped where there is none, and fails where CI=true."""
+    yield from serving("kafka")
+
+
+def serving(name: str) -> Iterator[Server]:
+    """The body of such a fixture, for those who need a scope or a name of their own."""
+    server = _start_or_skip(name)
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def _start_or_skip(name: str) -> Server:
+    try:
+        return start(name)
+    except ServerUnavailable as error:
+        if os.environ.get("CI", "").lower() == "true":  # there, a test that does not run is a test that fails
+            pytest.fail(str(error), pytrace=False)
+        pytest.skip(str(error))

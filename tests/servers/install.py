@@ -1,0 +1,131 @@
+"""`python -m tests.servers install`: what the native servers need, from Debian's packages and from Maven.
+
+Does nothing for a broker that the environment names, and nothing at all where a Docker engine answers.
+"""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from .choose import variable
+from .container import engine
+from .kafka_native import POM, jars
+from .native import RECIPES, lacks
+
+Say = Callable[[str], None]
+
+_PACKAGES = {"redis": "redis-server", "rabbitmq": "rabbitmq-server"}
+_DOWNLOAD_TIME = 600.0  # seconds for one command; seen: 25 for apt-get, 10 for Maven
+_POLICY = Path("/usr/sbin/policy-rc.d")  # Debian asks it before a package starts its service
+_DENY = "#!/bin/sh\nexit 101\n"
+
+
+class _Failed(Exception):
+    """A command that did not do its work; the text is the end of what it said."""
+
+
+def install(say: Say) -> bool:
+    """Install what is missing and say, broker by broker, what is there. True if every broker can be had."""
+    docker = engine()
+    wanted = [name for name in RECIPES if not os.environ.get(variable(name)) and not docker]
+    problems = _packages([name for name in wanted if name in _PACKAGES and lacks(name)], say)
+    if "kafka" in wanted and lacks("kafka"):
+        problems["kafka"] = _attempt(_fetch_jars, say)
+    for name in RECIPES:
+        say(f"{name}: {_verdict(name, docker, problems)}")
+    return all(name not in wanted or not lacks(name) for name in RECIPES)
+
+
+def _verdict(name: str, docker: str, problems: dict[str, str]) -> str:
+    if os.environ.get(variable(name)):
+        return f"{variable(name)} names it; nothing to do"
+    if docker:
+        return f"Docker engine {docker} answers and will run it; nothing to do"
+    if lack := lacks(name):
+        problem = problems.get(name, "")
+        return f"MISSING: {lack}{f' ({problem})' if problem else ''}. By hand: {RECIPES[name].way_out}"
+    return "installed now" if name in problems else "present"
+
+
+def _packages(names: Sequence[str], say: Say) -> dict[str, str]:
+    """What went wrong ("" for nothing) with each broker whose Debian package was missing."""
+    if not names:
+        return {}
+    packages = [_PACKAGES[name] for name in names]
+    problem = _attempt(lambda tell: _apt(packages, tell), say)
+    return dict.fromkeys(names, problem)
+
+
+def _attempt(work: Callable[[Say], None], say: Say) -> str:
+    try:
+        work(say)
+    except _Failed as error:
+        return str(error)
+    return ""
+
+
+def _apt(packages: Sequence[str], say: Say) -> None:
+    root = _as_root()
+    say(f"apt-get install {' '.join(packages)} ...")
+    _run([*root, "apt-get", "update", "-q"])
+    with _services_stay_down(root):
+        quiet = [*root, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get"]
+        _run([*quiet, "install", "-y", "-q", "--no-install-recommends", *packages])
+
+
+def _as_root() -> list[str]:
+    """What to put in front of a command that needs root."""
+    if not shutil.which("apt-get"):
+        raise _Failed("there is no apt-get here")
+    if os.geteuid() == 0:
+        return []
+    try:
+        _run(["sudo", "-n", "true"])
+    except _Failed as error:
+        raise _Failed("apt-get needs root, and sudo is not allowed without a password") from error
+    return ["sudo", "-n"]
+
+
+@contextmanager
+def _services_stay_down(root: Sequence[str]) -> Iterator[None]:
+    """While this lasts, packages that are installed start no service of their own."""
+    if _POLICY.exists():  # the machine has a policy, and it is not ours to change
+        yield
+        return
+    with tempfile.NamedTemporaryFile("w", encoding="ascii") as deny:
+        deny.write(_DENY)
+        deny.flush()
+        _run([*root, "install", "-m", "755", deny.name, str(_POLICY)])
+    try:
+        yield
+    finally:
+        _run([*root, "rm", "-f", str(_POLICY)])
+
+
+def _fetch_jars(say: Say) -> None:
+    """Resolve the jars beside their place and move them there at once: a folder that exists is complete."""
+    if not shutil.which("java") or not shutil.which("mvn"):
+        raise _Failed("java and mvn are both needed")
+    say("Maven fetches the jars of Kafka (43 MB) ...")
+    jars().parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=jars().parent) as place:
+        complete = Path(place) / "libs"
+        _run(["mvn", "-q", "-B", "-f", str(POM), "dependency:copy-dependencies", f"-DoutputDirectory={complete}"])
+        if not jars().exists():  # somebody else may have been quicker
+            complete.rename(jars())
+
+
+def _run(argv: Sequence[str]) -> None:
+    try:
+        done = subprocess.run(  # noqa: S603 - argv is ours
+            argv, capture_output=True, text=True, errors="replace", timeout=_DOWNLOAD_TIME, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise _Failed(str(error)) from error
+    if done.returncode:
+        end = " / ".join((done.stdout + done.stderr).strip().splitlines()[-3:])
+        raise _Failed(f"{' '.join(argv[:4])} ...: {end}")

@@ -1,0 +1,97 @@
+"""Kafka (KRaft, one node that is broker and controller) as a plain Java process, run from the jars of kafka-pom.xml."""
+
+import base64
+import secrets
+import shutil
+import subprocess
+from pathlib import Path
+
+from . import cache
+from .errors import ServerNotReady
+from .ports import LOOPBACK, free_ports
+from .recipe import Command, Recipe
+
+VERSION = "4.1.1"  # the one in kafka-pom.xml
+POM = Path(__file__).with_name("kafka-pom.xml")
+_FORMAT_TIME = 60.0  # seconds; seen: 1.5
+
+
+def jars() -> Path:
+    """Where the jars lie when they are there: the folder appears only when it is complete."""
+    return cache.folder() / f"kafka-{VERSION}"
+
+
+class KafkaRecipe(Recipe):
+    """One node; answers after some 4 s, formatting its folder included."""
+
+    name = "kafka"
+    way_out = "install Java 17 and Maven, then: make brokers; or set MSGBUS_TEST_KAFKA_URL"
+    patience = 60.0
+
+    @classmethod
+    def missing(cls) -> str:
+        if not shutil.which("java"):
+            return "java is not installed (17 or newer is needed)"
+        return "" if jars().is_dir() else f"the jars of Kafka {VERSION} are not there"
+
+    @property
+    def url(self) -> str:
+        return f"kafka://{LOOPBACK}:{self.port}"
+
+    def prepare(self) -> None:
+        if self.password:
+            raise ValueError("this Kafka listens in clear text and asks for no password")
+        self.port, self._controller = free_ports(2)
+        lines = "".join(f"{key}={value}\n" for key, value in self._configuration().items())
+        self._properties.write_text(lines, encoding="utf-8")
+        self._format()
+
+    def command(self) -> Command:
+        heap = ["-Xmx512m", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
+        return Command([*self._java(*heap), "kafka.Kafka", str(self._properties)])
+
+    @property
+    def _properties(self) -> Path:
+        return self.folder / "server.properties"
+
+    @staticmethod
+    def _java(*options: str) -> list[str]:
+        return ["java", "-XX:TieredStopAtLevel=1", *options, "-cp", f"{jars()}/*"]
+
+    def _format(self) -> None:
+        cluster = base64.urlsafe_b64encode(b"\0" + secrets.token_bytes(15)).decode().rstrip("=")  # never begins with -
+        tool = [*self._java(), "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(self._properties)]
+        with self.log.open("ab") as output:
+            done = subprocess.run(tool, stdout=output, stderr=output, timeout=_FORMAT_TIME, check=False)  # noqa: S603
+        if done.returncode:
+            raise ServerNotReady(self.name, "could not format its folder", self.log.read_text(errors="replace")[-2000:])
+
+    def _configuration(self) -> dict[str, str]:
+        return {
+            "process.roles": "broker,controller",
+            "node.id": "1",
+            "controller.quorum.voters": f"1@{LOOPBACK}:{self._controller}",
+            "listeners": f"PLAINTEXT://{LOOPBACK}:{self.port},CONTROLLER://{LOOPBACK}:{self._controller}",
+            "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{self.port}",
+            "log.dirs": str(self.folder / "data"),
+            **SETTINGS,
+            **self.settings,
+        }
+
+
+# What a single node needs, and what makes tests quick; the container gets the same.
+SETTINGS = {
+    "controller.listener.names": "CONTROLLER",
+    "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+    "inter.broker.listener.name": "PLAINTEXT",
+    "offsets.topic.replication.factor": "1",
+    "offsets.topic.num.partitions": "8",
+    "transaction.state.log.replication.factor": "1",
+    "transaction.state.log.min.isr": "1",
+    "auto.create.topics.enable": "false",
+    "group.initial.rebalance.delay.ms": "0",
+    "group.min.session.timeout.ms": "1000",
+    # A killed node may come back only when its old registration has run out: 9 s by default, measured as 12 s to serve.
+    "broker.session.timeout.ms": "3000",
+    "broker.heartbeat.interval.ms": "500",
+}
