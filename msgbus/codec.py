@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
@@ -44,13 +44,12 @@ def encode_body(queue: str, body: Any) -> tuple[bytes, str]:
 
 
 def _encoded(queue: str, body: Any) -> tuple[bytes, str]:
-    match body:
-        case bytes():
-            return body, _BYTES
-        case bytearray() | memoryview():
-            return bytes(body), _BYTES
-        case str():
-            return _utf8(f"queue {queue!r}: the body", body), _TEXT
+    if isinstance(body, bytes):
+        return body, _BYTES
+    if isinstance(body, bytearray | memoryview):
+        return bytes(cast("bytearray", body)), _BYTES
+    if isinstance(body, str):
+        return _utf8(f"queue {queue!r}: the body", body), _TEXT
     try:
         text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=to_jsonable_python)
     except (TypeError, ValueError, RecursionError, PydanticSerializationError) as error:

@@ -28,7 +28,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Generator, Mapping
 
 __all__ = [
     "AccessRefused",
@@ -137,7 +137,7 @@ class PublishUnknown(PublishError):
 
 
 @contextmanager
-def translated(table: Mapping[type[BaseException], type[MsgbusError]], doing: str) -> Iterator[None]:
+def translated(table: Mapping[type[BaseException], type[MsgbusError]], doing: str) -> Generator[None]:
     """Raise the client library's errors as ours: the first matching row of ``table`` wins.
 
     ``doing`` opens the message and must name the queue and never a password. The original stays ``__cause__``.

@@ -21,10 +21,12 @@ class LaneItem(Protocol):
     @property
     def lane(self) -> str | None:
         """Its key; None runs beside everything."""
+        ...
 
     @property
     def dropped(self) -> bool:
         """Given up while it was queued: it is passed over when its turn comes."""
+        ...
 
 
 Item = TypeVar("Item", bound=LaneItem)

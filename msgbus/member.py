@@ -161,7 +161,8 @@ class Member:
 
     async def _serve(self) -> None:
         consumer = self._consumer
-        extending = self._loop.create_task(self._extend_all()) if self._adapter.extend_every else None
+        every = self._adapter.extend_every
+        extending = self._loop.create_task(self._extend_all(consumer, every)) if consumer and every else None
         try:
             while consumer is not None and not self._stop.is_set():
                 if self._dirty or self._loop.time() >= self._look_at:
@@ -278,13 +279,12 @@ class Member:
         if self._settlement is not None:
             self._settlement.done(held)
 
-    async def _extend_all(self) -> None:
-        every = self._adapter.extend_every or WAIT
-        while self._consumer is not None:
+    async def _extend_all(self, consumer: Consumer, every: float) -> None:
+        while True:
             await asyncio.sleep(every)
             held = {one.delivery: one for session in self._sessions.values() for one in session.held}
-            if held and self._consumer is not None:
-                for delivery in await self._extend(self._consumer, list(held)):
+            if held:
+                for delivery in await self._extend(consumer, list(held)):
                     held[delivery].workers.fence(held[delivery])
 
     async def _extend(self, consumer: Consumer, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:

@@ -10,34 +10,39 @@ from typing import TYPE_CHECKING
 import pytest
 
 from msgbus.testing.suite import CASES
-from tests.servers.fixtures import kafka_server, rabbitmq_server, redis_server
+from tests.servers.fixtures import serving
 from tests.servers.version import server_version
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Iterator
 
     from tests.servers.server import Server
-
-__all__ = ["kafka_server", "rabbitmq_server", "redis_server"]
 
 _CONTRACT = re.compile(r"tests/contract/test_(\w+)\.py")
 _VERSIONS = pytest.StashKey[dict[str, str]]()
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_fixture_setup(
-    fixturedef: pytest.FixtureDef[object], request: pytest.FixtureRequest
-) -> Generator[None, object, object]:
-    """Ask every server that starts for its version, over its own connection."""
-    server = yield
-    if fixturedef.argname.endswith("_server"):
-        _note_version(request.config, server)  # type: ignore[arg-type]  # what these fixtures are
-    return server
+@pytest.fixture(scope="session")
+def redis_server(pytestconfig: pytest.Config) -> Iterator[Server]:
+    yield from _serving(pytestconfig, "redis")
 
 
-def _note_version(config: pytest.Config, server: Server) -> None:
-    versions = config.stash.setdefault(_VERSIONS, {"memory": "this process"})
-    versions[server.name] = f"{asyncio.run(server_version(server.url))}, {server.origin}"
+@pytest.fixture(scope="session")
+def rabbitmq_server(pytestconfig: pytest.Config) -> Iterator[Server]:
+    yield from _serving(pytestconfig, "rabbitmq")
+
+
+@pytest.fixture(scope="session")
+def kafka_server(pytestconfig: pytest.Config) -> Iterator[Server]:
+    yield from _serving(pytestconfig, "kafka")
+
+
+def _serving(config: pytest.Config, name: str) -> Iterator[Server]:
+    """One server for the whole run; its version is asked of it, over a connection of its own."""
+    for server in serving(name):
+        version = asyncio.run(server_version(server.url))
+        config.stash.setdefault(_VERSIONS, {})[name] = f"{version}, {server.origin}"
+        yield server
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

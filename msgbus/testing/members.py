@@ -27,6 +27,7 @@ class KillableMember(Protocol):
 
     async def until_entered(self, count: int) -> set[str]:
         """Wait for ``count`` calls; the ids."""
+        ...
 
     async def kill(self) -> None:
         """Now, without a goodbye."""

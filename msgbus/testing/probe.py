@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncGenerator, Callable, Iterable
 
     from msgbus.message import Message
 
@@ -102,7 +102,7 @@ class Probe:
 
 
 @asynccontextmanager
-async def within(seconds: float, what: str) -> AsyncIterator[None]:
+async def within(seconds: float, what: str) -> AsyncGenerator[None]:
     """AssertionError saying ``what`` if the block takes longer."""
     try:
         async with asyncio.timeout(seconds):

@@ -129,7 +129,7 @@ class Process:
 def _guard(leader: int) -> subprocess.Popen[bytes]:
     """A shell that reads a pipe from us: its end means that we are gone, whatever the reason, and it kills `leader`."""
     return subprocess.Popen(  # noqa: S603 - a constant script
-        ["/bin/sh", "-c", 'cat >/dev/null; kill -KILL -- "-$1"', "guard", str(leader)],
+        ["/bin/sh", "-c", 'cat >/dev/null; kill -s KILL -- "-$1"', "guard", str(leader)],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -78,11 +78,11 @@ def test_order_and_bounds_hold_whatever_finishes_first(
     running: list[Item] = []
     started: list[Item] = []
     while True:
-        while (item := lanes.take()) is not None:
-            running.append(item)
-            started.append(item)
+        while (taken := lanes.take()) is not None:
+            running.append(taken)
+            started.append(taken)
         assert len(running) <= concurrency
-        keyed = [item.lane for item in running if item.lane is not None]
+        keyed = [one.lane for one in running if one.lane is not None]
         assert len(keyed) == len(set(keyed))
         if not running:
             break

@@ -26,8 +26,9 @@ async def what_was_published_before_the_first_consume_is_handled(harness: Harnes
 async def every_group_gets_everything(harness: Harness) -> None:
     names = ("loyalty", "notification", "audit")
     queue, probes = await harness.queue(*names), [Probe() for _ in names]
+    broker = await harness.broker()
     for name, probe in zip(names, probes, strict=True):
-        broker = await harness.member(queue, probe, group=name)
+        await harness.member(queue, probe, group=name)
     ids = await publish_all(broker, queue, [Publication(b"x", message_id=str(n), key=str(n % 9)) for n in range(100)])
     for name, probe in zip(names, probes, strict=True):
         await probe.until_handled(ids)

@@ -1,0 +1,70 @@
+"""What aiokafka raises and what brokers answer, as errors of ours."""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING, Final
+
+from aiokafka import errors as kafka
+
+from msgbus.errors import (
+    AccessRefused,
+    BrokerUnavailable,
+    ConfigurationError,
+    InvalidName,
+    MsgbusError,
+    QueueConflict,
+    Unsupported,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["REFUSALS", "TABLE", "answered", "reason"]
+
+REFUSALS: Final[tuple[type[BaseException], ...]] = (
+    kafka.SaslAuthenticationFailed,
+    kafka.UnsupportedSaslMechanismError,
+    kafka.IllegalSaslStateError,
+    kafka.TopicAuthorizationFailedError,
+    kafka.GroupAuthorizationFailedError,
+    kafka.ClusterAuthorizationFailedError,
+    kafka.TransactionalIdAuthorizationFailed,
+    ssl.SSLCertVerificationError,
+)
+
+TABLE: Final[Mapping[type[BaseException], type[MsgbusError]]] = {
+    **dict.fromkeys(REFUSALS, AccessRefused),
+    kafka.KafkaError: BrokerUnavailable,
+    OSError: BrokerUnavailable,  # TimeoutError is one
+    KeyError: BrokerUnavailable,  # aiokafka's send() looks up a connection that its timeout has just dropped
+    AssertionError: BrokerUnavailable,  # aiokafka's "Did we not perform bootstrap?"
+}
+
+_CODES: Final[Mapping[int, type[MsgbusError]]] = {
+    17: InvalidName,
+    29: AccessRefused,
+    30: AccessRefused,
+    31: AccessRefused,
+    37: ConfigurationError,  # partitions
+    38: ConfigurationError,  # replication factor
+    40: ConfigurationError,  # a setting
+    42: ConfigurationError,  # the request as a whole
+    44: Unsupported,  # the cluster's policy
+}
+
+
+def answered(code: int, message: str | None, doing: str) -> MsgbusError:
+    """The broker's error ``code`` as ours. ``doing`` opens the text and names the queue."""
+    theirs = kafka.for_code(code)
+    text = f"{doing}: {message or theirs.__name__}"
+    if "collides" in (message or ""):  # Kafka takes "a.b" and "a_b" for one name
+        return QueueConflict(text)
+    if code in _CODES:
+        return _CODES[code](text)
+    return BrokerUnavailable(text)
+
+
+def reason(error: BaseException) -> str:
+    """``error`` in words: many of aiokafka's have none but their name."""
+    return str(error) or type(error).__name__

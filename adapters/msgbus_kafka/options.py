@@ -1,0 +1,67 @@
+"""KafkaOptions: the URL's parameters, and the timeouts that follow from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from msgbus.adapter import AdapterOptions
+from msgbus.errors import ConfigurationError
+
+__all__ = ["KafkaOptions", "Timing"]
+
+LEAST: Final = 1.0
+MOST: Final = 1800.0
+"""Kafka's own ``group.max.session.timeout.ms``."""
+USUAL: Final = 45.0
+"""Kafka's default since 3.0; with 15 s a group did not survive a broker that stood still for 20 s."""
+
+
+class KafkaOptions(AdapterOptions):
+    """``?session_timeout= &assignor= &mechanism=``."""
+
+    session_timeout: float = USUAL
+    """Seconds after which a member that was killed is replaced. The broker's ``group.min.session.timeout.ms`` is 6 s
+    unless it says otherwise."""
+    assignor: Literal["range", "roundrobin", "sticky"] = "roundrobin"
+    """How a group shares its partitions; the same in every member. Changing it needs a full stop of the group."""
+    mechanism: Literal["", "plain", "scram-sha-256", "scram-sha-512"] = ""
+    """How a user logs in (SASL); without a user in the URL nobody does. Empty is scram-sha-512, whose password does not
+    travel."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Seconds. Always drain + commit < rebalance < request < session.
+
+    A member has ``rebalance`` to let go of its partitions, by a drain and a last commit. The answer to its JoinGroup
+    comes when the slowest member has, and aiokafka bounds it by ``request`` like any other; a connection that is dead
+    without saying so must be noticed, by ``request`` again, before the session is over.
+    """
+
+    drain: float
+    commit: float
+    rebalance: float
+    request: float
+    session: float
+    heartbeat: float
+
+    @classmethod
+    def of(cls, session: float) -> Timing:
+        """18, 5, 30 and 40 s at 45 s and above; below, all of them shrink with the session.
+
+        Raises ConfigurationError naming the parameter.
+        """
+        if not LEAST <= session <= MOST:
+            raise ConfigurationError(f"kafka: session_timeout={session:g} should be {LEAST:g} to {MOST:g} seconds")
+        scale = min(session / USUAL, 1.0)
+        return cls(
+            drain=18 * scale,
+            commit=5 * scale,
+            rebalance=30 * scale,
+            request=40 * scale,
+            session=session,
+            # Members learn of a rebalance by their next heartbeat, while those that know already stand still: at 3 s
+            # that was the largest part of the gap.
+            heartbeat=min(0.5, session / 6),
+        )

@@ -1,0 +1,30 @@
+"""What README and docs print is run."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_readmes_program_runs_as_printed(tmp_path: Path) -> None:
+    program = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[0]
+    ran = subprocess.run(  # noqa: S603 - our own README
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True, cwd=tmp_path
+    )
+    assert ran.stdout == "customer-4 gets 29 points\n"
+    assert ran.stderr == ""
+
+
+@pytest.mark.parametrize("page", [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")], ids=lambda page: page.name)
+def test_links_and_make_targets_in_the_docs_exist(page: Path) -> None:
+    text = page.read_text()
+    for link in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (page.parent / link).exists(), link
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"\bmake ([a-z-]+)", text)) <= targets
