@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter, defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -40,7 +41,8 @@ def kafka_server(pytestconfig: pytest.Config) -> Iterator[Server]:
 def _serving(config: pytest.Config, name: str) -> Iterator[Server]:
     """One server for the whole run; its version is asked of it, over a connection of its own."""
     for server in serving(name):
-        version = asyncio.run(server_version(server.url))
+        with ThreadPoolExecutor(1) as elsewhere:  # an async test may be what asks for the server: its loop runs here
+            version = elsewhere.submit(asyncio.run, server_version(server.url)).result()
         config.stash.setdefault(_VERSIONS, {})[name] = f"{version}, {server.origin}"
         yield server
 

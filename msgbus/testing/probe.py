@@ -41,6 +41,7 @@ class Probe:
             await self._gate(message)
         except asyncio.CancelledError:
             self.cancelled += 1
+            await self._notify()
             raise
         finally:
             self.running -= 1

@@ -1,0 +1,135 @@
+"""An adapter whose server is the test: it hands over what it is told to and records what is acknowledged."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, ClassVar
+
+from msgbus.adapter import Adapter, AdapterOptions, Capabilities, Consumer, Lag
+from msgbus.errors import BrokerUnavailable
+from msgbus.message import Delivery, received
+from msgbus.names import Address
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
+
+    from msgbus.adapter import QueueSpec, SessionListener
+    from msgbus.errors import BrokerError
+    from msgbus.message import Outgoing
+    from msgbus.url import BrokerURL
+
+QUEUE = Address("q")
+
+
+def delivery(session: Hashable, position: int | None, name: str, key: str | None = None) -> Delivery:
+    """A delivery of queue ``q`` in group ``g``."""
+    message = received(QUEUE, "g", b"", {}, id=name, time=0, key=key)
+    return Delivery(message, QUEUE, session, name, position)
+
+
+class ScriptedConsumer(Consumer):
+    """Hands over what ``give()`` got, whatever the room."""
+
+    def __init__(self, adapter: ScriptedAdapter, listener: SessionListener) -> None:
+        self.adapter = adapter
+        self.listener = listener
+        self.acknowledged: list[str] = []
+        self.limits: list[dict[Address, int]] = []
+        self.refuse_acknowledging = 0
+        self.lost_on_extend: set[str] = set()
+        self.broken: Exception | None = None
+        self._queue: deque[Delivery] = deque()
+        self._event = asyncio.Event()
+
+    def give(self, *deliveries: Delivery) -> None:
+        """The next receive() returns these."""
+        self._queue.extend(deliveries)
+        self._event.set()
+
+    def fail(self, error: Exception) -> None:
+        """The next receive() raises."""
+        self.broken = error
+        self._event.set()
+
+    async def subscribe(self, limits: Mapping[Address, int]) -> AbstractSet[Address]:
+        if not self.limits:
+            self.listener.begun("s")
+        self.limits.append(dict(limits))
+        return set()
+
+    async def receive(self, room: Mapping[Address, int], wait: float) -> Sequence[Delivery]:
+        del room
+        try:
+            async with asyncio.timeout(wait):
+                await self._event.wait()
+        except TimeoutError:
+            return ()
+        self._event.clear()
+        if self.broken is not None:
+            raise self.broken
+        given = list(self._queue)
+        self._queue.clear()
+        return given
+
+    def wake(self) -> None:
+        self._event.set()
+
+    async def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
+        if self.refuse_acknowledging:
+            self.refuse_acknowledging -= 1
+            raise BrokerUnavailable("not now")
+        self.acknowledged += [one.receipt for one in deliveries]
+
+    async def extend(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
+        return [one for one in deliveries if one.receipt in self.lost_on_extend]
+
+    async def close(self, budget: float) -> None:
+        await self.listener.ending(["s"], budget)
+        self.adapter.closed.set()
+
+
+class ScriptedAdapter(Adapter):
+    """Verdicts of publish() come from ``script``: a list for each call, then success."""
+
+    capabilities: ClassVar[Capabilities] = Capabilities()
+    Options: ClassVar[type[AdapterOptions]] = AdapterOptions
+
+    def __init__(self, url: BrokerURL | None = None, options: AdapterOptions | None = None) -> None:
+        del url, options
+        self.script: deque[list[BrokerError | None]] = deque()
+        self.published: list[list[str]] = []
+        self.consumers: list[ScriptedConsumer] = []
+        self.opened = asyncio.Event()
+        self.closed = asyncio.Event()
+        self.connect_errors: deque[Exception] = deque()
+        self.connected = 0
+
+    async def connect(self) -> None:
+        await asyncio.sleep(0)
+        if self.connect_errors:
+            raise self.connect_errors.popleft()
+        self.connected += 1
+
+    async def close(self) -> None:
+        return
+
+    async def create_queues(self, specs: Sequence[QueueSpec]) -> None:
+        del specs
+
+    async def publish(self, messages: Sequence[Outgoing], timeout: float) -> Sequence[BrokerError | None]:
+        del timeout
+        self.published.append([one.id for one in messages])
+        return self.script.popleft() if self.script else [None] * len(messages)
+
+    async def lag(self, address: Address, group: str) -> Lag:
+        del address, group
+        return Lag(0)
+
+    async def open_consumer(self, group: str, listener: SessionListener) -> Consumer:
+        del group
+        consumer = ScriptedConsumer(self, listener)
+        self.consumers.append(consumer)
+        self.opened.set()
+        return consumer

@@ -1,0 +1,175 @@
+"""The session loop over a scripted server: the cut drain, fences, acknowledging and beginning again."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from msgbus.broker import Broker
+from msgbus.errors import BrokerUnavailable
+from msgbus.testing.probe import Probe, within
+from tests.unit.scripted import ScriptedAdapter, ScriptedConsumer, delivery
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+@asynccontextmanager
+async def member(probe: Probe, *, concurrency: int = 10, grace: float = 10) -> AsyncIterator[ScriptedConsumer]:
+    """The consumer of a member that handles queue ``q`` with ``probe``; its session is ``s``."""
+    adapter = ScriptedAdapter()
+    async with Broker(adapter, group="g", grace=grace) as broker:
+        subscription = await broker.consume("q", probe, concurrency=concurrency)
+        await subscription.ready()
+        yield adapter.consumers[0]
+
+
+async def test_a_drain_finishes_all_at_or_below_the_cut_and_nothing_above() -> None:
+    probe = Probe()
+    probe.hold()
+    async with member(probe, concurrency=2) as consumer:
+        # 1 and 3 start; 2 waits behind 1 in its lane, below the cut; 4 and 5 are above it.
+        consumer.give(
+            delivery("s", 1, "1", "a"),
+            delivery("s", 2, "2", "a"),
+            delivery("s", 3, "3", "b"),
+            delivery("s", 4, "4", "c"),
+            delivery("s", 5, "5", "b"),
+        )
+        await probe.until_entered(2)
+        ending = asyncio.ensure_future(consumer.listener.ending(["s"], 10))
+        await asyncio.sleep(0)
+        assert not ending.done()
+        await probe.release()
+        await ending
+        assert sorted(probe.ids) == ["1", "2", "3"]
+        assert sorted(consumer.acknowledged) == ["1", "2", "3"]
+
+
+async def test_without_positions_a_drain_finishes_what_runs_and_gives_back_the_rest() -> None:
+    probe = Probe()
+    probe.hold()
+    async with member(probe, concurrency=2) as consumer:
+        consumer.give(*(delivery("s", None, str(n)) for n in range(6)))
+        await probe.until_entered(2)
+        ending = asyncio.ensure_future(consumer.listener.ending(["s"], 10))
+        await asyncio.sleep(0)
+        await probe.release()
+        await ending
+        assert sorted(probe.ids) == ["0", "1"]
+        assert sorted(consumer.acknowledged) == ["0", "1"]
+
+
+async def test_a_drain_gives_up_a_message_that_waits_for_its_next_try_and_what_is_behind_it() -> None:
+    probe = Probe()
+    probe.fail("bad", 1_000_000)
+    async with member(probe) as consumer:
+        consumer.give(delivery("s", 1, "bad", "a"), delivery("s", 2, "behind", "a"), delivery("s", 3, "good", "b"))
+        await probe.until_handled(["good"])
+        await probe.until(lambda: any(one.attempt == 4 for one in probe.entered), "four tries")
+        async with within(5, "a drain that waits for nobody"):
+            await consumer.listener.ending(["s"], 10)
+        assert probe.ids == ["good"]
+        assert consumer.acknowledged == ["good"]
+
+
+async def test_a_callback_that_fails_during_a_drain_is_given_up() -> None:
+    probe = Probe()
+    probe.hold()
+    probe.fail("bad", 1_000_000)
+    async with member(probe) as consumer:
+        consumer.give(delivery("s", 1, "bad", "a"), delivery("s", 2, "behind", "a"))
+        await probe.until_entered(1)
+        ending = asyncio.ensure_future(consumer.listener.ending(["s"], 10))
+        await asyncio.sleep(0)
+        await probe.release()
+        await ending
+        assert consumer.acknowledged == []
+        assert len(probe.entered) == 1
+
+
+async def test_a_callback_over_the_budget_of_a_drain_is_cancelled_and_not_acknowledged() -> None:
+    probe = Probe()
+    probe.hold()
+    async with member(probe) as consumer:
+        consumer.give(delivery("s", 1, "hangs"))
+        await probe.until_entered(1)
+        async with within(5, "the drain"):
+            await consumer.listener.ending(["s"], 0.05)
+        await probe.until(lambda: probe.cancelled == 1, "the cancellation")
+        assert consumer.acknowledged == []
+
+
+async def test_a_worker_whose_callback_was_cancelled_goes_on_with_the_next_session() -> None:
+    probe = Probe()
+    probe.hold()
+    async with member(probe, concurrency=1) as consumer:
+        consumer.give(delivery("s", 1, "hangs"))
+        await probe.until_entered(1)
+        await consumer.listener.ending(["s"], 0.05)
+        await probe.release()
+        consumer.listener.begun("t")
+        consumer.give(delivery("t", 1, "hangs"))
+        await probe.until_handled(["hangs"])
+
+
+async def test_what_ends_after_its_session_was_lost_is_not_acknowledged() -> None:
+    probe = Probe()
+    probe.hold()
+    async with member(probe, concurrency=1) as consumer:
+        consumer.give(delivery("s", 1, "zombie", "a"), delivery("s", 2, "queued", "b"))
+        await probe.until_entered(1)
+        consumer.listener.lost(["s"])
+        consumer.listener.begun("t")
+        consumer.give(delivery("t", 1, "zombie", "a"))
+        await probe.release()
+        await probe.until(lambda: probe.ids == ["zombie", "zombie"], "the zombie and its repetition")
+        await consumer.listener.ending(["t"], 10)
+        assert consumer.acknowledged == ["zombie"]
+
+
+async def test_deliveries_of_a_session_that_ended_are_ignored() -> None:
+    probe = Probe()
+    async with member(probe) as consumer:
+        await consumer.listener.ending(["s"], 1)
+        consumer.listener.begun("t")
+        consumer.give(delivery("s", 1, "late"), delivery("t", 1, "good"))
+        await probe.until_handled(["good"])
+        assert probe.ids == ["good"]
+
+
+async def test_acknowledging_is_tried_again_while_the_session_lives() -> None:
+    probe = Probe()
+    async with member(probe) as consumer:
+        consumer.refuse_acknowledging = 3
+        consumer.give(delivery("s", 1, "1"), delivery("s", 2, "2"))
+        await probe.until_handled(["1", "2"])
+    assert consumer.acknowledged == ["1", "2"]
+
+
+async def test_a_receive_that_raises_loses_every_session_and_a_new_consumer_goes_on() -> None:
+    probe = Probe()
+    probe.hold()
+    async with member(probe) as consumer:
+        consumer.give(delivery("s", 1, "m"))
+        await probe.until_entered(1)
+        consumer.adapter.opened.clear()
+        consumer.fail(BrokerUnavailable("gone"))
+        async with within(5, "another consumer"):
+            await consumer.adapter.opened.wait()
+        await probe.release()
+        again = consumer.adapter.consumers[1]
+        again.give(delivery("s", 1, "m"))
+        await probe.until(lambda: probe.ids == ["m", "m"], "the repetition")
+    assert consumer.acknowledged == []
+    assert again.acknowledged == ["m"]
+
+
+async def test_hands_full_of_what_waits_behind_a_failing_message_take_more() -> None:
+    probe = Probe()
+    probe.fail("0", 3)
+    async with member(probe, concurrency=2) as consumer:
+        consumer.give(*(delivery("s", n, str(n), "hot") for n in range(4)))
+        await probe.until(lambda: len(probe.ids) == 4, "all of the lane")
+    assert [list(limits.values()) for limits in consumer.limits[:2]] == [[4], [8]]

@@ -1,0 +1,98 @@
+"""Publishing until a deadline, and connecting, over a scripted server."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from msgbus.broker import Broker
+from msgbus.errors import (
+    AccessRefused,
+    BrokerClosed,
+    BrokerUnavailable,
+    PublishUnknown,
+    QueueNotFound,
+)
+from tests.unit.scripted import ScriptedAdapter
+
+
+async def test_what_the_server_refused_for_now_is_repeated_alone_and_with_its_id() -> None:
+    adapter = ScriptedAdapter()
+    adapter.script.append([None, BrokerUnavailable("later"), None])
+    broker = Broker(adapter)
+    assert await broker.publish_many("q", [b"1", b"2", b"3"]) == [None, None, None]
+    assert adapter.published[1] == [adapter.published[0][1]]
+
+
+async def test_a_definite_refusal_is_not_repeated() -> None:
+    adapter = ScriptedAdapter()
+    adapter.script.append([QueueNotFound("no q")])
+    with pytest.raises(QueueNotFound):
+        await Broker(adapter).publish("q", b"")
+    assert len(adapter.published) == 1
+
+
+async def test_an_unknown_outcome_is_not_repeated() -> None:
+    adapter = ScriptedAdapter()
+    adapter.script.append([PublishUnknown("perhaps")])
+    with pytest.raises(PublishUnknown):
+        await Broker(adapter).publish("q", b"")
+    assert len(adapter.published) == 1
+
+
+async def test_at_the_deadline_it_is_unavailable_or_unknown_as_the_tries_were() -> None:
+    adapter = ScriptedAdapter()
+    adapter.script.extend([[BrokerUnavailable("cut", uncertain=True), BrokerUnavailable("down")]])
+    adapter.script.extend([[BrokerUnavailable("down"), BrokerUnavailable("down")]] * 100)
+    verdicts = await Broker(adapter, deadline=0.3).publish_many("q", [b"1", b"2"])
+    assert [type(verdict) for verdict in verdicts] == [PublishUnknown, BrokerUnavailable]
+    assert all("queue q" in str(verdict) for verdict in verdicts)
+    assert len(adapter.published) > 1
+
+
+async def test_connecting_is_tried_again_and_shared_by_all_who_ask() -> None:
+    adapter = ScriptedAdapter()
+    adapter.connect_errors.extend([BrokerUnavailable("down"), BrokerUnavailable("down")])
+    broker = Broker(adapter)
+    await asyncio.gather(*(broker.publish("q", b"") for _ in range(20)))
+    assert adapter.connected == 1
+    assert len(adapter.published) == 20
+
+
+async def test_a_refused_login_ends_at_once_and_a_later_call_may_succeed() -> None:
+    adapter = ScriptedAdapter()
+    adapter.connect_errors.append(AccessRefused("wrong password"))
+    broker = Broker(adapter)
+    results = await asyncio.gather(*(broker.publish("q", b"") for _ in range(5)), return_exceptions=True)
+    assert {type(one) for one in results} == {AccessRefused}
+    await broker.publish("q", b"")
+
+
+async def test_closing_while_connecting_ends_those_who_wait() -> None:
+    adapter = ScriptedAdapter()
+    adapter.connect_errors.extend([BrokerUnavailable("down")] * 1000)
+    broker = Broker(adapter)
+    publishing = asyncio.ensure_future(broker.publish("q", b""))
+    await asyncio.sleep(0)
+    await broker.close()
+    with pytest.raises(BrokerClosed):
+        await publishing
+
+
+async def test_a_server_that_never_answers_ends_at_the_deadline() -> None:
+    adapter = ScriptedAdapter()
+    adapter.connect = asyncio.Event().wait  # type: ignore[method-assign, assignment]  # for ever
+    with pytest.raises(BrokerUnavailable, match="no answer"):
+        await Broker(adapter, deadline=0.2).publish("q", b"")
+
+
+async def test_a_start_that_failed_can_be_tried_again() -> None:
+    adapter = ScriptedAdapter()
+    adapter.connect_errors.append(AccessRefused("wrong password"))
+    broker = Broker(adapter)
+    with pytest.raises(AccessRefused):
+        async with broker:
+            pass
+    async with broker:
+        await broker.publish("q", b"")
