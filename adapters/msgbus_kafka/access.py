@@ -54,9 +54,7 @@ class Access:
         for host, port, _ in collect_hosts(self.servers):
             try:
                 async with asyncio.timeout(REACH):
-                    connection = await create_conn(
-                        host, port, request_timeout_ms=int(REACH * 1000), **self._security()
-                    )
+                    connection = await create_conn(host, port, request_timeout_ms=int(REACH * 1000), **self._security())
             except (OSError, KafkaError, EOFError, ValueError, AssertionError) as error:
                 failures.append(error)
             else:

@@ -46,8 +46,11 @@ class TopicState(NamedTuple):
 
 
 class Cluster:
-    """Asks once. A client that got no answer is thrown away: aiokafka never looks at the URL's servers again, and
-    would not find a cluster whose addresses have all changed."""
+    """Asks once.
+
+    A client that got no answer is thrown away: aiokafka never looks at the URL's servers again, and would not find a
+    cluster whose addresses have all changed.
+    """
 
     def __init__(self, access: Access) -> None:
         self._access = access
@@ -73,6 +76,7 @@ class Cluster:
 
     async def ask(self, request: Any, node: int | None = None, *, wait: float = ANSWER) -> Any:
         """The answer of ``node``, or of any, after at most ``wait`` seconds. Raises as connect() does."""
+        client: Any = None
         try:
             async with asyncio.timeout(wait):
                 await self.connect()
@@ -80,10 +84,10 @@ class Cluster:
                 with translated(TABLE, f"kafka: {self._access.servers}"):
                     return await client.send(client.get_random_node() if node is None else node, request)
         except BrokerUnavailable:
-            await self._drop()
+            await self._drop(client)
             raise
         except TimeoutError as error:
-            await self._drop()
+            await self._drop(client)
             raise BrokerUnavailable(f"kafka: {self._access.servers} did not answer within {wait:g} s") from error
 
     async def nodes(self) -> Sequence[int]:
@@ -107,7 +111,7 @@ class Cluster:
         answer = await self.ask(DescribeConfigsRequest([(kind, name, None) for name in names]), node)
         found: dict[str, dict[str, str]] = {}
         for error, message, _, name, entries in answer.resources:
-            if error == _FORBIDDEN or error == _UNKNOWN:
+            if error in {_FORBIDDEN, _UNKNOWN}:
                 continue
             if error:
                 raise answered(error, message, f"settings of {name}")
@@ -116,9 +120,9 @@ class Cluster:
 
     async def close(self) -> None:
         """Let go of the connections."""
-        await self._drop()
+        await self._drop(self._client)
 
-    async def _drop(self) -> None:
-        client, self._client = self._client, None
-        if client is not None:
+    async def _drop(self, client: Any) -> None:
+        if client is not None and client is self._client:
+            self._client = None
             await stop_client(client)

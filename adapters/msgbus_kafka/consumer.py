@@ -1,0 +1,215 @@
+"""KafkaConsumer: one AIOKafkaConsumer of a group over all its topics."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+
+from msgbus.adapter import Consumer
+from msgbus.errors import BrokerUnavailable, translated
+from msgbus_kafka.commits import Commits
+from msgbus_kafka.failures import TABLE
+from msgbus_kafka.fetching import Fetching
+from msgbus_kafka.guard import guard
+from msgbus_kafka.rebalancing import Rebalancing
+from msgbus_kafka.sessions import Sessions
+from msgbus_kafka.stopping import stop_consumer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from collections.abc import Set as AbstractSet
+
+    from msgbus.adapter import SessionListener
+    from msgbus.message import Delivery
+    from msgbus.names import Address
+    from msgbus_kafka.access import Access
+    from msgbus_kafka.options import Timing
+    from msgbus_kafka.sessions import PartitionSession
+    from msgbus_kafka.topics import Topics
+
+__all__ = ["KafkaConsumer", "started"]
+
+SETTLE: Final = 30.0
+CALM: Final = 5.0
+"""Seconds that a rebalance in progress has before the subscription is changed under it."""
+LAST_COMMIT: Final = 3.0
+LEAVE: Final = 5.0
+"""Seconds for leaving the group; while others rebalance it took 4.8."""
+LEAVE_DEAD: Final = 1.5
+"""The same when the last commit got no answer either."""
+FOR_EVER: Final = 2**31 - 1
+
+
+async def started(access: Access, group: str, timing: Timing, assignor: str) -> Any:
+    """An AIOKafkaConsumer of ``group`` that is subscribed to nothing. Raises BrokerUnavailable or AccessRefused."""
+    client = AIOKafkaConsumer(
+        **access.settings(),
+        client_id="msgbus",
+        group_id=group,
+        enable_auto_commit=False,  # it commits what was fetched, done or not
+        auto_offset_reset="earliest",
+        session_timeout_ms=int(timing.session * 1000),
+        heartbeat_interval_ms=int(timing.heartbeat * 1000),
+        rebalance_timeout_ms=int(timing.rebalance * 1000),
+        request_timeout_ms=int(timing.request * 1000),
+        metadata_max_age_ms=60_000,
+        fetch_max_wait_ms=100,  # a partition that becomes hungry waits for the fetch that is under way
+        max_poll_interval_ms=FOR_EVER,  # full of slow messages is not dead
+        partition_assignment_strategy=[_assignor(assignor)],  # two of them join the group twice
+    )
+    try:
+        # Connected once before: aiokafka says "unable to bootstrap" of a wrong password too.
+        await access.reach()
+        with translated(TABLE, f"kafka: group {group}"):
+            await client.start()
+    except BaseException:
+        await stop_consumer(client, 0)
+        raise
+    guard(client)
+    return client
+
+
+class KafkaConsumer(Consumer):
+    """See Consumer. Receiving never waits for the network: a task fetches, this hands out."""
+
+    def __init__(self, client: Any, group: str, listener: SessionListener, topics: Topics, timing: Timing) -> None:
+        self._client = client
+        self._topics = topics
+        self._wanted: dict[str, Address] = {}
+        self._missing: tuple[AbstractSet[Address], AbstractSet[Address]] = (set(), set())
+        self._event = asyncio.Event()
+        self.closed = False
+        self._sessions = Sessions(group)
+        commits = Commits(client._coordinator, self._sessions, timing.commit)  # noqa: SLF001
+        self._timing = timing
+        self._fetching = Fetching(client, self._sessions, self._fetched)
+        self._rebalancing = Rebalancing(client, listener, self._sessions, commits, timing)
+        self._fetch_task = asyncio.create_task(self._fetching.run(), name=f"msgbus fetching for {group}")
+        self._commit_task = asyncio.create_task(commits.run(), name=f"msgbus committing for {group}")
+
+    async def subscribe(self, limits: Mapping[Address, int]) -> AbstractSet[Address]:
+        """See Consumer."""
+        self._alive()
+        missing = await self._look(limits.keys())
+        wanted = {str(address): address for address in limits if address not in missing}
+        self._sessions.limit(limits)
+        self._event.set()
+        if wanted.keys() != self._wanted.keys():
+            await self._change(wanted)
+            self._alive()
+        return missing
+
+    async def _look(self, asked: AbstractSet[Address]) -> AbstractSet[Address]:
+        try:
+            missing = await self._topics.missing(asked)
+        except BrokerUnavailable:
+            before, missing_before = self._missing
+            if asked != before:
+                raise
+            return missing_before  # aiokafka survives an outage; looking again for what was missing must not end that
+        self._missing = (set(asked), missing)
+        return missing
+
+    async def _change(self, wanted: dict[str, Address]) -> None:
+        await _within(CALM, self._rebalancing.settled)
+        while len(self._sessions):  # a rebalance may have begun new ones meanwhile
+            await self._rebalancing.let_go(self._timing.drain, self._timing.commit)
+        self._wanted = wanted
+        self._rebalancing.expect(wanted)
+        if wanted:
+            self._client.subscribe(sorted(wanted), listener=self._rebalancing)  # without it the listener is dropped
+            await _within(SETTLE, self._rebalancing.settled)
+        else:
+            await self._leave()
+            self._rebalancing.settled.set()
+
+    async def _leave(self) -> None:
+        """What unsubscribe() does. That one leaves in a task nobody can wait for, and asks for all topics there are."""
+        self._client._subscription.unsubscribe()  # noqa: SLF001
+        leaving = asyncio.ensure_future(self._client._coordinator._maybe_leave_group())  # noqa: SLF001
+        await asyncio.wait({leaving}, timeout=LEAVE)
+        leaving.cancel()
+
+    async def receive(self, room: Mapping[Address, int], wait: float) -> Sequence[Delivery]:
+        """See Consumer."""
+        self._alive()
+        deliveries = self._sessions.take(room)
+        if not deliveries:
+            await _within(wait, self._event)
+            self._alive()
+            deliveries = self._sessions.take(room)
+        self._event.clear()
+        return deliveries
+
+    def wake(self) -> None:
+        """See Consumer."""
+        self._event.set()
+
+    async def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
+        """See Consumer. Committed within 200 ms."""
+        freed = False
+        for delivery in deliveries:
+            session: PartitionSession = delivery.session  # type: ignore[assignment]  # the core gives back what it got
+            if session.finished(delivery.position or 0) and session.waiting:
+                freed = True
+        if freed:  # it may have been held back by its distance
+            self._event.set()
+
+    async def extend(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
+        """Heartbeats say it for the whole member."""
+        del deliveries
+        return ()
+
+    async def close(self, budget: float) -> None:
+        """See Consumer."""
+        if self.closed:
+            return
+        self.closed = True
+        self._rebalancing.close()
+        flushed = False
+        try:
+            async with asyncio.timeout(budget + LAST_COMMIT + 1):
+                flushed = await self._rebalancing.let_go(budget, LAST_COMMIT)
+        except TimeoutError:
+            pass
+        self._rebalancing.lose()
+        self._fetching.stop()
+        self._commit_task.cancel()
+        self._event.set()
+        await stop_consumer(self._client, LEAVE if flushed else LEAVE_DEAD)
+        # getmany() during a rebalance waits for an assignment that will not come.
+        self._fetch_task.cancel()
+        await asyncio.wait({self._fetch_task, self._commit_task}, timeout=1.0)
+
+    def _fetched(self) -> None:
+        self._event.set()
+        if self._fetching.failure is not None:
+            self._rebalancing.settled.set()  # whoever waits for it shall see the failure
+
+    def _alive(self) -> None:
+        if self.closed:
+            raise BrokerUnavailable("kafka: the consumer is closed")
+        if self._fetching.failure is not None:
+            raise self._fetching.failure
+
+
+def _assignor(name: str) -> Any:
+    if name == "range":
+        return RangePartitionAssignor
+    if name == "roundrobin":
+        return RoundRobinPartitionAssignor
+    # aiokafka's sticky one keeps its memory in the class: one class for each consumer.
+    return type("Sticky", (StickyPartitionAssignor,), {})
+
+
+async def _within(seconds: float, event: asyncio.Event) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return

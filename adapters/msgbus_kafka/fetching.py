@@ -1,0 +1,112 @@
+"""Fetching: one task per consumer that is never cancelled, and gives each record to its session."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+from aiokafka import errors as kafka
+
+from msgbus.errors import AccessRefused, BrokerUnavailable
+from msgbus_kafka.failures import REFUSALS, reason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from msgbus.errors import BrokerError
+    from msgbus_kafka.sessions import Sessions
+
+__all__ = ["Fetching"]
+
+logger = logging.getLogger("msgbus.kafka")
+
+LONG: Final = 0.2
+"""Seconds of a fetch when every partition takes part in it."""
+SHORT: Final = 0.05
+"""The same when some do not: one of them may be hungry again before the end."""
+RECORDS: Final = 500
+"""Per fetch: they are parsed in one go, 1.4 us each, while nothing else runs."""
+ENOUGH: Final = 5
+"""Errors in a row after which a new consumer is better. aiokafka repeats some of its own for ever."""
+AGAIN: Final = 0.1
+_HOPELESS: Final[Mapping[type[BaseException], str]] = {
+    kafka.InvalidSessionTimeoutError: "session_timeout= is outside the server's group.min.session.timeout.ms and "
+    "group.max.session.timeout.ms",
+    kafka.InconsistentGroupProtocolError: "the group's other members have another assignor=",
+}
+
+
+class Fetching:
+    """The fetch loop. ``failure`` says why it ended, if it did by itself."""
+
+    def __init__(self, client: Any, sessions: Sessions, fetched: Callable[[], None]) -> None:
+        self._client = client
+        self._sessions = sessions
+        self._fetched = fetched
+        self._stopped = False
+        self._errors = 0
+        self.failure: BrokerError | None = None
+
+    def stop(self) -> None:
+        """End after the fetch in progress."""
+        self._stopped = True
+        self._sessions.hunger.set()
+
+    async def run(self) -> None:
+        """Fetch until stop(), or until it is clear that this consumer will never fetch again."""
+        try:
+            while not self._stopped and self.failure is None:
+                await self._round()
+        except Exception as error:  # noqa: BLE001 - whatever it is, receive() must say that nothing comes any more
+            self._fail(BrokerUnavailable(f"kafka: fetching failed: {error!r}"), error)
+
+    async def _round(self) -> None:
+        try:
+            if not await self._fetch():
+                await self._idle()
+            self._errors = 0
+        except kafka.ConsumerStoppedError:
+            self._stopped = True
+        except REFUSALS as error:
+            self._fail(AccessRefused(f"kafka: {reason(error)}"), error)
+        except kafka.KafkaError as error:
+            await self._count(error)
+
+    async def _fetch(self) -> bool:
+        """False if no partition is hungry."""
+        hungry = [session.partition for session in self._sessions.hungry()]
+        if not hungry:
+            return False
+        everyone = len(hungry) == len(self._sessions)
+        # A partition that is left out keeps what aiokafka has prefetched of it, and is fetched no further. Pausing it
+        # would throw that away, and fetch it again at every turn.
+        records = await self._client.getmany(
+            *(() if everyone else hungry), timeout_ms=int((LONG if everyone else SHORT) * 1000), max_records=RECORDS
+        )
+        if records and self._sessions.bind(records):
+            self._fetched()
+        return True
+
+    async def _idle(self) -> None:
+        self._client._coordinator.check_errors()  # noqa: SLF001 - else only getmany() would tell what ended the group
+        self._sessions.hunger.clear()
+        try:
+            async with asyncio.timeout(LONG):
+                await self._sessions.hunger.wait()
+        except TimeoutError:
+            return
+
+    async def _count(self, error: kafka.KafkaError) -> None:
+        self._errors += 1
+        logger.debug("fetching failed, %d in a row: %s", self._errors, reason(error))
+        if type(error) in _HOPELESS:
+            self._fail(BrokerUnavailable(f"kafka: {_HOPELESS[type(error)]}"), error)
+        elif self._errors >= ENOUGH and not error.retriable:
+            self._fail(BrokerUnavailable(f"kafka: fetching fails again and again: {reason(error)}"), error)
+        await asyncio.sleep(AGAIN)
+
+    def _fail(self, failure: BrokerError, cause: BaseException) -> None:
+        failure.__cause__ = cause
+        self.failure = failure
+        self._fetched()

@@ -1,0 +1,108 @@
+"""Lines: idempotent producers that are replaced when their sequence is broken."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.partitioner import murmur2
+
+from msgbus.errors import translated
+from msgbus_kafka.creation import LARGEST
+from msgbus_kafka.failures import TABLE
+from msgbus_kafka.stopping import stop_producer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from msgbus_kafka.access import Access
+
+__all__ = ["BATCH", "Line"]
+
+BATCH: Final = 256 * 1024
+"""Bytes of a batch. A batch over the topic's limit would be refused with everything in it."""
+REQUEST: Final = 15.0
+"""Seconds of one request: longer than a cluster needs to drop a dead node (8 to 13 s)."""
+RETIRE: Final = 30.0
+"""Seconds that a replaced producer has for what it still holds."""
+
+
+class Line:
+    """The producer for topics that take batches of ``batch`` bytes."""
+
+    def __init__(self, access: Access, batch: int) -> None:
+        self._access = access
+        self._batch = batch
+        self._producer: Any = None
+        self._starting = asyncio.Lock()
+        self._retired: set[asyncio.Task[None]] = set()
+        self._spread = Spread()
+
+    async def ready(self) -> Any:
+        """A producer that works, as far as anybody knows. Raises BrokerUnavailable or AccessRefused."""
+        if self._producer is not None and not self._producer._sender.sender_task.done():  # noqa: SLF001
+            return self._producer
+        async with self._starting:
+            if self._producer is not None and self._producer._sender.sender_task.done():  # noqa: SLF001
+                self.replace(self._producer)
+            if self._producer is None:
+                self._producer = await self._started()
+            return self._producer
+
+    async def _started(self) -> Any:
+        producer = AIOKafkaProducer(
+            **self._access.settings(),
+            client_id="msgbus",
+            enable_idempotence=True,
+            acks="all",
+            linger_ms=0,  # while one request is under way the next one fills; a lone message waits for nothing
+            max_batch_size=self._batch,
+            max_request_size=LARGEST,
+            request_timeout_ms=int(REQUEST * 1000),
+            metadata_max_age_ms=60_000,
+            partitioner=self._spread,
+        )
+        try:
+            with translated(TABLE, f"kafka: {self._access.servers}"):
+                await producer.start()
+        except BaseException:
+            await stop_producer(producer, 0)
+            raise
+        return producer
+
+    def replace(self, producer: Any) -> None:
+        """``producer`` may not be used any more; what it still holds has 30 s."""
+        if producer is self._producer:
+            self._producer = None
+            task = asyncio.ensure_future(stop_producer(producer, RETIRE))
+            self._retired.add(task)
+            task.add_done_callback(self._retired.discard)
+
+    async def close(self, wait: float) -> None:
+        """Send what is pending for at most ``wait`` seconds, then fail it."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await stop_producer(producer, wait)
+        for task in list(self._retired):
+            task.cancel()
+        if self._retired:
+            await asyncio.wait(self._retired, timeout=1.0)
+
+
+class Spread:
+    """Chooses partitions: by key as Java's client does, without one in turn.
+
+    aiokafka's own chooses by chance, which leaves members unequal for short.
+    """
+
+    def __init__(self) -> None:
+        self._turn = 0
+
+    def __call__(self, key: bytes | None, partitions: Sequence[int], available: Sequence[int]) -> int:
+        if key is not None:
+            hashed: int = murmur2(key) & 0x7FFFFFFF
+            return partitions[hashed % len(partitions)]
+        self._turn += 1
+        choice = available or partitions
+        return choice[self._turn % len(choice)]

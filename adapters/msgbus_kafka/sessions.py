@@ -1,0 +1,187 @@
+"""Sessions: a partition in one generation, what was fetched of it and how far it is done. No I/O."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+from msgbus.message import Delivery
+from msgbus.watermark import Watermark
+from msgbus_kafka.wire import arrived
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from msgbus.names import Address
+
+__all__ = ["PartitionSession", "Sessions"]
+
+SURPLUS: Final = 1000
+"""Records fetched and not handed out, at which a partition is fetched no more: 0.1 s of the fastest callbacks."""
+SURPLUS_BYTES: Final = 1024 * 1024
+
+
+class PartitionSession:
+    """One assigned partition in one generation; the object itself is the fence.
+
+    ``live``: its records may be handed out. ``over``: nothing of it counts any more.
+    """
+
+    __slots__ = ("_bytes", "_surplus", "_watermark", "address", "dirty", "limit", "live", "over", "partition")
+
+    def __init__(self, partition: Any, address: Address, limit: int) -> None:
+        self.partition = partition
+        self.address = address
+        self.limit = limit
+        self.live = True
+        self.over = False
+        self.dirty = False
+        self._surplus: deque[Any] = deque()
+        self._bytes = 0
+        self._watermark = Watermark(0)
+
+    def __repr__(self) -> str:
+        return f"<session of {self.partition.topic}-{self.partition.partition} at {self.position}>"
+
+    @property
+    def position(self) -> int:
+        """What to commit, once ``dirty`` has been set: the offset after the last one below which all is done."""
+        return self._watermark.position
+
+    @property
+    def hungry(self) -> bool:
+        """More should be fetched."""
+        return self.live and len(self._surplus) < SURPLUS and self._bytes < SURPLUS_BYTES
+
+    @property
+    def waiting(self) -> bool:
+        """Something was fetched and not handed out."""
+        return bool(self._surplus)
+
+    def bind(self, records: Iterable[Any]) -> None:
+        """These were fetched; when the session ends they die with it."""
+        for record in records:
+            self._surplus.append(record)
+            self._bytes += _size(record)
+
+    def take(self, most: int, group: str) -> list[Delivery]:
+        """Up to ``most`` deliveries in order; nothing ``limit`` or more above the lowest unacknowledged offset."""
+        taken: list[Delivery] = []
+        while self._surplus and len(taken) < most:
+            record = self._surplus[0]
+            lowest = self._watermark.lowest
+            if lowest is not None and record.offset >= lowest + self.limit:
+                break
+            # Made before it is taken, so that an error in it loses nothing.
+            taken.append(Delivery(arrived(record, self.address, group), self.address, self, None, record.offset))
+            self._watermark.started(record.offset)
+            self._surplus.popleft()
+            self._bytes -= _size(record)
+        return taken
+
+    def finished(self, offset: int) -> bool:
+        """``offset`` is done; True if there is more to commit now."""
+        moved = not self.over and self._watermark.finished(offset)
+        self.dirty = self.dirty or moved
+        return moved
+
+    def committed(self, position: int) -> None:
+        """The broker has ``position``."""
+        if position == self.position:
+            self.dirty = False
+
+    def stop(self) -> None:
+        """Hand out nothing more; what is in hand may still be acknowledged."""
+        self.live = False
+        self._surplus.clear()
+        self._bytes = 0
+
+    def end(self) -> None:
+        """Nothing of it counts from now on."""
+        self.stop()
+        self.over = True
+
+
+class Sessions:
+    """A consumer's sessions, by partition and by queue."""
+
+    def __init__(self, group: str) -> None:
+        self._group = group
+        self._limits: Mapping[Address, int] = {}
+        self._all: dict[Any, PartitionSession] = {}
+        self._rings: dict[Address, deque[PartitionSession]] = {}
+        self.hunger: Final = asyncio.Event()
+        """Set when some session may have become hungry."""
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def all(self) -> list[PartitionSession]:
+        """Those that are not over."""
+        return list(self._all.values())
+
+    def limit(self, limits: Mapping[Address, int]) -> None:
+        """New limits, also for the sessions there are."""
+        self._limits = dict(limits)
+        for session in self._all.values():
+            session.limit = limits.get(session.address, session.limit)
+
+    def begin(self, partition: Any, address: Address) -> PartitionSession:
+        """A new session."""
+        session = PartitionSession(partition, address, self._limits.get(address, 1))
+        self._all[partition] = session
+        self._rings.setdefault(address, deque()).append(session)
+        self.hunger.set()
+        return session
+
+    def end(self, sessions: Iterable[PartitionSession]) -> None:
+        """These are over."""
+        for session in sessions:
+            session.end()
+            if self._all.get(session.partition) is session:
+                del self._all[session.partition]
+                self._rings[session.address].remove(session)
+
+    def bind(self, fetched: Mapping[Any, Sequence[Any]]) -> bool:
+        """Give records to their sessions; those of others are dropped. True if there was a session for any."""
+        bound = False
+        for partition, records in fetched.items():
+            session = self._all.get(partition)
+            if session is not None and session.live:
+                session.bind(records)
+                bound = True
+        return bound
+
+    def hungry(self) -> list[PartitionSession]:
+        """Sessions for which more should be fetched."""
+        return [session for session in self._all.values() if session.hungry]
+
+    def take(self, room: Mapping[Address, int]) -> list[Delivery]:
+        """What may be handed out now: of each queue at most its room, in turn from its partitions."""
+        taken: list[Delivery] = []
+        for address, most in room.items():
+            ring = self._rings.get(address)
+            if ring:
+                ring.rotate(-1)
+                self._deal(ring, most, taken)
+        if taken:
+            self.hunger.set()
+        return taken
+
+    def _deal(self, ring: Collection[PartitionSession], room: int, taken: list[Delivery]) -> None:
+        ready = [session for session in ring if session.waiting]
+        while room > 0 and ready:
+            share = max(1, room // len(ready))
+            more: list[PartitionSession] = []
+            for session in ready:
+                dealt = session.take(min(share, room), self._group)
+                taken += dealt
+                room -= len(dealt)
+                if len(dealt) == share and session.waiting:
+                    more.append(session)
+            ready = more
+
+
+def _size(record: Any) -> int:
+    return int(max(record.serialized_value_size, 0) + max(record.serialized_key_size, 0))

@@ -1,0 +1,131 @@
+"""What lies on the server: names, the arguments that never change, and their declaration."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+from msgbus.errors import QueueConflict, QueueNotFound, Unsupported
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aiormq.abc import AbstractChannel
+
+    from msgbus.adapter import QueueSpec
+    from msgbus.names import Address
+    from msgbus_rabbitmq.connection import Link
+
+__all__ = ["check", "create", "dead_letter_queue", "declare_group", "exists", "ready_messages", "server_queue"]
+
+logger = logging.getLogger("msgbus.rabbitmq")
+
+# Arguments can never change: another value is 406 for everyone who declares the old one. The limits are set because
+# 4.x has 20 by default and then drops; -1 makes 3.10 destroy a message at its first give-back.
+_KEPT: Final = {"x-queue-type": "quorum", "x-delivery-limit": 1_000_000}
+_GROUP: Final = {
+    "x-queue-type": "quorum",
+    "x-delivery-limit": 1000,
+    "x-dead-letter-exchange": "",
+    "x-dead-letter-strategy": "at-least-once",
+    "x-overflow": "reject-publish",  # what at-least-once asks for; nothing limits the length
+}
+
+
+def server_queue(address: Address, group: str) -> str:
+    """The quorum queue that members of ``group`` read for ``address``."""
+    return str(address) if address.part else f"{address.queue}.{group}"
+
+
+def dead_letter_queue(address: Address, group: str) -> str:
+    """Where the group's own dead letters lie, and those that the server makes."""
+    return f"{address.queue}.{group}.dlq"
+
+
+def check(spec: QueueSpec) -> None:
+    """Raise Unsupported for what RabbitMQ cannot honour."""
+    refused = {
+        "partitions": spec.partitions is not None,
+        "retention": spec.retention is not None,
+        "compact": spec.compact,
+        "native": bool(spec.native),
+    }
+    if wrong := [f"{name}=" for name, given in refused.items() if given]:
+        raise Unsupported(f"queue {str(spec.address)!r}: RabbitMQ cannot honour {' and '.join(wrong)}; leave it out")
+
+
+async def create(link: Link, specs: Sequence[QueueSpec]) -> None:
+    """Make these queues and their groups on one short-lived channel. Raises QueueConflict."""
+
+    async def work(channel: AbstractChannel) -> None:
+        for spec in specs:
+            await _create(channel, spec)
+
+    await link.once(f"{link.where}: cannot create {', '.join(str(spec.address) for spec in specs)}", work)
+
+
+async def _create(channel: AbstractChannel, spec: QueueSpec) -> None:
+    if spec.address.part:
+        await channel.queue_declare(str(spec.address), durable=True, arguments=dict(_KEPT))
+        return
+    await channel.exchange_declare(spec.address.queue, exchange_type="topic", durable=True)
+    for group in spec.groups:
+        await _group(channel, spec.address, group)
+
+
+async def _group(channel: AbstractChannel, address: Address, group: str) -> None:
+    letters = dead_letter_queue(address, group)
+    # First the place for what the server gives up on, so that there is no moment without one.
+    await channel.queue_declare(letters, durable=True, arguments=dict(_KEPT))
+    name = server_queue(address, group)
+    await channel.queue_declare(name, durable=True, arguments={**_GROUP, "x-dead-letter-routing-key": letters})
+    await channel.queue_bind(name, address.queue, routing_key="#")
+
+
+async def exists(link: Link, address: Address) -> bool:
+    """There is something to publish to or to consume at ``address``; asked on a channel of its own."""
+
+    async def work(channel: AbstractChannel) -> None:
+        if address.part:
+            await channel.queue_declare(str(address), passive=True)
+        else:
+            await channel.exchange_declare(address.queue, passive=True)
+
+    try:
+        await link.once(f"{link.where}: cannot look for queue {str(address)!r}", work)
+    except QueueNotFound:
+        return False
+    return True
+
+
+async def declare_group(link: Link, address: Address, group: str) -> None:
+    """Make the group where it is missing; one of another shape is used as it is, with a warning."""
+
+    async def work(channel: AbstractChannel) -> None:
+        await _group(channel, address, group)
+
+    if address.part:
+        return
+    try:
+        await link.once(f"{link.where}: group {group!r} of queue {address.queue!r}", work)
+    except QueueConflict as conflict:
+        logger.warning("%s; it is used as it is", conflict)
+        await link.once(
+            f"{link.where}: group {group!r} of queue {address.queue!r}",
+            lambda channel: channel.queue_declare(server_queue(address, group), passive=True),
+        )
+
+
+async def ready_messages(link: Link, address: Address, group: str) -> int:
+    """Messages that no member of the group has; 0 where the group is not there yet. Raises QueueNotFound."""
+    if not await exists(link, address):
+        raise QueueNotFound(f"queue {str(address)!r} does not exist: create_queue() makes it")
+    name = server_queue(address, group)
+    try:
+        declared = await link.once(
+            f"{link.where}: cannot count queue {name!r}",
+            lambda channel: channel.queue_declare(name, passive=True),
+        )
+    except QueueNotFound:
+        return 0
+    return declared.message_count or 0

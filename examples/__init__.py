@@ -1,0 +1,1 @@
+"""Two services that talk through the broker, and two programs that run them over real purchases."""

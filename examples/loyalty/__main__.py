@@ -1,0 +1,58 @@
+"""The loyalty service as a process: ``python -m examples.loyalty --ledger FILE --exchange NAME``; MSGBUS_URL."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from examples.loyalty.ledger import Ledger
+from examples.loyalty.service import Loyalty
+from msgbus import connect
+
+if TYPE_CHECKING:
+    from msgbus import Message
+
+
+class Till:
+    """Notes every purchase that a callback enters with, and stops confirming any after ``confirm`` of them.
+
+    The note is one write to a file opened for appending, so it survives a SIGKILL.
+    """
+
+    def __init__(self, note: Path, confirm: int | None) -> None:
+        self._note = os.open(note, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        self._left = confirm
+
+    async def __call__(self, message: Message) -> None:
+        """Note it; wait for ever if no more are confirmed."""
+        os.write(self._note, f"{os.getpid()} {message.id}\n".encode())
+        if self._left is None:
+            return
+        self._left -= 1
+        if self._left < 0:
+            await asyncio.Event().wait()
+
+
+async def main() -> None:
+    """Serve until SIGTERM; print ``ready`` when the group has given this member its part."""
+    parser = argparse.ArgumentParser(prog="python -m examples.loyalty")
+    parser.add_argument("--ledger", type=Path, required=True)
+    parser.add_argument("--exchange", required=True)
+    parser.add_argument("--entered", type=Path, required=True)
+    parser.add_argument("--confirm", type=int)
+    chosen = parser.parse_args()
+    broker = connect()
+    with Ledger(chosen.ledger) as ledger:
+        till = Till(chosen.entered, chosen.confirm)
+        subscription = await Loyalty(broker, ledger, chosen.exchange, member=str(os.getpid()), till=till).start()
+        serving = asyncio.ensure_future(broker.run())
+        await subscription.ready()
+        print("ready", flush=True)
+        await serving
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,98 @@
+"""What both programs share: the queues of one run, publishing purchases, and watching messages being written."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, Protocol
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from examples.loyalty.service import AWARDS, PURCHASES
+from examples.loyalty.service import GROUP as LOYALTY
+from examples.notification.service import GROUP as NOTIFICATION
+from msgbus import Publication
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+
+    from examples.purchases import Purchase
+    from msgbus import Broker
+
+__all__ = ["Stalled", "Watch", "fresh_exchange", "open_queues", "progress", "publish"]
+
+IN_FLIGHT: Final = 500
+"""Purchases published at once."""
+PATIENCE: Final = 60.0
+"""Seconds without a new message after which something must be wrong: longer than any session takes to expire."""
+
+
+class Stalled(Exception):  # noqa: N818 - it is what happened
+    """Nothing new for PATIENCE seconds."""
+
+
+def fresh_exchange(word: str) -> str:
+    """Queues of an earlier run on the same server are left alone."""
+    return f"{word}-{secrets.token_hex(3)}"
+
+
+async def open_queues(broker: Broker, exchange: str) -> None:
+    """Make the queues of one run, with their groups."""
+    await broker.create_queue(PURCHASES, groups=[LOYALTY], exchange=exchange)
+    await broker.create_queue(AWARDS, groups=[NOTIFICATION], exchange=exchange)
+
+
+async def publish(broker: Broker, purchases: Sequence[Purchase], exchange: str, advance: Callable[[int], None]) -> None:
+    """Publish all; raises the first verdict that is no success."""
+    for first in range(0, len(purchases), IN_FLIGHT):
+        part = purchases[first : first + IN_FLIGHT]
+        messages = [Publication({"cents": one.cents}, message_id=str(one.id), key=one.customer) for one in part]
+        for verdict in await broker.publish_many(PURCHASES, messages, exchange=exchange):
+            if verdict is not None:
+                raise verdict
+        advance(len(part))
+
+
+class Watch:
+    """Counts messages that were written, and knows when they are all there."""
+
+    def __init__(self, expected: int, advance: Callable[[int], None]) -> None:
+        self._expected = expected
+        self._advance = advance
+        self._event = asyncio.Event()
+        self.seen = 0
+
+    def written(self) -> None:
+        """One more."""
+        self.seen += 1
+        self._advance(1)
+        self._event.set()
+
+    async def all(self) -> None:
+        """Wait for the last. Raises Stalled."""
+        while self.seen < self._expected:
+            self._event.clear()
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    await self._event.wait()
+            except TimeoutError:
+                raise Stalled(f"{self.seen:,} of {self._expected:,} after {PATIENCE:g} s without a new one") from None
+
+
+class _Bars(Protocol):
+    def __call__(self, what: str) -> Callable[[int], None]: ...
+
+
+@contextmanager
+def progress(total: int) -> Generator[_Bars]:
+    """Gives bars of ``total`` on a terminal, and silence elsewhere."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, disable=not sys.stdout.isatty()) as shown:
+
+        def bar(what: str) -> Callable[[int], None]:
+            task = shown.add_task(what, total=total)
+            return lambda count: shown.advance(task, count)
+
+        yield bar

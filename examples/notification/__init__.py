@@ -1,0 +1,1 @@
+"""The notification service: writes one message to the customer for each award."""
