@@ -43,6 +43,8 @@ CONTENT_TYPE: Final = "content-type"
 
 BODY_MAX: Final = 1024 * 1024
 """Bytes of a body: 1 MiB, what every broker takes with its own defaults or with what create_queue() sets."""
+DIGITS: Final = 15
+"""Fewer digits than this are a time before the year 5138, in milliseconds."""
 HEADERS_MAX: Final = 32 * 1024
 """Bytes of all names and values of a message's headers together."""
 
@@ -125,21 +127,25 @@ def received(  # noqa: PLR0913 - one row per thing a broker may know of a messag
 
     ``id`` and ``time`` are what the broker knows; our headers, where there are any, win over them, and over ``key``.
     """
-    attempts = headers.get(ATTEMPTS, "0")
-    stamp = headers.get(TIME, "")
+    stamp = _number(headers.get(TIME, ""), time)
     return Message(
         body=body,
         id=headers.get(ID, id),
         key=headers.get(KEY, key),
         headers=MappingProxyType({name: text for name, text in headers.items() if not _ours(name)}),
         content_type=headers.get(CONTENT_TYPE, ""),
-        published_at=datetime.fromtimestamp((int(stamp) if stamp.isdecimal() else time) / 1000, UTC),
+        published_at=datetime.fromtimestamp(stamp / 1000, UTC),
         queue=address.queue,
         group=group,
-        attempt=(int(attempts) if attempts.isdecimal() else 0) + 1,
+        attempt=_number(headers.get(ATTEMPTS, ""), 0) + 1,
         redelivered=redelivered,
         origin=origin,
     )
+
+
+def _number(text: str, otherwise: int) -> int:
+    """What we wrote, and never an error: a foreign client may write anything, and one message must not stop a queue."""
+    return int(text) if len(text) < DIGITS and text.isascii() and text.isdecimal() else otherwise
 
 
 def _ours(name: str) -> bool:

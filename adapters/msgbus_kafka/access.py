@@ -7,7 +7,7 @@ import ssl
 from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka.conn import collect_hosts, create_conn
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, UnsupportedSaslMechanismError
 
 from msgbus.errors import AccessRefused, BrokerUnavailable, ConfigurationError
 from msgbus_kafka.failures import REFUSALS, reason
@@ -65,6 +65,8 @@ class Access:
     def _unreached(self, failures: list[BaseException]) -> BrokerError:
         # ValueError and AssertionError are what aiokafka makes of an answer of SCRAM or PLAIN that does not fit.
         refusal = next((one for one in failures if isinstance(one, (*REFUSALS, ValueError, AssertionError))), None)
+        if isinstance(refusal, UnsupportedSaslMechanismError):
+            return AccessRefused(f"kafka: {self.servers} does not offer {self._mechanism()}; see mechanism= in the URL")
         if refusal is not None:
             return AccessRefused(f"kafka: {self.servers} refused {self._who()}: {reason(refusal)}")
         return BrokerUnavailable(f"kafka: {self.servers} cannot be reached: {reason(failures[-1])}")

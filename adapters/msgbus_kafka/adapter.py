@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from msgbus.adapter import Adapter, AdapterOptions, Capabilities
-from msgbus.errors import BrokerUnavailable, ConfigurationError
+from msgbus.errors import AccessRefused, BrokerUnavailable, ConfigurationError
 from msgbus_kafka.access import Access
 from msgbus_kafka.cluster import Cluster
 from msgbus_kafka.consumer import KafkaConsumer, started
@@ -61,7 +62,8 @@ class KafkaAdapter(Adapter):
         try:
             async with asyncio.timeout(CONNECT):
                 await self._cluster.connect()
-                await self._publisher.connect()
+                with contextlib.suppress(AccessRefused):  # who may only read is welcome; publish() will say it
+                    await self._publisher.connect()
         except TimeoutError as error:
             raise BrokerUnavailable(f"kafka: {self._access.servers} did not answer within {CONNECT:g} s") from error
 

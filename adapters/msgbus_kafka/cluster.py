@@ -24,8 +24,8 @@ ANSWER: Final = 5.0
 """Seconds that an answer may take: a member's loop waits for some of them."""
 TOPIC: Final = 2
 BROKER: Final = 4
-_FORBIDDEN: Final = 29
 _UNKNOWN: Final = 3
+_FORBIDDEN: Final = frozenset({29, 31})
 
 
 class TopicState(NamedTuple):
@@ -111,7 +111,7 @@ class Cluster:
         answer = await self.ask(DescribeConfigsRequest([(kind, name, None) for name in names]), node)
         found: dict[str, dict[str, str]] = {}
         for error, message, _, name, entries in answer.resources:
-            if error in {_FORBIDDEN, _UNKNOWN}:
+            if error in _FORBIDDEN or error == _UNKNOWN:
                 continue
             if error:
                 raise answered(error, message, f"settings of {name}")

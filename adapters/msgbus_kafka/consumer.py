@@ -98,7 +98,6 @@ class KafkaConsumer(Consumer):
         missing = await self._look(limits.keys())
         wanted = {str(address): address for address in limits if address not in missing}
         self._sessions.limit(limits)
-        self._event.set()
         if wanted.keys() != self._wanted.keys():
             await self._change(wanted)
             self._alive()

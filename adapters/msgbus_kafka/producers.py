@@ -6,12 +6,13 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import UnknownTopicOrPartitionError
 from aiokafka.partitioner import murmur2
 
 from msgbus.errors import translated
 from msgbus_kafka.creation import LARGEST
 from msgbus_kafka.failures import TABLE
-from msgbus_kafka.stopping import stop_producer
+from msgbus_kafka.stopping import fail_pending, stop_producer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,6 +79,11 @@ class Line:
             task = asyncio.ensure_future(stop_producer(producer, RETIRE))
             self._retired.add(task)
             task.add_done_callback(self._retired.discard)
+
+    def give_up(self, topic: str) -> None:
+        """``topic`` is gone: what waits for its leaders fails."""
+        if self._producer is not None:
+            fail_pending(self._producer, topic, UnknownTopicOrPartitionError())
 
     async def close(self, wait: float) -> None:
         """Send what is pending for at most ``wait`` seconds, then fail it."""

@@ -10,6 +10,7 @@ from aiokafka import errors as kafka
 from msgbus.errors import AccessRefused, BrokerError, BrokerUnavailable, MessageTooLarge, PublishUnknown
 from msgbus_kafka.failures import REFUSALS, reason
 from msgbus_kafka.producers import BATCH, Line
+from msgbus_kafka.topics import not_found
 from msgbus_kafka.wire import header_list, key_bytes, size
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Publisher"]
 
+SUSPICIOUS: Final = 1.0
+"""Seconds without an answer after which the topic may be gone."""
 CLOSE: Final = 3.0
 """Seconds that what is pending has when the adapter is closed."""
 
@@ -40,6 +43,7 @@ class Publisher:
         self._topics = topics
         self._lines: dict[int, Line] = {}
         self._gates: dict[str, asyncio.Lock] = {}
+        self._looking = False
 
     async def connect(self) -> None:
         """Raises BrokerUnavailable or AccessRefused."""
@@ -57,7 +61,9 @@ class Publisher:
             await sending[0]
         else:  # one that is slow or missing holds up no other
             await asyncio.gather(*sending)
-        await _settled(slots, end)
+        if not await _settled(slots, min(end, asyncio.get_running_loop().time() + SUSPICIOUS)):
+            await self._look_for_deleted(messages, slots, end)
+            await _settled(slots, end)
         return [self._verdict(message, slot) for message, slot in zip(messages, slots, strict=True)]
 
     async def _send_all(
@@ -109,6 +115,23 @@ class Publisher:
             line.replace(producer)
             self._topics.forget(str(message.address))
 
+    async def _look_for_deleted(self, messages: Sequence[Outgoing], slots: Sequence[_Slot], end: float) -> None:
+        """Fail what waits for a topic that is gone: aiokafka would look for its leader without a pause, and in vain."""
+        if self._looking:  # one of those who wait asks for them all
+            return
+        self._looking = True
+        waiting = {message.address for message, slot in zip(messages, slots, strict=True) if _pending(slot)}
+        try:
+            async with asyncio.timeout_at(end):
+                for address in await self._topics.missing(waiting):
+                    self._topics.forget(str(address))
+                    for line in self._lines.values():
+                        line.give_up(str(address))
+        except (BrokerError, TimeoutError):
+            return  # nobody knows: wait on
+        finally:
+            self._looking = False
+
     def _verdict(self, message: Outgoing, slot: _Slot) -> BrokerError | None:
         if slot is None or isinstance(slot, BrokerError):
             return slot
@@ -130,17 +153,26 @@ class Publisher:
         await asyncio.gather(*(line.close(CLOSE) for line in self._lines.values()))
 
 
-async def _settled(slots: Sequence[_Slot], end: float) -> None:
+async def _settled(slots: Sequence[_Slot], end: float) -> bool:
+    """Whether all of them have an end by ``end``."""
     pending = [slot for slot in slots if isinstance(slot, asyncio.Future) and not slot.done()]
-    if pending:
-        # wait(), since it leaves the futures alone: cancelling one of aiokafka's does not stop its message.
-        await asyncio.wait(pending, timeout=max(0.0, end - asyncio.get_running_loop().time()))
+    if not pending:
+        return True
+    # wait(), since it leaves the futures alone: cancelling one of aiokafka's does not stop its message.
+    _, late = await asyncio.wait(pending, timeout=max(0.0, end - asyncio.get_running_loop().time()))
+    return not late
+
+
+def _pending(slot: _Slot) -> bool:
+    return isinstance(slot, asyncio.Future) and not slot.done()
 
 
 def _refused(message: Outgoing, error: BaseException, *, uncertain: bool) -> BrokerError:
     text = f"queue {message.address}: {reason(error)}"
     ours: BrokerError
-    if isinstance(error, REFUSALS):
+    if isinstance(error, kafka.UnknownTopicOrPartitionError):
+        ours = not_found(str(message.address))
+    elif isinstance(error, REFUSALS):
         ours = AccessRefused(text)
     elif isinstance(error, (kafka.MessageSizeTooLargeError, kafka.RecordListTooLargeError)):
         ours = MessageTooLarge(text)

@@ -98,8 +98,8 @@ class Rebalancing(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             self._listener.lost([session for session in sessions if not session.over])
             return False
         except (KafkaError, TimeoutError) as error:
-            logger.warning("the last commit of %d partitions failed (%s): some may come again",
-                           len(sessions), reason(error))  # fmt: skip
+            late = sum(session.dirty for session in sessions)
+            logger.warning("%d partitions: the last commit failed, some may come again: %s", late, reason(error))
             return False
         return True
 

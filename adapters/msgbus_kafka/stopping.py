@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaConnectionError
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
 
-__all__ = ["stop_client", "stop_consumer", "stop_producer"]
+__all__ = ["fail_pending", "stop_client", "stop_consumer", "stop_producer"]
 
 CLOSE: Final = 2.0
 """Seconds for the connections themselves."""
@@ -24,6 +24,9 @@ async def stop_client(client: Any) -> None:
     """Close every connection of an AIOKafkaClient."""
     await _bounded(client.close(), CLOSE)
     await _cancel([client._sync_task])  # noqa: SLF001 - close() has been seen to leave it behind
+    update = client._md_update_fut  # noqa: SLF001
+    if update is not None and not update.done():
+        update.set_result(False)  # who waits for metadata would wait for ever
 
 
 async def stop_consumer(consumer: Any, wait: float) -> None:
@@ -49,12 +52,45 @@ async def stop_producer(producer: Any, wait: float) -> None:
     stopping = asyncio.ensure_future(producer.stop())
     await asyncio.wait({stopping}, timeout=wait)
     if not stopping.done():
-        producer._message_accumulator.fail_all(KafkaConnectionError("the producer was closed"))  # noqa: SLF001
-        # The sender waits for its requests even when it is cancelled, and they end with their connections.
+        # In this order: requests end with their connections, the sender with its requests, and only what no request
+        # holds any more may fail. Otherwise a request puts a failed batch back, and aiokafka breaks over it.
         await stop_client(producer.client)
+        await _cancel([producer._sender._sender_task])  # noqa: SLF001
+        _fail(producer._message_accumulator)  # noqa: SLF001
         await asyncio.wait({stopping}, timeout=1.0)
     await _cancel([stopping, producer._sender._sender_task])  # noqa: SLF001
     await stop_client(producer.client)
+
+
+def fail_pending(producer: Any, topic: str, error: Exception) -> None:
+    """Fail what waits in a producer for the leaders of ``topic``."""
+    batches = producer._message_accumulator._batches  # noqa: SLF001
+    for partition in [one for one in batches if one.topic == topic]:
+        waiting = batches.pop(partition)
+        _removable(producer._message_accumulator, waiting)  # noqa: SLF001
+        for batch in waiting:
+            batch.failure(error)
+        _looked_at(waiting)
+
+
+def _fail(accumulator: Any) -> None:
+    """Resolve every pending future."""
+    waiting = [batch for batches in accumulator._batches.values() for batch in batches]  # noqa: SLF001
+    _removable(accumulator, waiting)
+    everything = {*waiting, *accumulator._pending_batches}  # noqa: SLF001
+    accumulator.fail_all(KafkaConnectionError("the producer was closed"))
+    _looked_at(everything)
+
+
+def _removable(accumulator: Any, waiting: Iterable[Any]) -> None:
+    """A batch that waits for its second try has left the set that its own callback will remove it from."""
+    accumulator._pending_batches.update(batch for batch in waiting if batch.retry_count)  # noqa: SLF001
+
+
+def _looked_at(batches: Iterable[Any]) -> None:
+    for batch in batches:
+        if batch._drain_waiter.done() and not batch._drain_waiter.cancelled():  # noqa: SLF001
+            batch._drain_waiter.exception()  # noqa: SLF001 - nobody else will
 
 
 async def _bounded(doing: Coroutine[Any, Any, object], wait: float) -> None:

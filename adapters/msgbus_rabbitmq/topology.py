@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
+from pamqp.common import FieldValue
+
 from msgbus.errors import QueueConflict, QueueNotFound, Unsupported
 
 if TYPE_CHECKING:
@@ -18,12 +20,14 @@ if TYPE_CHECKING:
 
 __all__ = ["check", "create", "dead_letter_queue", "declare_group", "exists", "ready_messages", "server_queue"]
 
+Arguments = dict[str, FieldValue]
+
 logger = logging.getLogger("msgbus.rabbitmq")
 
 # Arguments can never change: another value is 406 for everyone who declares the old one. The limits are set because
 # 4.x has 20 by default and then drops; -1 makes 3.10 destroy a message at its first give-back.
-_KEPT: Final = {"x-queue-type": "quorum", "x-delivery-limit": 1_000_000}
-_GROUP: Final = {
+_KEPT: Final[Arguments] = {"x-queue-type": "quorum", "x-delivery-limit": 1_000_000}
+_GROUP: Final[Arguments] = {
     "x-queue-type": "quorum",
     "x-delivery-limit": 1000,
     "x-dead-letter-exchange": "",

@@ -26,6 +26,9 @@ MESSAGES: Final = 500
 BYTES: Final = 1024 * 1024
 """A pipeline is full when it has so many; a larger message goes alone."""
 
+GIVEN_UP: Final = 0.2
+"""Seconds after the last deadline of a pipeline at which its connection is closed: each caller has its verdict then."""
+
 
 class Call:
     """One call of publish(): its verdicts, as they come."""
@@ -144,7 +147,7 @@ class Publisher:
         within = max((item.call.end for item in batch), default=0.0) - asyncio.get_running_loop().time()
         try:
             if batch:
-                await self._line.run([item.command for item in batch], max(within, 0.0), replies)
+                await self._line.run([item.command for item in batch], max(within, 0.0) + GIVEN_UP, replies)
         finally:
             for item, reply in zip(batch, replies, strict=False):
                 item.settle(self._verdict(item, reply))

@@ -83,10 +83,8 @@ class Reader:
 
     def wake(self) -> None:
         """End a blocking read soon."""
-        if not self._blocks:
-            return
         self._unwanted = self._task
-        if self._waker is None or self._waker.done():
+        if self._blocks and (self._waker is None or self._waker.done()):
             self._waker = asyncio.get_running_loop().create_task(self._unblock(), name="msgbus redis waker")
 
     async def quiet(self, within: float) -> None:
@@ -201,6 +199,8 @@ class Reader:
             await self._keep(sessions, count, reply)
 
     async def _block_on(self, rooms: Mapping[Session, int], wait: float) -> None:
+        if self._unwanted is self._task:
+            return  # woken before it got here
         now = asyncio.get_running_loop().time()
         block = max(min(wait, self._block_most, min(session.claim_at for session in rooms) - now), 0.001)
         count = min(rooms.values())

@@ -114,6 +114,12 @@ def test_our_headers_win_over_what_the_broker_knows() -> None:
     assert message.published_at == datetime(1970, 1, 1, 0, 0, 1, 500_000, UTC)
 
 
+@pytest.mark.parametrize("forged", ["9" * 30, "-1", "٣", "", "1e9", "²"])
+def test_forged_numbers_in_our_headers_stop_nothing(forged: str) -> None:
+    message = received(Address("q"), "g", b"x", {ATTEMPTS: forged, TIME: forged}, id="i", time=1000)
+    assert (message.attempt, message.published_at.second) == (1, 1)
+
+
 def test_a_foreign_message_is_welcome() -> None:
     message = received(Address("q"), "g", b"x", {ATTEMPTS: "many", TIME: "soon"}, id="origin", time=7000)
     assert (message.id, message.attempt, message.content_type) == ("origin", 1, "")

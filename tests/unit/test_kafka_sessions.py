@@ -1,0 +1,169 @@
+"""Kafka's sessions: what is handed out, what is committed, and what dies with its session."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from msgbus.names import Address
+from msgbus_kafka.sessions import SURPLUS, SURPLUS_BYTES, PartitionSession, Sessions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+A, B = Address("a"), Address("b")
+
+
+class Partition(NamedTuple):
+    topic: str
+    partition: int
+
+
+def records(offsets: Iterable[int], size: int = 1) -> list[Any]:
+    return [
+        SimpleNamespace(
+            topic="a",
+            partition=0,
+            offset=offset,
+            timestamp=0,
+            key=None,
+            value=b"x",
+            headers=(),
+            serialized_key_size=-1,
+            serialized_value_size=size,
+        )
+        for offset in offsets
+    ]
+
+
+def session(limit: int = 10) -> PartitionSession:
+    return PartitionSession(Partition("a", 0), A, limit)
+
+
+def positions(deliveries: Iterable[Any]) -> list[int]:
+    return [delivery.position for delivery in deliveries]
+
+
+def test_nothing_the_limit_above_the_lowest_unacknowledged_is_handed_out() -> None:
+    one = session(limit=3)
+    one.bind(records(range(100, 120)))
+    assert positions(one.take(50, "g")) == [100, 101, 102]
+    one.finished(101)
+    one.finished(102)
+    assert one.take(50, "g") == []
+    one.finished(100)
+    assert positions(one.take(50, "g")) == [103, 104, 105]
+
+
+def test_the_distance_counts_offsets_and_not_messages() -> None:
+    one = session(limit=10)
+    one.bind(records([5, 14, 15]))
+    assert positions(one.take(50, "g")) == [5, 14]
+
+
+def test_gaps_are_no_obstacle_to_committing() -> None:
+    one = session()
+    one.bind(records([7, 9, 12]))
+    one.take(3, "g")
+    assert not one.finished(9)
+    assert not one.dirty
+    assert one.finished(7)
+    assert (one.dirty, one.position) == (True, 10)
+    one.committed(10)
+    assert not one.dirty
+
+
+def test_a_commit_that_was_overtaken_leaves_it_dirty() -> None:
+    one = session()
+    one.bind(records([0, 1]))
+    one.take(2, "g")
+    one.finished(0)
+    one.finished(1)
+    one.committed(1)
+    assert one.dirty
+
+
+def test_a_stopped_session_hands_out_nothing_and_still_takes_acknowledgements() -> None:
+    one = session()
+    one.bind(records(range(5)))
+    one.take(2, "g")
+    one.stop()
+    assert one.take(5, "g") == []
+    assert one.finished(0)
+    assert one.position == 1
+
+
+def test_nothing_counts_after_the_end() -> None:
+    one = session()
+    one.bind(records(range(5)))
+    one.take(2, "g")
+    one.end()
+    assert not one.finished(0)
+    assert not one.dirty
+
+
+def test_a_full_session_is_not_hungry() -> None:
+    many, large = session(), session()
+    many.bind(records(range(SURPLUS)))
+    large.bind(records(range(2), size=SURPLUS_BYTES))
+    assert not many.hungry
+    assert not large.hungry
+    large.take(2, "g")
+    assert large.hungry
+
+
+def test_partitions_of_a_queue_take_turns() -> None:
+    sessions = Sessions("g")
+    sessions.limit({A: 100})
+    for number in range(3):
+        sessions.begin(Partition("a", number), A)
+    sessions.bind({Partition("a", number): records(range(100)) for number in range(3)})
+    first = sessions.take({A: 9})
+    assert sorted(positions(first)) == sorted([0, 1, 2] * 3)
+
+
+def test_one_partition_gets_all_the_room_when_the_others_are_empty() -> None:
+    sessions = Sessions("g")
+    sessions.limit({A: 100})
+    for number in range(3):
+        sessions.begin(Partition("a", number), A)
+    sessions.bind({Partition("a", 1): records(range(100))})
+    assert positions(sessions.take({A: 9})) == list(range(9))
+
+
+def test_a_queue_without_room_gets_nothing_and_holds_up_no_other() -> None:
+    sessions = Sessions("g")
+    sessions.limit({A: 10, B: 10})
+    sessions.begin(Partition("a", 0), A)
+    sessions.begin(Partition("b", 0), B)
+    sessions.bind({Partition("a", 0): records(range(5)), Partition("b", 0): records(range(5))})
+    assert {delivery.address for delivery in sessions.take({B: 5})} == {B}
+
+
+def test_records_of_a_partition_without_a_session_are_dropped() -> None:
+    sessions = Sessions("g")
+    sessions.limit({A: 10})
+    old = sessions.begin(Partition("a", 0), A)
+    sessions.end([old])
+    assert not sessions.bind({Partition("a", 0): records(range(5))})
+    assert sessions.take({A: 10}) == []
+
+
+def test_ending_an_old_session_leaves_a_new_one_of_its_partition_alone() -> None:
+    sessions = Sessions("g")
+    sessions.limit({A: 10})
+    old = sessions.begin(Partition("a", 0), A)
+    sessions.end([old])
+    new = sessions.begin(Partition("a", 0), A)
+    sessions.end([old])
+    assert sessions.all() == [new]
+
+
+def test_a_new_limit_holds_for_sessions_that_run() -> None:
+    sessions = Sessions("g")
+    sessions.limit({A: 2})
+    sessions.begin(Partition("a", 0), A)
+    sessions.bind({Partition("a", 0): records(range(9))})
+    assert positions(sessions.take({A: 9})) == [0, 1]
+    sessions.limit({A: 5})
+    assert positions(sessions.take({A: 9})) == [2, 3, 4]

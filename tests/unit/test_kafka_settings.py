@@ -1,0 +1,185 @@
+"""Kafka's URL, the timeouts that follow from it, new topics, and answers as errors."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from msgbus.adapter import QueueSpec
+from msgbus.errors import (
+    AccessRefused,
+    BrokerUnavailable,
+    ConfigurationError,
+    InvalidName,
+    MsgbusError,
+    QueueConflict,
+    Unsupported,
+)
+from msgbus.message import BODY_MAX, HEADERS_MAX
+from msgbus.names import Address
+from msgbus.url import BrokerURL
+from msgbus_kafka import KafkaAdapter, KafkaOptions
+from msgbus_kafka.creation import LARGEST, differences, new_topic, replication
+from msgbus_kafka.failures import answered
+from msgbus_kafka.guard import guard, offset_fetch_error
+from msgbus_kafka.options import Timing
+from msgbus_kafka.producers import BATCH, Spread
+from msgbus_kafka.stopping import stop_client
+
+
+def spec(**fields: Any) -> QueueSpec:
+    return QueueSpec(**{"address": Address("orders"), **fields})
+
+
+@pytest.mark.parametrize("session", [1, 3, 6, 10, 45, 300])
+def test_a_member_can_always_let_go_before_the_group_gives_up_on_it(session: float) -> None:
+    timing = Timing.of(session)
+    assert timing.drain + timing.commit < timing.rebalance < timing.request < timing.session
+    assert timing.heartbeat * 3 <= timing.session
+
+
+def test_the_usual_timeouts_are_those_that_were_measured() -> None:
+    timing = Timing.of(45)
+    assert (timing.drain, timing.rebalance, timing.request, timing.session) == (18, 30, 40, 45)
+
+
+@pytest.mark.parametrize("session", [0, -1, 0.5, 5000, float("nan")])
+def test_an_impossible_session_timeout_is_named(session: float) -> None:
+    with pytest.raises(ConfigurationError, match="session_timeout"):
+        KafkaAdapter(BrokerURL.parse("kafka://h"), KafkaOptions(session_timeout=session))
+
+
+@pytest.mark.parametrize("url", ["kafka://", "kafka://h/path"])
+def test_a_url_that_is_none_of_kafkas_is_refused(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="kafka"):
+        KafkaAdapter(BrokerURL.parse(url), KafkaOptions())
+
+
+def test_an_ordinary_queue_is_eight_partitions_that_take_the_largest_message() -> None:
+    topic = new_topic(spec())
+    assert (topic.name, topic.partitions, topic.asked_partitions) == ("orders", 8, None)
+    assert topic.settings == {"max.message.bytes": str(LARGEST)}
+    assert BATCH < LARGEST
+    assert LARGEST > BODY_MAX + 2 * HEADERS_MAX
+
+
+def test_a_retry_queue_has_one_partition() -> None:
+    assert new_topic(spec(address=Address("orders", "g", "retry.5s"))).partitions == 1
+    assert new_topic(spec(address=Address("orders", "g", "retry.5s"), partitions=4)).partitions == 4
+
+
+def test_settings_become_kafkas_words_and_native_ones_win() -> None:
+    topic = new_topic(spec(retention=1.5, compact=True, native={"retention.ms": "9", "max.message.bytes": "77"}))
+    assert topic.settings == {"max.message.bytes": "77", "cleanup.policy": "compact", "retention.ms": "9"}
+    assert topic.largest == 77
+
+
+@pytest.mark.parametrize(
+    ("default", "brokers", "copies"), [(1, 1, 1), (1, 2, 1), (1, 3, 3), (1, 9, 3), (2, 3, 2), (3, 2, 2), (5, 9, 5)]
+)
+def test_replicas_are_the_clusters_default_or_three_as_far_as_there_are_brokers(
+    default: int, brokers: int, copies: int
+) -> None:
+    assert replication(default, brokers) == copies
+
+
+def test_each_setting_that_differs_is_named_and_others_are_not() -> None:
+    topic = new_topic(spec(partitions=4, retention=1, compact=True))
+    there = {"retention.ms": "2000", "cleanup.policy": "delete", "max.message.bytes": "5"}
+    assert differences(topic, 3, there) == [
+        "partitions is 3, not 4",
+        "retention.ms is 2000, not 1000",
+        "cleanup.policy is delete, not compact",
+    ]
+
+
+def test_what_was_not_asked_for_is_not_compared() -> None:
+    assert differences(new_topic(spec()), 3, {"retention.ms": "1"}) == []
+
+
+def test_lists_are_compared_without_their_order() -> None:
+    topic = new_topic(spec(native={"cleanup.policy": "compact,delete"}))
+    assert differences(topic, 8, {"cleanup.policy": "delete, compact"}) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "ours"),
+    [
+        (17, "bad name", InvalidName),
+        (17, "Topic 'a_b' collides with existing topic: a.b", QueueConflict),
+        (29, None, AccessRefused),
+        (38, None, ConfigurationError),
+        (40, "Unknown topic config name: x", ConfigurationError),
+        (44, None, Unsupported),
+        (7, None, BrokerUnavailable),
+        (9999, None, BrokerUnavailable),
+    ],
+)
+def test_answers_become_our_errors(code: int, message: str | None, ours: type[MsgbusError]) -> None:
+    error = answered(code, message, "queue orders")
+    assert type(error) is ours
+    assert str(error).startswith("queue orders: ")
+    assert (message or "") in str(error)
+
+
+def test_a_key_goes_where_javas_client_sends_it() -> None:
+    spread = Spread()
+    # From Kafka's own tests of Utils.murmur2: "21" is -973932308, "foobar" -790332482.
+    assert spread(b"21", range(1000), []) == (-973932308 & 0x7FFFFFFF) % 1000
+    assert spread(b"foobar", range(1000), []) == (-790332482 & 0x7FFFFFFF) % 1000
+
+
+def test_messages_without_a_key_go_everywhere_in_turn() -> None:
+    spread = Spread()
+    assert {spread(None, range(4), range(4)) for _ in range(4)} == {0, 1, 2, 3}
+
+
+def offsets(*codes: int, error: int = 0) -> Any:
+    rows = [(number, 50, "", code) for number, code in enumerate(codes)]
+    return SimpleNamespace(error_code=error, topics=[("t", rows)] if rows else [])
+
+
+@pytest.mark.parametrize(
+    ("response", "code"), [(offsets(0, 0), 0), (offsets(error=16), 16), (offsets(0, 14), 14), (offsets(3, 0), 0)]
+)
+def test_an_offset_fetch_that_says_nothing_is_recognised(response: Any, code: int) -> None:
+    assert offset_fetch_error(response) == code
+
+
+async def test_the_guard_lets_other_requests_pass() -> None:
+    async def send(request: object) -> object:
+        return request
+
+    coordinator = SimpleNamespace(_send_req=send)
+    guard(SimpleNamespace(_coordinator=coordinator))
+    assert await coordinator._send_req("heartbeat") == "heartbeat"
+
+
+async def test_the_guard_makes_aiokafka_ask_again() -> None:
+    from aiokafka.errors import NotCoordinatorForGroupError
+    from aiokafka.protocol.commit import OffsetFetchRequest
+
+    dead: list[bool] = []
+
+    async def send(_: object) -> object:
+        return offsets(error=16)
+
+    coordinator = SimpleNamespace(_send_req=send, coordinator_dead=lambda: dead.append(True))
+    guard(SimpleNamespace(_coordinator=coordinator))
+    with pytest.raises(NotCoordinatorForGroupError) as caught:
+        await coordinator._send_req(OffsetFetchRequest("g", []))
+    assert caught.value.retriable
+    assert dead == [True]
+
+
+async def test_a_client_that_hangs_while_closing_is_left_after_a_bound() -> None:
+    import asyncio
+
+    async def close() -> None:
+        await asyncio.Event().wait()
+
+    client = SimpleNamespace(close=close, _sync_task=None, _md_update_fut=None)
+    async with asyncio.timeout(5):
+        await stop_client(client)

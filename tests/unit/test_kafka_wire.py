@@ -1,0 +1,74 @@
+"""Kafka records and messages: nothing is lost on the way, and nothing that a stranger wrote can break a member."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from msgbus.message import Outgoing
+from msgbus.names import Address
+from msgbus_kafka.wire import arrived, header_list, key_bytes, size
+
+QUEUE = Address("orders")
+
+
+def record(**fields: Any) -> Any:
+    usual = {"topic": "orders", "partition": 3, "offset": 17, "timestamp": 1_700_000_000_123, "key": None}
+    return SimpleNamespace(**{**usual, "value": b"body", "headers": (), **fields})
+
+
+def outgoing(**fields: Any) -> Outgoing:
+    usual = {"address": QUEUE, "id": "id-1", "time": 1_700_000_000_000, "body": b"\x00\xff", "key": None, "headers": {}}
+    return Outgoing(**{**usual, **fields})
+
+
+def there_and_back(message: Outgoing) -> Any:
+    return arrived(
+        record(key=key_bytes(message), value=message.body, headers=tuple(header_list(message))), QUEUE, "group"
+    )
+
+
+@pytest.mark.parametrize("key", [None, "", "k", "ключ", "\udcff\udc00"])
+def test_what_is_published_arrives_unchanged(key: str | None) -> None:
+    message = there_and_back(outgoing(key=key, headers={"A": "ä", "raw": "\udcfe", "content-type": "text/plain"}))
+    assert (message.id, message.body, message.key) == ("id-1", b"\x00\xff", key)
+    assert message.headers == {"A": "ä", "raw": "\udcfe"}
+    assert message.content_type == "text/plain"
+    assert message.published_at == datetime.fromtimestamp(1_700_000_000, UTC)
+    assert (message.queue, message.group, message.attempt) == ("orders", "group", 1)
+
+
+def test_a_foreign_record_is_known_by_its_place() -> None:
+    message = arrived(record(), QUEUE, "group")
+    assert message.id == message.origin == "orders-3@17"
+    assert message.published_at == datetime(2023, 11, 14, 22, 13, 20, 123_000, UTC)
+
+
+def test_keys_and_headers_that_are_no_text_survive() -> None:
+    message = arrived(record(key=b"\xff\x00", headers=(("h", b"\xfe"), ("null", None))), QUEUE, "group")
+    assert message.key == "\udcff\x00"
+    assert message.headers == {"h": "\udcfe", "null": ""}
+    assert key_bytes(outgoing(key=message.key)) == b"\xff\x00"
+
+
+def test_a_tombstone_is_an_empty_body() -> None:
+    assert arrived(record(value=None, key=b"k"), QUEUE, "group").body == b""
+
+
+@pytest.mark.parametrize("timestamp", [-1, 0, 2**63 - 1])
+def test_no_timestamp_of_a_record_can_break_a_member(timestamp: int) -> None:
+    assert arrived(record(timestamp=timestamp), QUEUE, "group").body == b"body"
+
+
+@pytest.mark.parametrize("name", ["msgbus-time", "msgbus-attempts"])
+def test_no_header_of_a_stranger_can_break_a_member(name: str) -> None:
+    assert arrived(record(headers=((name, b"9" * 5000),)), QUEUE, "group").attempt == 1
+
+
+def test_the_size_counts_key_and_headers() -> None:
+    bare = size(None, b"x" * 1000, [])
+    assert 1000 < bare < 1200
+    assert size(b"k" * 500, b"x" * 1000, [("h", b"v" * 300)]) >= bare + 800
