@@ -100,6 +100,7 @@ class Link:
         self._transport: _Transport | None = None
         self._attempt: asyncio.Task[aiormq.Connection] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._numbering = asyncio.Lock()
 
     @property
     def where(self) -> str:
@@ -124,12 +125,13 @@ class Link:
     async def channel(self, *, confirms: bool = False) -> AbstractChannel:
         """A channel of its own; with ``confirms`` an unroutable message fails its confirmation."""
         connection = await self.up()
-        # The client would take the highest number plus one for ever; the server allows 2,047.
-        number = next(one for one in itertools.count(1) if one not in connection.channels)
-        return await self.bounded(
-            connection.channel(number, publisher_confirms=confirms, on_return_raises=confirms),
-            f"{self.where}: cannot open a channel",
-        )
+        async with self._numbering:
+            # The client would take the highest number plus one for ever; the server allows 2,047.
+            number = next(one for one in itertools.count(1) if one not in connection.channels)
+            return await self.bounded(
+                connection.channel(number, publisher_confirms=confirms, on_return_raises=confirms),
+                f"{self.where}: cannot open a channel",
+            )
 
     async def once(self, doing: str, work: Callable[[AbstractChannel], Awaitable[_T]]) -> _T:
         """``work`` on a channel that is thrown away: what it provokes there costs nobody else anything."""
@@ -206,7 +208,7 @@ class Link:
         try:
             done, _ = await asyncio.wait({call}, timeout=ANSWER)
             if not done:
-                raise BrokerUnavailable(f"{doing}: no answer within {ANSWER:g} s")
+                raise BrokerUnavailable(f"{doing}: no answer within {ANSWER:g} s")  # noqa: TRY301 - as its errors
             with guarded(doing):
                 await call
         except BrokerUnavailable as error:
