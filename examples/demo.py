@@ -35,7 +35,7 @@ POISONOUS: Final = 1000
 FAILURES: Final = 2
 
 
-class TillOffline(Exception):  # noqa: N818 - it is what happened
+class TillOffline(Exception):
     """The till cannot confirm the purchase."""
 
 
@@ -74,7 +74,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m examples.demo", description=__doc__)
     parser.add_argument("--data", type=Path, default=DATA, help="a file of purchases in the same format")
     data: Path = parser.parse_args().data
-    logging.getLogger("msgbus").setLevel(logging.ERROR)  # the tries are shown by the till itself
+    logging.basicConfig(level=logging.ERROR)  # the tries are shown by the till itself
     try:
         purchases = read(data)
         with tempfile.TemporaryDirectory() as folder:

@@ -29,7 +29,7 @@ PATIENCE: Final = 60.0
 """Seconds without a new message after which something must be wrong: longer than any session takes to expire."""
 
 
-class Stalled(Exception):  # noqa: N818 - it is what happened
+class Stalled(Exception):
     """Nothing new for PATIENCE seconds."""
 
 

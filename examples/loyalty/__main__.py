@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,6 +45,7 @@ async def main() -> None:
     parser.add_argument("--entered", type=Path, required=True)
     parser.add_argument("--confirm", type=int)
     chosen = parser.parse_args()
+    logging.basicConfig(level=logging.ERROR)
     broker = connect()
     with Ledger(chosen.ledger) as ledger:
         till = Till(chosen.entered, chosen.confirm)

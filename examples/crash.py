@@ -1,0 +1,174 @@
+"""Two loyalty processes share the work and one is killed -9 with its hands full: ``python -m examples.crash``.
+
+Needs a real broker in MSGBUS_URL. Every purchase that the killed process had begun and the other handled again is a
+redelivery, and is counted; at the end the totals must equal the direct sum all the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from examples.demo import DATA
+from examples.loyalty.ledger import Ledger
+from examples.loyalty.points import differences, totals
+from examples.market import Stalled, Watch, fresh_exchange, open_queues, progress, publish
+from examples.notification.outbox import Outbox
+from examples.notification.service import Notification
+from examples.purchases import DataError, Purchase, read
+from msgbus import MsgbusError, connect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+QUARTER: Final = 4
+"""The victim handles one in so many of the purchases, and is killed while it holds more."""
+LEAST_SHARE: Final = 0.2
+PATIENCE: Final = 60.0
+SHOWN: Final = 5
+SOONER: Final = {"redis": "visibility=2", "rediss": "visibility=2", "kafka": "session_timeout=6"}
+"""By scheme: what makes a dead member's work come back within seconds, for a demonstration."""
+
+
+class Member:
+    """A process of the loyalty service."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self.name = str(process.pid)
+
+    @classmethod
+    async def start(cls, url: str, exchange: str, folder: Path, *more: str) -> Member:
+        """Return when its group has given it its part."""
+        files = ("--ledger", str(folder / "ledger.db"), "--entered", str(folder / "entered"))
+        command = (sys.executable, "-m", "examples.loyalty", *files, "--exchange", exchange, *more)
+        process = await asyncio.create_subprocess_exec(
+            *command, env={**os.environ, "MSGBUS_URL": url}, stdout=asyncio.subprocess.PIPE
+        )
+        member = cls(process)
+        async with asyncio.timeout(PATIENCE):
+            if process.stdout is None or await process.stdout.readline() != b"ready\n":
+                raise Stalled(f"member {member.name} did not start")
+        return member
+
+    async def kill(self) -> int:
+        """SIGKILL; the exit status."""
+        self._process.kill()
+        return await self._process.wait()
+
+    async def stop(self) -> int:
+        """SIGTERM, and its drain; the exit status."""
+        if self._process.returncode is None:
+            self._process.send_signal(signal.SIGTERM)
+        return await self._process.wait()
+
+
+def entered(folder: Path) -> dict[str, list[str]]:
+    """The purchases that callbacks were entered with, by member."""
+    calls: dict[str, list[str]] = defaultdict(list)
+    for line in (folder / "entered").read_text().splitlines():
+        member, purchase = line.split()
+        calls[member].append(purchase)
+    return calls
+
+
+async def until(condition: Callable[[], bool], what: str) -> None:
+    """Look at files that other processes write, until ``condition`` holds. Raises Stalled."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while not condition():  # noqa: ASYNC110 - a file tells nobody that it has changed
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        raise Stalled(f"{what}: not within {PATIENCE:g} s") from None
+
+
+async def run(purchases: Sequence[Purchase], url: str, folder: Path) -> list[str]:
+    """The whole story; what is wrong at the end."""
+    exchange = fresh_exchange("crash")
+    quota = len(purchases) // QUARTER
+    with (
+        Ledger(folder / "ledger.db") as ledger,
+        Outbox(folder / "outbox.db") as outbox,
+        progress(len(purchases)) as bar,
+    ):
+        watch = Watch(len(purchases), bar("customers notified"))
+        async with connect(url) as broker:
+            await open_queues(broker, exchange)
+            notifying = await Notification(broker, outbox, exchange, written=watch.written).start()
+            await notifying.ready()
+            victim = await Member.start(url, exchange, folder, "--confirm", str(quota))
+            survivor = await Member.start(url, exchange, folder)
+            await publish(broker, purchases, exchange, bar("purchases published"))
+            await until(lambda: len(entered(folder)[victim.name]) > quota, "the victim's hands being full")
+            status = await victim.kill()
+            print(f"member {victim.name} was killed: exit status {status}", flush=True)
+            await watch.all()
+            await survivor.stop()
+        return _wrong(purchases, ledger, outbox, _redelivered(folder, victim, survivor), status)
+
+
+def _redelivered(folder: Path, victim: Member, survivor: Member) -> int:
+    calls = entered(folder)
+    again = sorted(set(calls[victim.name]) & set(calls[survivor.name]), key=int)
+    for purchase in again[:SHOWN]:
+        print(f"purchase {purchase}: begun by {victim.name}, redelivered to {survivor.name}")
+    print(f"{len(again)} redeliveries in all", flush=True)
+    return len(again)
+
+
+def _wrong(purchases: Sequence[Purchase], ledger: Ledger, outbox: Outbox, redelivered: int, status: int) -> list[str]:
+    expected = totals(purchases)
+    wrong = differences(expected, ledger.totals()) + differences(expected, outbox.totals())
+    for member, count in ledger.shares().items():
+        share = count / len(purchases)
+        print(f"member {member} handled {count:,} purchases ({share:.0%})")
+        if share < LEAST_SHARE:
+            wrong.append(f"member {member} handled less than {LEAST_SHARE:.0%}")
+    if len(ledger.shares()) != 2 or not redelivered or status != -signal.SIGKILL:  # noqa: PLR2004 - two members
+        wrong.append(f"{len(ledger.shares())} members, {redelivered} redeliveries, exit status {status}")
+    return wrong
+
+
+def _sooner(url: str) -> str:
+    more = SOONER.get(url.partition("://")[0], "")
+    name = more.partition("=")[0]
+    return url if not more or f"{name}=" in url else f"{url}{'&' if '?' in url else '?'}{more}"
+
+
+def main() -> int:
+    """The exit code: 0 when all is as it should be, 1 when not, 2 when it could not run."""
+    parser = argparse.ArgumentParser(prog="python -m examples.crash", description=__doc__)
+    parser.add_argument("--data", type=Path, default=DATA, help="a file of purchases in the same format")
+    data: Path = parser.parse_args().data
+    logging.basicConfig(level=logging.ERROR)
+    url = os.environ.get("MSGBUS_URL", "")
+    if not url or url.startswith("memory:"):
+        print(
+            "two processes need a real broker: set MSGBUS_URL, e.g. to what `make up BROKER=redis` prints",
+            file=sys.stderr,
+        )
+        return 2
+    try:
+        purchases = read(data)
+        with tempfile.TemporaryDirectory() as folder:
+            wrong = asyncio.run(run(purchases, _sooner(url), Path(folder)))
+    except (DataError, OSError, MsgbusError) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 2
+    for line in wrong[:20]:
+        print(line)
+    said = f"{len(purchases):,} purchases, {sum(totals(purchases).values()):,} points, one member killed"
+    print(f"{said}: " + (f"{len(wrong)} things are wrong" if wrong else "totals are equal to the direct sum"))
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
