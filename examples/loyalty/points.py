@@ -29,7 +29,7 @@ def totals(purchases: Iterable[Purchase]) -> dict[str, int]:
 def differences(expected: Mapping[str, int], found: Mapping[str, int]) -> list[str]:
     """A line for each customer whose points are not as expected."""
     return [
-        f"customer {customer}: {expected.get(customer, 'no')} points by the file, {found.get(customer, 'no')} in the ledger"
+        f"customer {customer}: {expected.get(customer, 'no')} points by the file, {found.get(customer, 'no')} found"
         for customer in sorted(expected.keys() | found.keys())
         if expected.get(customer) != found.get(customer)
     ]

@@ -100,4 +100,4 @@ async def test_nothing_confirmed_is_lost_when_the_server_is_killed_under_load(se
         await asyncio.gather(*publishers)
         await probe.until_handled(load.confirmed)
     repeated = sum(count - 1 for count in Counter(probe.ids).values())
-    print(f"{server.name}: {len(load.confirmed)} confirmed, 0 lost, {repeated} repeated, failed: {dict(load.failed)}")
+    print(f"\n{server.name}: {len(load.confirmed)} confirmed, 0 lost, {repeated} repeated, failed: {dict(load.failed)}")  # noqa: T201 - the figures, with -s

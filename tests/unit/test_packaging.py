@@ -25,7 +25,7 @@ def test_importing_msgbus_loads_no_client_library_and_no_settings() -> None:
 
 @pytest.mark.parametrize(
     ("scheme", "client", "extra"),
-    [("kafka", "aiokafka", "kafka"), ("rabbitmq", "aio_pika", "rabbitmq"), ("redis", "redis", "redis")],
+    [("kafka", "aiokafka", "kafka"), ("rabbitmq", "aiormq", "rabbitmq"), ("redis", "redis", "redis")],
 )
 def test_a_missing_client_library_says_what_to_install(scheme: str, client: str, extra: str) -> None:
     program = f"""
