@@ -1,4 +1,4 @@
-"""RabbitAdapter: the boundary over one connection for publishing, and one for each group that consumes."""
+"""The adapter: two kinds of connection, and which work goes over which."""
 
 from __future__ import annotations
 
@@ -14,35 +14,36 @@ from msgbus_rabbitmq.topology import check, create, ready_messages
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from msgbus.adapter import Consumer, QueueSpec, SessionListener
+    from msgbus.adapter import QueueSpec, SessionListener
     from msgbus.errors import BrokerError
     from msgbus.message import Outgoing
     from msgbus.names import Address
     from msgbus.url import BrokerURL
 
-__all__ = ["RabbitAdapter", "RabbitOptions"]
-
-
-class RabbitOptions(AdapterOptions):
-    """Nothing beyond what every adapter has."""
+__all__ = ["RabbitAdapter"]
 
 
 class RabbitAdapter(Adapter):
-    """``rabbitmq://user:password@h1:5672,h2/vhost``; ``rabbitmqs://`` with TLS."""
+    """RabbitMQ 3.10 or later. Publishing and declaring share a connection; each consumer has its own.
+
+    A server short of memory or disk stops reading from connections that publish: one that also consumed would stand.
+    """
 
     capabilities: ClassVar[Capabilities] = Capabilities(
-        history=False, rests_on="quorum queues, publisher confirms, mandatory"
+        history=False,
+        rests_on="quorum queues, publisher confirms and mandatory; at-least-once dead-lettering",
     )
-    Options: ClassVar[type[AdapterOptions]] = RabbitOptions
+    Options: ClassVar[type[AdapterOptions]] = AdapterOptions
 
     def __init__(self, url: BrokerURL, options: AdapterOptions) -> None:
         """See Adapter."""
         if not url.hosts:
-            raise ConfigurationError("rabbitmq: the URL needs a host: rabbitmq://host:5672/vhost")
+            raise ConfigurationError(f"{url}: name a host, e.g. rabbitmq://localhost:5672")
         self._url = url
         self._options = options
-        self._link = Link(url, options, "publishing")
+        self._link = Link(url, options, "publisher")
         self._publisher = Publisher(self._link)
+        self._consumers: set[RabbitConsumer] = set()
 
     async def connect(self) -> None:
         """See Adapter."""
@@ -50,24 +51,29 @@ class RabbitAdapter(Adapter):
 
     async def close(self) -> None:
         """See Adapter."""
+        while self._consumers:
+            await self._consumers.pop().close(0)
         await self._link.close()
 
     async def create_queues(self, specs: Sequence[QueueSpec]) -> None:
         """See Adapter."""
         for spec in specs:
             check(spec)
-        await create(self._link, specs)
+        if specs:
+            await create(self._link, specs)
 
     async def publish(self, messages: Sequence[Outgoing], timeout: float) -> Sequence[BrokerError | None]:
         """See Adapter."""
         return await self._publisher.publish(messages, timeout)
 
     async def lag(self, address: Address, group: str) -> Lag:
-        """See Adapter."""
+        """See Adapter; what lies in a member's prefetch counts as handed to it."""
         return Lag(await ready_messages(self._link, address, group))
 
-    async def open_consumer(self, group: str, listener: SessionListener) -> Consumer:
-        """See Adapter. A connection of its own: publishing that the server blocks must not stop consuming."""
-        link = Link(self._url, self._options, f"consuming for {group}")
+    async def open_consumer(self, group: str, listener: SessionListener) -> RabbitConsumer:
+        """See Adapter."""
+        link = Link(self._url, self._options, f"consumer of {group}")
         await link.up()
-        return RabbitConsumer(link, group, listener)
+        consumer = RabbitConsumer(link, group, listener, self._consumers.discard)
+        self._consumers.add(consumer)
+        return consumer

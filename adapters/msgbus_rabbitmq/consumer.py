@@ -1,18 +1,18 @@
-"""RabbitConsumer: one connection for a group, and on it one channel for each queue."""
+"""The general consumer of a group: one connection, a session for each queue, and one event for all that arrives."""
 
 from __future__ import annotations
 
 import asyncio
-from itertools import groupby
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from msgbus.adapter import Consumer
-from msgbus.errors import BrokerUnavailable
-from msgbus_rabbitmq.sessions import ChannelSession
-from msgbus_rabbitmq.topology import declare_group, exists
+from msgbus.errors import BrokerError, BrokerUnavailable
+from msgbus_rabbitmq.session import ChannelSession
+from msgbus_rabbitmq.topology import declare_group, exists, server_queue
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     from msgbus.adapter import SessionListener
@@ -23,103 +23,168 @@ if TYPE_CHECKING:
 __all__ = ["RabbitConsumer"]
 
 DRAIN: Final = 18.0
-"""Seconds a queue that is let go of has to be drained."""
+"""Seconds for what is in hand of a queue that is left while the member goes on."""
+SURPLUS: Final = 0.1
+"""Seconds that messages may lie in the prefetch of a member that has no room for them and nothing in hand."""
+_AT_ONCE: Final = 8
 
 
 class RabbitConsumer(Consumer):
-    """See Consumer. The server pushes up to each queue's limit; receive() only hands out."""
+    """See Consumer."""
 
-    def __init__(self, link: Link, group: str, listener: SessionListener) -> None:
+    def __init__(
+        self, link: Link, group: str, listener: SessionListener, closed: Callable[[RabbitConsumer], None]
+    ) -> None:
+        """``closed`` is called when it is."""
         self._link = link
         self._group = group
         self._listener = listener
+        self._on_closed = closed
+        self._limits: dict[Address, int] = {}
         self._sessions: dict[Address, ChannelSession] = {}
-        self._event = asyncio.Event()
-        self._closed = False
-        self._broken = False
+        self._news = asyncio.Event()
+        self._broken: BrokerUnavailable | None = None
+        self._closing = False
 
     async def subscribe(self, limits: Mapping[Address, int]) -> AbstractSet[Address]:
-        """See Consumer. A raised limit is a new channel: the prefetch of a running consumer cannot change."""
-        self._alive()
-        await self._end([one for one in self._sessions.values() if one.limit < limits.get(one.address, 0)], DRAIN)
-        await self._end([one for one in self._sessions.values() if one.address not in limits], DRAIN)
-        new = [address for address in limits if address not in self._sessions]
-        there = await asyncio.gather(*(exists(self._link, address) for address in new))
-        found = [address for address, is_there in zip(new, there, strict=True) if is_there]
-        for address in found:
-            await self._begin(address, limits[address])
-        return set(new) - set(found)
-
-    async def _begin(self, address: Address, limit: int) -> None:
-        await declare_group(self._link, address, self._group)
-        session = ChannelSession(await self._link.channel(), address, self._group, limit)
-        self._sessions[address] = session
-        self._listener.begun(session)
-        await session.begin(self._link, self._event.set, self._lost)
+        """See Consumer. A raised limit ends its queue's session, as a consumer's prefetch cannot change."""
+        self._check()
+        gone = [one for address, one in self._sessions.items() if limits.get(address, 0) < 1]
+        raised = [one for address, one in self._sessions.items() if limits.get(address, 0) > one.limit]
+        await self._end([*gone, *raised], DRAIN)
+        self._limits = dict(limits)
+        fresh = [address for address in limits if address not in self._sessions]
+        missing = await self._open(fresh)
+        for address in missing:
+            del self._limits[address]
+        self._check()
+        return missing
 
     async def receive(self, room: Mapping[Address, int], wait: float) -> Sequence[Delivery]:
         """See Consumer."""
-        self._alive()
-        if not (deliveries := self._take(room)):
-            try:
-                async with asyncio.timeout(wait):
-                    await self._event.wait()
-            except TimeoutError:
-                return ()
-            self._alive()
-            deliveries = self._take(room)
-        self._event.clear()
-        return deliveries
-
-    def _take(self, room: Mapping[Address, int]) -> list[Delivery]:
-        taken: list[Delivery] = []
-        for address, most in room.items():
-            if (session := self._sessions.get(address)) is not None:
-                taken += session.take(most)
-        return taken
+        self._check()
+        await self._resume(room)
+        deliveries = self._take(room)
+        if not deliveries and not self._news.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._patience(room, wait)):
+                    await self._news.wait()
+        self._news.clear()
+        await self._pause(room)
+        self._check()
+        return deliveries or self._take(room)
 
     def wake(self) -> None:
         """See Consumer."""
-        self._event.set()
+        self._news.set()
 
     async def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
-        """See Consumer."""
-        by_session = sorted(deliveries, key=lambda one: id(one.session))
-        for _, group in groupby(by_session, key=lambda one: id(one.session)):
-            ours = list(group)
-            session: ChannelSession = ours[0].session  # type: ignore[assignment]  # the core gives back what it got
-            await session.acknowledge([one.receipt for one in ours])
+        """See Consumer; carried out at once."""
+        for session in {delivery.session for delivery in deliveries}:
+            if isinstance(session, ChannelSession):
+                await session.acknowledge([one.receipt for one in deliveries if one.session is session])
 
-    async def extend(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
-        """Nothing expires: a delivery is ours as long as its channel is open."""
-        del deliveries
+    async def extend(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:  # noqa: ARG002
+        """See Consumer: nothing expires here."""
         return ()
 
     async def close(self, budget: float) -> None:
         """See Consumer."""
-        if self._closed:
+        if self._closing:
             return
-        self._closed = True
-        self._event.set()
-        await self._end(list(self._sessions.values()), budget)
-        await self._link.close()
+        self._closing = True
+        self.wake()
+        try:
+            await self._end(list(self._sessions.values()), budget)
+        finally:
+            await self._link.close()
+            self._on_closed(self)
+
+    def _check(self) -> None:
+        if self._closing:
+            raise BrokerUnavailable(f"the consumer of group {self._group!r} is closed")
+        if self._broken is not None:
+            raise self._broken
+        if not self._link.is_up:
+            raise BrokerUnavailable(f"the connection of group {self._group!r} to {self._link.where} is gone")
+
+    def _take(self, room: Mapping[Address, int]) -> list[Delivery]:
+        taken: list[Delivery] = []
+        for address, most in room.items():
+            if most > 0 and (session := self._sessions.get(address)):
+                taken += session.take(most)
+        return taken
+
+    async def _open(self, addresses: Iterable[Address]) -> set[Address]:
+        """Consume these too; returns those that do not exist."""
+        turn = asyncio.Semaphore(_AT_ONCE)
+
+        async def one(address: Address) -> bool:
+            async with turn:
+                return await self._begin(address)
+
+        # Each is bounded by itself; all are awaited, so that none begins after an error was reported.
+        wanted = list(addresses)
+        began = await asyncio.gather(*(one(address) for address in wanted), return_exceptions=True)
+        for outcome in began:
+            if isinstance(outcome, BaseException):
+                raise outcome
+        return {address for address, there in zip(wanted, began, strict=True) if not there}
+
+    async def _begin(self, address: Address) -> bool:
+        if not await exists(self._link, address):
+            return False
+        await declare_group(self._link, address, self._group)
+        session = ChannelSession(self._link, address, self._group, self._limits[address])
+        self._sessions[address] = session
+        self._listener.begun(session)
+        try:
+            await session.open(server_queue(address, self._group), self.wake, self._lost)
+        except BrokerError:
+            self._lost(session)
+            raise
+        return True
+
+    def _lost(self, session: ChannelSession) -> None:
+        """The server or the network ended it."""
+        if self._sessions.get(session.address) is not session:
+            return
+        del self._sessions[session.address]
+        session.forget()
+        queue = server_queue(session.address, self._group)
+        self._broken = BrokerUnavailable(f"{self._link.where} ended the consumer of queue {queue!r}")
+        self._listener.lost([session])
+        self.wake()
 
     async def _end(self, sessions: Sequence[ChannelSession], budget: float) -> None:
+        """Let go of these in good order: no more pushes, finish, acknowledge, give back."""
         if not sessions:
             return
         for session in sessions:
-            self._sessions.pop(session.address, None)  # from here on receive() gives nothing of it
-        await asyncio.gather(*(session.stop(self._link) for session in sessions))
-        await self._listener.ending(list(sessions), budget)
-        await asyncio.gather(*(session.leave(self._link) for session in sessions))
+            session.stop()
+        await self._listener.ending(sessions, budget)
+        for session in sessions:
+            if self._sessions.get(session.address) is session:
+                del self._sessions[session.address]
+        await asyncio.gather(*(session.close() for session in sessions))
 
-    def _lost(self, session: ChannelSession) -> None:
-        """Its channel died, or the server cancelled its consumer: the queue was deleted, or has moved."""
-        if self._sessions.get(session.address) is session:
-            self._broken = True
-            self._listener.lost([session])
-            self._event.set()
+    def _stuck(self, room: Mapping[Address, int]) -> list[ChannelSession]:
+        return [one for one in self._sessions.values() if one.idle_surplus and room.get(one.address, 0) < 1]
 
-    def _alive(self) -> None:
-        if self._broken or self._closed or not self._link.is_up:
-            raise BrokerUnavailable(f"{self._link.where}: group {self._group!r} has lost its connection or a channel")
+    def _patience(self, room: Mapping[Address, int], wait: float) -> float:
+        return min(wait, SURPLUS) if self._stuck(room) else wait
+
+    async def _pause(self, room: Mapping[Address, int]) -> None:
+        """Give back what this member has no room for and others may have: closing keeps its order, nack does not."""
+        now = asyncio.get_running_loop().time()
+        stuck = self._stuck(room)
+        for session in self._sessions.values():
+            session.stuck_since = (session.stuck_since or now) if session in stuck else None
+        await self._end([one for one in stuck if now - (one.stuck_since or now) >= SURPLUS], 0)
+
+    async def _resume(self, room: Mapping[Address, int]) -> None:
+        paused = [one for one, most in room.items() if most > 0 and one in self._limits and one not in self._sessions]
+        if paused:
+            missing = await self._open(paused)
+            for address in missing:
+                del self._limits[address]

@@ -1,68 +1,135 @@
-"""A message as RabbitMQ carries it, and back. Pure."""
+"""AMQP properties and headers to and from what the core knows. Pure."""
 
 from __future__ import annotations
 
 import json
-import secrets
+import re
 import time
+import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from pamqp.body import ContentBody
 from pamqp.commands import Basic
+from pamqp.header import ContentHeader
 
 from msgbus.message import CONTENT_TYPE, ID, KEY, TIME, received
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
     from aiormq.abc import DeliveredMessage
 
     from msgbus.message import Message, Outgoing
     from msgbus.names import Address
 
-__all__ = ["arrived", "properties"]
+__all__ = ["chunks", "frames", "headers_of", "message", "refused", "route"]
 
-PERSISTENT: Final = 2
-_SERVERS_OWN: Final = ("x-death", "x-first-death-", "x-last-death-", "x-delivery-count", "x-acquired-count")
+_PERSISTENT: Final = 2
+_SHORT: Final = 255
+_BROKERS: Final = re.compile(r"x-(death|delivery-count|acquired-count|(first|last)-death-(exchange|queue|reason))")
+"""Headers that the server adds; a user's may begin with x- as well."""
+CHUNK_BYTES: Final = 128 * 1024
+CHUNK_MESSAGES: Final = 100
 
 
-def properties(outgoing: Outgoing) -> Basic.Properties:
-    """The properties and headers of one try to publish."""
-    headers: dict[str, Any] = {**outgoing.headers, ID: outgoing.id, TIME: str(outgoing.time)}
+def route(address: Address) -> tuple[str, str]:
+    """Exchange and routing key: a queue's own exchange, or straight into a retry or dead-letter queue."""
+    return ("", str(address)) if address.part else (address.queue, address.queue)
+
+
+def frames(outgoing: Outgoing, attempt: str, content_max: int) -> Iterator[Any]:
+    """A publish as frames. ``attempt`` is the AMQP message_id, by which the client finds what the server returned."""
+    exchange, key = route(outgoing.address)
+    yield Basic.Publish(exchange=exchange, routing_key=key, mandatory=True)
+    yield ContentHeader(properties=_properties(outgoing, attempt), body_size=len(outgoing.body))
+    for start in range(0, len(outgoing.body), content_max):
+        yield ContentBody(outgoing.body[start : start + content_max])
+
+
+def chunks(messages: Sequence[Outgoing]) -> Iterator[Sequence[Outgoing]]:
+    """Runs of messages that are worth one write."""
+    first, size = 0, 0
+    for at, outgoing in enumerate(messages):
+        if at > first and (size >= CHUNK_BYTES or at - first >= CHUNK_MESSAGES):
+            yield messages[first:at]
+            first, size = at, 0
+        size += len(outgoing.body)
+    if messages:
+        yield messages[first:]
+
+
+def _properties(outgoing: Outgoing, attempt: str) -> Basic.Properties:
+    headers: dict[str, Any] = {name: _outward(text) for name, text in outgoing.headers.items()}
+    headers[ID] = _outward(outgoing.id)
+    headers[TIME] = str(outgoing.time)
     if outgoing.key is not None:
-        headers[KEY] = outgoing.key
+        headers[KEY] = _outward(outgoing.key)
+    kind = outgoing.headers.get(CONTENT_TYPE, "")
     return Basic.Properties(
+        content_type=kind if kind.isascii() and 0 < len(kind) <= _SHORT else None,
+        delivery_mode=_PERSISTENT,
         headers=headers,
-        content_type=outgoing.headers.get(CONTENT_TYPE),
-        delivery_mode=PERSISTENT,
-        # Fresh for every try: the client tells returned messages apart by it, and swaps the verdicts of two equal ones.
-        message_id=secrets.token_hex(16),
-        timestamp=datetime.fromtimestamp(outgoing.time // 1000, UTC),
+        message_id=attempt,
+        timestamp=datetime.fromtimestamp(outgoing.time / 1000, UTC),
     )
 
 
-def arrived(delivered: DeliveredMessage, address: Address, group: str) -> Message:
-    """What was delivered; a foreign message's id is its ``message_id`` property, else random."""
-    own = delivered.header.properties
-    headers = {name: _text(value) for name, value in (own.headers or {}).items() if not name.startswith(_SERVERS_OWN)}
-    if own.content_type and CONTENT_TYPE not in headers:
-        headers[CONTENT_TYPE] = own.content_type
+def _outward(text: str) -> str | bytearray:
+    """Text as it is; what came in as bytes that are no UTF-8 goes out as those bytes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return bytearray(text.encode(errors="surrogateescape"))
+    return text
+
+
+def message(address: Address, group: str, delivered: DeliveredMessage) -> Message:
+    """What a callback gets of a delivery, ours or a foreign publisher's."""
+    properties = delivered.header.properties
+    headers = headers_of(properties.headers or {})
+    if properties.content_type:
+        headers.setdefault(CONTENT_TYPE, properties.content_type)
     return received(
         address,
         group,
-        bytes(delivered.body),
+        delivered.body,
         headers,
-        id=own.message_id or secrets.token_hex(16),
-        time=int((own.timestamp.timestamp() if own.timestamp else time.time()) * 1000),
+        id=properties.message_id or uuid.uuid4().hex,
+        time=_milliseconds(properties.timestamp),
         redelivered=bool(delivered.redelivered),
     )
 
 
-def _text(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bytes | bytearray):
-        return bytes(value).decode(errors="surrogateescape")
-    return json.dumps(value, ensure_ascii=False, default=_plain)
+def headers_of(table: Mapping[str, Any]) -> dict[str, str]:
+    """AMQP headers as text, without those that the server added. What is no string becomes JSON."""
+    return {name: _inward(value) for name, value in table.items() if not _BROKERS.fullmatch(name)}
 
 
-def _plain(value: Any) -> Any:
-    return value.isoformat() if isinstance(value, datetime) else str(value)
+def _inward(value: Any) -> str:
+    match value:
+        case str():
+            return value
+        case bytes() | bytearray():
+            return value.decode(errors="surrogateescape")
+    return json.dumps(value, ensure_ascii=False, default=_jsonable)
+
+
+def _jsonable(value: Any) -> str:
+    match value:
+        case bytes() | bytearray():
+            return value.decode(errors="surrogateescape")
+        case datetime():
+            return value.isoformat()
+    return str(value)  # Decimal
+
+
+def _milliseconds(stamp: datetime | None) -> int:
+    return int(stamp.timestamp() * 1000) if stamp else time.time_ns() // 1_000_000
+
+
+def refused(reply: str) -> tuple[str, int]:
+    """What a channel error blames: the exchange it names, or the bytes it allows; ``""`` and 0 where it names none."""
+    exchange = re.search(r"exchange '([^']*)'", reply)
+    most = re.search(r"larger than (?:configured )?max(?:imum)? size (\d+)", reply)
+    return exchange[1] if exchange else "", int(most[1]) if most else 0

@@ -1,0 +1,121 @@
+"""A session: one channel with one consumer on one queue, and what was pushed over it and not yet acknowledged."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from msgbus.errors import BrokerUnavailable
+from msgbus.message import Delivery
+from msgbus.watermark import Watermark
+from msgbus_rabbitmq.connection import guarded
+from msgbus_rabbitmq.wire import message
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from aiormq.abc import AbstractChannel, DeliveredMessage
+
+    from msgbus.names import Address
+    from msgbus_rabbitmq.connection import Link
+
+__all__ = ["ChannelSession"]
+
+
+class ChannelSession:
+    """Compared by identity: the core's fence. Delivery tags and ``multiple`` count per channel, so each has its own."""
+
+    def __init__(self, link: Link, address: Address, group: str, limit: int) -> None:
+        self.address = address
+        self.limit = limit
+        self.ended = False
+        """Nothing more is handed out."""
+        self.stuck_since: float | None = None
+        """Since when there is surplus but no room and nothing in hand (event loop time)."""
+        self._link = link
+        self._group = group
+        self._channel: AbstractChannel | None = None
+        self._closed = False
+        self._pushed: deque[DeliveredMessage] = deque()
+        self._in_hand: set[int] = set()
+        self._done = Watermark(1)
+        self._flush = asyncio.Lock()
+
+    @property
+    def idle_surplus(self) -> bool:
+        """Messages lie here while nothing is in hand: other members could have them."""
+        return bool(self._pushed) and not self._in_hand
+
+    async def open(self, queue: str, arrived: Callable[[], None], broken: Callable[[ChannelSession], None]) -> None:
+        """Consume ``queue``. ``broken`` is called, perhaps twice, when the server or the network ends it.
+
+        Raises BrokerUnavailable.
+        """
+        doing = f"{self._link.where}: cannot consume queue {queue!r}"
+
+        async def pushed(delivered: DeliveredMessage) -> None:
+            # No more than this: the client cancels its callbacks when the channel dies.
+            self._pushed.append(delivered)
+            arrived()
+
+        def gone(_: object) -> None:
+            if not self._closed:
+                broken(self)
+
+        self._channel = channel = await self._link.channel()
+        channel.closing.add_done_callback(gone)
+        channel.on_consumer_cancel_callbacks.add(gone)
+        await self._link.bounded(channel.basic_qos(prefetch_count=self.limit), doing)
+        await self._link.bounded(channel.basic_consume(queue, pushed), doing)
+
+    def take(self, room: int) -> list[Delivery]:
+        """Up to ``room`` deliveries, oldest first."""
+        if self.ended:
+            return []
+        return [self._handed(self._pushed.popleft()) for _ in range(min(room, len(self._pushed)))]
+
+    def _handed(self, delivered: DeliveredMessage) -> Delivery:
+        tag = delivered.delivery_tag or 0
+        self._in_hand.add(tag)
+        self._done.started(tag)
+        return Delivery(message(self.address, self._group, delivered), self.address, self, tag)
+
+    async def acknowledge(self, tags: Sequence[int]) -> None:
+        """One frame for all up to the first that is not done, single ones behind it; silent if it is too late."""
+        if self._channel is None or self._closed:
+            return
+        async with self._flush:  # the frames must go out in the order in which the watermark was asked
+            mine = self._in_hand.intersection(tags)
+            self._in_hand -= mine
+            for tag in sorted(mine):
+                self._done.finished(tag)
+            # Not the watermark itself: the last below it may be acknowledged already, and once more is an error.
+            below = max((tag for tag in mine if tag < self._done.position), default=0)
+            with suppress(BrokerUnavailable), guarded("acknowledging"):
+                if below:
+                    await self._channel.basic_ack(below, multiple=True, wait=False)
+                for tag in sorted(tag for tag in mine if tag > below):
+                    await self._channel.basic_ack(tag, wait=False)
+
+    def stop(self) -> None:
+        """Nothing is handed out from now on.
+
+        The consumer is not cancelled: what it was pushed and never handed out would come back before what is in hand
+        (3.10.8: 20 to 23 before 2). Closing the channel gives all back in order.
+        """
+        self.ended = True
+        self._pushed.clear()
+
+    async def close(self) -> None:
+        """Give back, in order, what is not acknowledged. Never raises."""
+        self.forget()
+        if self._channel is not None:
+            async with self._flush:
+                await self._link.leave(self._channel)
+
+    def forget(self) -> None:
+        """It is lost or left: nothing counts any more."""
+        self.ended = self._closed = True
+        self._pushed.clear()
