@@ -510,9 +510,9 @@ class TestFaults:
 
         async def drain() -> None:
             async with asyncio.timeout(DEADLINE):
-                connection = await consumer._link.up()  # type: ignore[attr-defined]
                 consumer._link._transport.abort()  # type: ignore[attr-defined]
-                await asyncio.wait({connection.closing})
+                while not listener.fenced:
+                    await asyncio.sleep(0)
                 gone.set()
 
         listener.drain = drain
