@@ -47,3 +47,16 @@ def guard(consumer: Any) -> None:
         raise for_code(code)
 
     coordinator._send_req = guarded  # noqa: SLF001
+    _look_at_commits(coordinator)
+
+
+def _look_at_commits(coordinator: Any) -> None:
+    """A commit given up for its time goes on behind aiokafka's shield, and nobody would look at how it ends."""
+    commit = coordinator._do_commit_offsets  # noqa: SLF001
+
+    def looked_at(assignment: Any, offsets: Any) -> asyncio.Task[Any]:
+        task = asyncio.ensure_future(commit(assignment, offsets))
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return task
+
+    coordinator._do_commit_offsets = looked_at  # noqa: SLF001

@@ -152,7 +152,7 @@ async def test_the_guard_lets_other_requests_pass() -> None:
     async def send(request: object) -> object:
         return request
 
-    coordinator = SimpleNamespace(_send_req=send)
+    coordinator = SimpleNamespace(_send_req=send, _do_commit_offsets=send)
     guard(SimpleNamespace(_coordinator=coordinator))
     assert await coordinator._send_req("heartbeat") == "heartbeat"
 
@@ -166,7 +166,7 @@ async def test_the_guard_makes_aiokafka_ask_again() -> None:
     async def send(_: object) -> object:
         return offsets(error=16)
 
-    coordinator = SimpleNamespace(_send_req=send, coordinator_dead=lambda: dead.append(True))
+    coordinator = SimpleNamespace(_send_req=send, _do_commit_offsets=send, coordinator_dead=lambda: dead.append(True))
     guard(SimpleNamespace(_coordinator=coordinator))
     with pytest.raises(NotCoordinatorForGroupError) as caught:
         await coordinator._send_req(OffsetFetchRequest("g", []))
