@@ -14,6 +14,7 @@ import signal
 import sys
 import tempfile
 from collections import defaultdict
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -61,7 +62,8 @@ class Member:
 
     async def kill(self) -> int:
         """SIGKILL; the exit status."""
-        self._process.kill()
+        if self._process.returncode is None:
+            self._process.kill()
         return await self._process.wait()
 
     async def stop(self) -> int:
@@ -104,14 +106,17 @@ async def run(purchases: Sequence[Purchase], url: str, folder: Path) -> list[str
             await open_queues(broker, exchange)
             notifying = await Notification(broker, outbox, exchange, written=watch.written).start()
             await notifying.ready()
-            victim = await Member.start(url, exchange, folder, "--confirm", str(quota))
-            survivor = await Member.start(url, exchange, folder)
-            await publish(broker, purchases, exchange, bar("purchases published"))
-            await until(lambda: len(entered(folder)[victim.name]) > quota, "the victim's hands being full")
-            status = await victim.kill()
-            print(f"member {victim.name} was killed: exit status {status}", flush=True)
-            await watch.all()
-            await survivor.stop()
+            async with AsyncExitStack() as members:  # whatever happens, none is left behind
+                victim = await Member.start(url, exchange, folder, "--confirm", str(quota))
+                members.push_async_callback(victim.kill)
+                survivor = await Member.start(url, exchange, folder)
+                members.push_async_callback(survivor.kill)
+                await publish(broker, purchases, exchange, bar("purchases published"))
+                await until(lambda: len(entered(folder)[victim.name]) > quota, "the victim's hands being full")
+                status = await victim.kill()
+                print(f"member {victim.name} was killed: exit status {status}", flush=True)
+                await watch.all()
+                await survivor.stop()
         return _wrong(purchases, ledger, outbox, _redelivered(folder, victim, survivor), status)
 
 
@@ -160,9 +165,9 @@ def main() -> int:
         purchases = read(data)
         with tempfile.TemporaryDirectory() as folder:
             wrong = asyncio.run(run(purchases, _sooner(url), Path(folder)))
-    except (DataError, OSError, MsgbusError) as error:
+    except (DataError, OSError, MsgbusError, Stalled) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 2
+        return 1 if isinstance(error, Stalled) else 2
     for line in wrong[:20]:
         print(line)
     said = f"{len(purchases):,} purchases, {sum(totals(purchases).values()):,} points, one member killed"

@@ -55,7 +55,7 @@ def _look_at_commits(coordinator: Any) -> None:
     commit = coordinator._do_commit_offsets  # noqa: SLF001
 
     def looked_at(assignment: Any, offsets: Any) -> asyncio.Task[Any]:
-        task = asyncio.ensure_future(commit(assignment, offsets))
+        task: asyncio.Task[Any] = asyncio.ensure_future(commit(assignment, offsets))
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
         return task
 
