@@ -76,11 +76,20 @@ class Workers:
             held.worker.cancel()
 
     def fence(self, held: Held) -> None:
-        """It is somebody else's now: one that runs may end, but its end counts for nothing."""
-        if held.stage is Stage.RUNNING:
-            self._drop(held)
-        elif not held.dropped:
-            self.give_up(held)
+        """It is somebody else's now: one that runs may end, but its end counts for nothing.
+
+        What is behind it in its lane is still ours, and goes on. One that has ended meanwhile stays ended: the
+        answer that it is no longer ours may only say that it was acknowledged.
+        """
+        if held.stage in {Stage.DONE, Stage.DROPPED}:
+            return
+        parked = held.stage is Stage.PARKED
+        if held.timer is not None:
+            held.timer.cancel()
+        self._drop(held)
+        if parked:
+            self.lanes.leave(held)
+            self.start()
 
     def _drop(self, held: Held) -> None:
         held.stage = Stage.DROPPED

@@ -63,6 +63,10 @@ class Probe:
         self._closed = lambda _: False
         await self._notify()
 
+    async def look_again(self) -> None:
+        """What hold()'s ``which`` says has changed."""
+        await self._notify()
+
     async def until(self, condition: Callable[[], bool], what: str) -> None:
         """Wait for ``condition``, looked at after every call. AssertionError after DEADLINE seconds: ``what``."""
         try:

@@ -39,6 +39,9 @@ class ScriptedConsumer(Consumer):
         self.limits: list[dict[Address, int]] = []
         self.refuse_acknowledging = 0
         self.lost_on_extend: set[str] = set()
+        self.extending = asyncio.Event()
+        self.answer_extend = asyncio.Event()
+        self.answer_extend.set()
         self.broken: Exception | None = None
         self._queue: deque[Delivery] = deque()
         self._event = asyncio.Event()
@@ -83,6 +86,8 @@ class ScriptedConsumer(Consumer):
         self.acknowledged += [one.receipt for one in deliveries]
 
     async def extend(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
+        self.extending.set()
+        await self.answer_extend.wait()
         return [one for one in deliveries if one.receipt in self.lost_on_extend]
 
     async def close(self, budget: float) -> None:

@@ -16,9 +16,12 @@ if TYPE_CHECKING:
 
 
 @asynccontextmanager
-async def member(probe: Probe, *, concurrency: int = 10, grace: float = 10) -> AsyncIterator[ScriptedConsumer]:
+async def member(
+    probe: Probe, *, concurrency: int = 10, grace: float = 10, extend_every: float | None = None
+) -> AsyncIterator[ScriptedConsumer]:
     """The consumer of a member that handles queue ``q`` with ``probe``; its session is ``s``."""
     adapter = ScriptedAdapter()
+    adapter.extend_every = extend_every
     async with Broker(adapter, group="g", grace=grace) as broker:
         subscription = await broker.consume("q", probe, concurrency=concurrency)
         await subscription.ready()
@@ -173,3 +176,41 @@ async def test_hands_full_of_what_waits_behind_a_failing_message_take_more() -> 
         consumer.give(*(delivery("s", n, str(n), "hot") for n in range(4)))
         await probe.until(lambda: len(probe.ids) == 4, "all of the lane")
     assert [list(limits.values()) for limits in consumer.limits[:2]] == [[4], [8]]
+
+
+async def test_what_was_acknowledged_while_it_was_being_extended_takes_nothing_behind_it_along() -> None:
+    probe = Probe()
+    held = {"1", "2"}
+    probe.hold(lambda message: message.id in held)
+    async with member(probe, concurrency=1, extend_every=0.01) as consumer:
+        consumer.lost_on_extend = {"1"}  # what a server says of a message that was acknowledged just before
+        consumer.give(*(delivery("s", None, str(n), "a") for n in range(1, 4)))
+        await probe.until_entered(1)
+        consumer.answer_extend.clear()
+        consumer.extending.clear()
+        async with within(5, "an extend() under way"):
+            await consumer.extending.wait()
+        held.remove("1")
+        await probe.look_again()
+        await probe.until_entered(2)
+        consumer.answer_extend.set()
+        await probe.release()
+        await probe.until_handled(["1", "2", "3"])
+    assert consumer.acknowledged == ["1", "2", "3"]
+
+
+async def test_what_became_somebody_elses_is_not_acknowledged_and_what_is_behind_it_goes_on() -> None:
+    probe = Probe()
+    probe.hold()
+    async with member(probe, concurrency=1, extend_every=0.01) as consumer:
+        consumer.lost_on_extend = {"1", "3"}
+        consumer.give(*(delivery("s", None, str(n), "a") for n in range(1, 5)))
+        await probe.until_entered(1)
+        for _ in range(2):  # the first may have begun before they were held
+            consumer.extending.clear()
+            async with within(5, "an extend()"):
+                await consumer.extending.wait()
+        await probe.release()
+        await probe.until_handled(["2", "4"])
+    assert consumer.acknowledged == ["2", "4"]
+    assert probe.ids == ["1", "2", "4"]
