@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from msgbus.names import Address
     from msgbus.url import BrokerURL
 
-__all__ = ["Adapter", "AdapterOptions", "Capabilities", "Consumer", "Lag", "QueueSpec", "SessionListener"]
+__all__ = ["Adapter", "AdapterOptions", "Capabilities", "Consumer", "Lag", "Letters", "QueueSpec", "SessionListener"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +74,7 @@ class QueueSpec:
     """A queue as create_queue() wants it. What an adapter cannot honour is Unsupported, never ignored."""
 
     address: Address
+    """A queue; or, with a part, one of a group's own: a retry queue (consumed by that group only) or its DLQ."""
     groups: Sequence[str] = ()
     """Groups that must exist when create_queues() returns: they get everything published from then on."""
     partitions: int | None = None
@@ -171,6 +172,39 @@ class Consumer(ABC):
         """
 
 
+class Letters(ABC):
+    """A dead-letter queue under a person's hands: looked at, taken from, never consumed.
+
+    A cursor is whatever look() or take() returned as the next one; it dies with this object. Each letter is a Delivery
+    of the dead-letter queue's address; its message's ``system`` holds our headers, ``msgbus-letter`` among them.
+    Used from one task. What is published to the queue meanwhile is seen by the next walk, or by this one.
+    """
+
+    @abstractmethod
+    async def count(self) -> tuple[int, bool]:
+        """How many letters there are, and whether the number is exact. Raises QueueNotFound."""
+
+    @abstractmethod
+    async def look(self, after: Hashable | None, limit: int) -> tuple[Sequence[Delivery], Hashable | None]:
+        """The next letters, at most ``limit``, oldest first, and the cursor behind them; None is the end.
+
+        Changes nothing for good: no order, no counter that could drop a letter. LettersBusy where somebody else has
+        them, never an empty answer. Raises QueueNotFound.
+        """
+
+    @abstractmethod
+    async def take(self, after: Hashable | None, limit: int) -> tuple[Sequence[Delivery], Hashable | None]:
+        """As look(), but they are this object's, to remove. One taker at a time: another gets LettersBusy."""
+
+    @abstractmethod
+    async def remove(self, letters: Sequence[Delivery]) -> None:
+        """Delete letters that this object took, for good on return. LettersLost when it lost its hold on them."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """What was taken and not removed is there again, in its order, for others at once. Never raises, idempotent."""
+
+
 class Adapter(ABC):
     """One kind of server. Made by connect() through the entry-point group ``msgbus.adapters``, keyed by URL scheme."""
 
@@ -215,3 +249,7 @@ class Adapter(ABC):
     @abstractmethod
     async def open_consumer(self, group: str, listener: SessionListener) -> Consumer:
         """A consumer of ``group``, subscribed to nothing yet. Several may be open at once for different groups."""
+
+    @abstractmethod
+    async def open_letters(self, address: Address) -> Letters:
+        """The letters of the dead-letter queue ``address`` (its part is ``dlq``)."""

@@ -13,6 +13,8 @@ MsgbusError
     ├── BrokerUnavailable       no connection, or it broke: the only transient one, repeated by the core
     ├── AccessRefused           wrong credentials or missing permissions
     ├── QueueConflict           the queue exists in another shape
+    ├── LettersBusy             somebody else has the dead letters in hand
+    ├── LettersLost             the hold on dead letters was lost while they were in hand
     └── PublishError            about one message
         ├── QueueNotFound       the queue does not exist
         ├── NoRoute             the queue exists, but nobody would get the message
@@ -40,6 +42,8 @@ __all__ = [
     "DuplicateSubscription",
     "InvalidMessage",
     "InvalidName",
+    "LettersBusy",
+    "LettersLost",
     "MessageTooLarge",
     "MsgbusError",
     "NoRoute",
@@ -111,6 +115,14 @@ class AccessRefused(BrokerError):
 
 class QueueConflict(BrokerError):
     """The queue exists in another shape; the message names each setting that differs. It was left as it is."""
+
+
+class LettersBusy(BrokerError):
+    """Somebody else has the dead letters of this queue and group in hand; try again when they have finished."""
+
+
+class LettersLost(BrokerError):
+    """The hold on dead letters was lost while they were in hand: somebody else may have them. Nothing was removed."""
 
 
 class PublishError(BrokerError):

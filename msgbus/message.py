@@ -7,7 +7,7 @@ never begin so, and a callback never sees ours: they are the fields of its `Mess
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
@@ -21,9 +21,22 @@ __all__ = [
     "ATTEMPTS",
     "BODY_MAX",
     "CONTENT_TYPE",
+    "ERROR_MESSAGE",
+    "ERROR_TRACEBACK",
+    "ERROR_TYPE",
+    "FIRST_FAILURE",
     "HEADERS_MAX",
+    "HOP",
     "ID",
     "KEY",
+    "LAST_FAILURE",
+    "LETTER",
+    "NOT_BEFORE",
+    "ORIGIN_GROUP",
+    "ORIGIN_POSITION",
+    "ORIGIN_QUEUE",
+    "REASON",
+    "REDRIVES",
     "RESERVED",
     "TIME",
     "TOMBSTONE",
@@ -38,6 +51,25 @@ ID: Final = "msgbus-id"
 TIME: Final = "msgbus-time"
 KEY: Final = "msgbus-key"
 ATTEMPTS: Final = "msgbus-attempts"
+"""Failures so far; absent is 0."""
+NOT_BEFORE: Final = "msgbus-not-before"
+"""When it is due: nobody's callback sees it earlier."""
+HOP: Final = "msgbus-hop"
+"""When its time in this retry queue is over; it may have others to wait in."""
+LETTER: Final = "msgbus-letter"
+"""Of a dead letter: fresh for every dead-lettering, never the message's id."""
+ORIGIN_QUEUE: Final = "msgbus-origin-queue"
+ORIGIN_GROUP: Final = "msgbus-origin-group"
+ORIGIN_POSITION: Final = "msgbus-origin-position"
+FIRST_FAILURE: Final = "msgbus-first-failure"
+LAST_FAILURE: Final = "msgbus-last-failure"
+ERROR_TYPE: Final = "msgbus-error-type"
+ERROR_MESSAGE: Final = "msgbus-error-message"
+ERROR_TRACEBACK: Final = "msgbus-error-traceback"
+REASON: Final = "msgbus-reason"
+"""Why it was given up."""
+REDRIVES: Final = "msgbus-redrives"
+"""How often a dead letter of it was sent back."""
 TOMBSTONE: Final = "msgbus-tombstone"
 CONTENT_TYPE: Final = "content-type"
 
@@ -73,6 +105,8 @@ class Message:
     """A member had it before and did not acknowledge it; False promises nothing on Kafka, which keeps no count."""
     origin: str
     """Where it lies on the server: ``topic-0@17`` on Kafka, ``1700-0`` on Redis, empty on RabbitMQ."""
+    system: Mapping[str, str] = field(default=MappingProxyType({}), repr=False)
+    """msgbus's own headers, as they lie on the server: how often it failed, when, with what."""
 
     @property
     def text(self) -> str:
@@ -140,6 +174,7 @@ def received(  # noqa: PLR0913 - one row per thing a broker may know of a messag
         attempt=_number(headers.get(ATTEMPTS, ""), 0) + 1,
         redelivered=redelivered,
         origin=origin,
+        system=MappingProxyType({name: text for name, text in headers.items() if name.startswith(RESERVED)}),
     )
 
 

@@ -20,7 +20,7 @@ from msgbus_kafka.topics import Topics
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from msgbus.adapter import Consumer, Lag, QueueSpec, SessionListener
+    from msgbus.adapter import Consumer, Lag, Letters, QueueSpec, SessionListener
     from msgbus.errors import BrokerError
     from msgbus.message import Outgoing
     from msgbus.names import Address
@@ -89,6 +89,10 @@ class KafkaAdapter(Adapter):
     async def lag(self, address: Address, group: str) -> Lag:
         """See Adapter."""
         return await lag(self._cluster, self._topics, str(address), group)
+
+    async def open_letters(self, address: Address) -> Letters:
+        """See Adapter."""
+        raise Unsupported(f"queue {address}: dead letters cannot be looked at on this broker yet")
 
     async def open_consumer(self, group: str, listener: SessionListener) -> Consumer:
         """See Adapter."""

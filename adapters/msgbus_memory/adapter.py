@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from msgbus.adapter import Adapter, AdapterOptions, Capabilities, Lag
 from msgbus.errors import BrokerUnavailable, ConfigurationError, Unsupported
 from msgbus_memory.consumer import MemoryConsumer
+from msgbus_memory.letters import MemoryLetters
 from msgbus_memory.server import server
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from msgbus.adapter import Consumer, QueueSpec, SessionListener
+    from msgbus.adapter import Consumer, Letters, QueueSpec, SessionListener
     from msgbus.errors import BrokerError
     from msgbus.message import Outgoing
     from msgbus.names import Address
@@ -80,6 +81,10 @@ class MemoryAdapter(Adapter):
         consumer = MemoryConsumer(await self._reach(), group, listener)
         self._consumers.append(consumer)
         return consumer
+
+    async def open_letters(self, address: Address) -> Letters:
+        """See Adapter."""
+        return MemoryLetters(await self._reach(), address)
 
     def sever(self) -> None:
         """Cut this adapter off for ever, as a killed process is: what it holds goes back. For tests of crashes."""

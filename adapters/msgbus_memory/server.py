@@ -96,14 +96,17 @@ class Group:
 class Queue:
     """A log of messages and its groups."""
 
-    __slots__ = ("_log", "first", "groups", "retention", "waiting")
+    __slots__ = ("_log", "_removed", "first", "groups", "retention", "taker", "waiting")
 
     def __init__(self, retention: float) -> None:
         self.retention = retention
         self.groups: dict[str, Group] = {}
         self.waiting: set[asyncio.Event] = set()
         self.first = 0
+        self.taker: object | None = None
+        """Who has the letters of this dead-letter queue in hand."""
         self._log: deque[Entry] = deque()
+        self._removed: set[Entry] = set()
 
     @property
     def end(self) -> int:
@@ -119,7 +122,7 @@ class Queue:
         now = time.monotonic()
         self._log.append(Entry(self.end, outgoing, now))
         self.tell()
-        if self._log[0].at < now - self.retention:
+        if self.groups and self._log[0].at < now - self.retention:
             self._trim(now - self.retention)
 
     def group(self, name: str) -> Group:
@@ -130,6 +133,17 @@ class Queue:
         """Wake everyone who waits for a message."""
         for event in self.waiting:
             event.set()
+
+    def letters(self) -> list[Entry]:
+        """What lies in a dead-letter queue, oldest first."""
+        return [entry for entry in self._log if entry not in self._removed]
+
+    def remove(self, entries: set[Entry]) -> None:
+        """These were redriven or purged."""
+        self._removed |= entries
+        while self._log and self._log[0] in self._removed:
+            self._removed.discard(self._log.popleft())
+            self.first += 1
 
     def _trim(self, before: float) -> None:
         lowest = min((group.lowest for group in self.groups.values()), default=self.first)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from msgbus.adapter import Adapter, AdapterOptions, Capabilities, Lag
-from msgbus.errors import ConfigurationError
+from msgbus.errors import ConfigurationError, Unsupported
 from msgbus_rabbitmq.connection import Link
 from msgbus_rabbitmq.consumer import RabbitConsumer
 from msgbus_rabbitmq.publisher import Publisher
@@ -14,7 +14,7 @@ from msgbus_rabbitmq.topology import check, create, ready_messages
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from msgbus.adapter import QueueSpec, SessionListener
+    from msgbus.adapter import Letters, QueueSpec, SessionListener
     from msgbus.errors import BrokerError
     from msgbus.message import Outgoing
     from msgbus.names import Address
@@ -69,6 +69,10 @@ class RabbitAdapter(Adapter):
     async def lag(self, address: Address, group: str) -> Lag:
         """See Adapter; what lies in a member's prefetch counts as handed to it."""
         return Lag(await ready_messages(self._link, address, group))
+
+    async def open_letters(self, address: Address) -> Letters:
+        """See Adapter."""
+        raise Unsupported(f"queue {address}: dead letters cannot be looked at on this broker yet")
 
     async def open_consumer(self, group: str, listener: SessionListener) -> RabbitConsumer:
         """See Adapter."""

@@ -20,7 +20,7 @@ from msgbus_redis.wire import stream
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from msgbus.adapter import Consumer, QueueSpec, SessionListener
+    from msgbus.adapter import Consumer, Letters, QueueSpec, SessionListener
     from msgbus.errors import BrokerError
     from msgbus.message import Outgoing
     from msgbus.names import Address
@@ -132,6 +132,10 @@ class RedisAdapter(Adapter):
             count += len(page)
             last = page[-1][0]
         return count
+
+    async def open_letters(self, address: Address) -> Letters:
+        """See Adapter."""
+        raise Unsupported(f"queue {address}: dead letters cannot be looked at on this broker yet")
 
     async def open_consumer(self, group: str, listener: SessionListener) -> Consumer:
         """See Adapter."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
-    from msgbus.adapter import QueueSpec, SessionListener
+    from msgbus.adapter import Letters, QueueSpec, SessionListener
     from msgbus.errors import BrokerError
     from msgbus.message import Outgoing
     from msgbus.url import BrokerURL
@@ -138,3 +138,6 @@ class ScriptedAdapter(Adapter):
         self.consumers.append(consumer)
         self.opened.set()
         return consumer
+
+    async def open_letters(self, address: Address) -> Letters:
+        raise NotImplementedError
