@@ -1,8 +1,9 @@
 """A group's own queues beside a queue: the ladder of retry queues, and the dead-letter queue. Pure.
 
 Every (queue, group) has the same ladder whatever its policy, so a policy that changes between two deploys strands
-nothing. Each step holds messages for one constant delay: first in is first due, and none blocks one behind it. A longer
-delay goes through several; no step is longer than 10 minutes, since RabbitMQ ends a consumer that holds a message for 30.
+nothing. Each step holds messages for one constant delay: first in is first due, and none blocks one behind it. A
+longer delay goes through several; no step is over 10 minutes, since RabbitMQ ends a consumer that holds a message
+for 30.
 """
 
 from __future__ import annotations

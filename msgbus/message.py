@@ -105,7 +105,7 @@ class Message:
     """A member had it before and did not acknowledge it; False promises nothing on Kafka, which keeps no count."""
     origin: str
     """Where it lies on the server: ``topic-0@17`` on Kafka, ``1700-0`` on Redis, empty on RabbitMQ."""
-    system: Mapping[str, str] = field(default=MappingProxyType({}), repr=False)
+    system: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), repr=False)
     """msgbus's own headers, as they lie on the server: how often it failed, when, with what."""
 
     @property

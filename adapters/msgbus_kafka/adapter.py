@@ -8,7 +8,7 @@ import logging
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from msgbus.adapter import Adapter, AdapterOptions, Capabilities
-from msgbus.errors import AccessRefused, BrokerUnavailable, ConfigurationError
+from msgbus.errors import AccessRefused, BrokerUnavailable, ConfigurationError, Unsupported
 from msgbus_kafka.access import Access
 from msgbus_kafka.cluster import Cluster
 from msgbus_kafka.consumer import KafkaConsumer, started
