@@ -2,6 +2,7 @@
 
 from msgbus.adapter import Lag
 from msgbus.broker import Broker, Publication
+from msgbus.deadletters import Account, DeadLetters, Filter, Letter
 from msgbus.errors import (
     AccessRefused,
     AdapterNotFound,
@@ -12,6 +13,9 @@ from msgbus.errors import (
     DuplicateSubscription,
     InvalidMessage,
     InvalidName,
+    InvalidPayload,
+    LettersBusy,
+    LettersLost,
     MessageTooLarge,
     MsgbusError,
     NoRoute,
@@ -24,20 +28,29 @@ from msgbus.errors import (
 )
 from msgbus.message import Message
 from msgbus.registry import connect
+from msgbus.retry import Backoff, Reject, RetryLater, RetryPolicy
 from msgbus.subscription import Subscription
 
 __all__ = [
     "AccessRefused",
+    "Account",
     "AdapterNotFound",
+    "Backoff",
     "Broker",
     "BrokerClosed",
     "BrokerError",
     "BrokerUnavailable",
     "ConfigurationError",
+    "DeadLetters",
     "DuplicateSubscription",
+    "Filter",
     "InvalidMessage",
     "InvalidName",
+    "InvalidPayload",
     "Lag",
+    "Letter",
+    "LettersBusy",
+    "LettersLost",
     "Message",
     "MessageTooLarge",
     "MsgbusError",
@@ -47,6 +60,9 @@ __all__ = [
     "PublishUnknown",
     "QueueConflict",
     "QueueNotFound",
+    "Reject",
+    "RetryLater",
+    "RetryPolicy",
     "Subscription",
     "Unsupported",
     "WouldDeadlock",

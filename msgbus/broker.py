@@ -7,14 +7,15 @@ import random
 import time
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from msgbus.adapter import Lag, QueueSpec
 from msgbus.codec import encode_body, wire_headers, word
+from msgbus.deadletters import DeadLetters
 from msgbus.errors import BrokerClosed, ConfigurationError, DuplicateSubscription
 from msgbus.link import Link
-from msgbus.member import Member
-from msgbus.message import Outgoing
+from msgbus.member import Member, own_queues
+from msgbus.message import NOT_BEFORE, Outgoing
 from msgbus.names import Address, group_name, queue_name
 from msgbus.signals import until_told_to_stop
 from msgbus.subscription import Callback, Subscription, inside
@@ -25,8 +26,13 @@ if TYPE_CHECKING:
 
     from msgbus.adapter import Adapter
     from msgbus.errors import BrokerError
+    from msgbus.retry import RetryPolicy
 
 __all__ = ["Broker", "Publication"]
+
+
+DELAY_MAX: Final = 366 * 86_400.0
+"""Seconds that a message may be delayed: a year."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +43,7 @@ class Publication:
     message_id: str | None = None
     key: str | None = None
     headers: Mapping[str, str] | None = None
+    delay: float | None = None
 
 
 class Broker:
@@ -82,15 +89,17 @@ class Broker:
         InvalidName, Unsupported for what this server cannot honour, QueueConflict when the queue exists in another
         shape, BrokerUnavailable at the deadline, AccessRefused.
         """
+        names = tuple(group_name(group) for group in groups)
         spec = QueueSpec(
             address=Address(queue_name(queue, exchange)),
-            groups=tuple(group_name(group) for group in groups),
+            groups=names,
             partitions=_at_least_one(queue, "partitions", partitions),
             retention=retention,
             compact=compact,
             native=MappingProxyType(dict(native or {})),
         )
-        await self._reach().call(f"queue {spec.address}", lambda: self._link.adapter.create_queues((spec,)))
+        own = [one for name in names for one in own_queues(spec.address.queue, name, partitions)]
+        await self._reach().call(f"queue {spec.address}", lambda: self._link.adapter.create_queues((spec, *own)))
         for member in self._members.values():
             member.changed()  # it may wait for this queue
 
@@ -103,16 +112,18 @@ class Broker:
         key: str | None = None,
         headers: Mapping[str, str] | None = None,
         exchange: str = "",
+        delay: float | None = None,
     ) -> None:
         """Publish one message; on return every group that exists will see it.
 
         ``body``: bytes untouched, str as UTF-8, anything else as JSON. ``message_id`` names the message for callbacks
-        that recognise repetitions (default: random). Messages of one ``key`` are handled in publish order. Ends by the
-        broker's deadline. Raises InvalidName, InvalidMessage, MessageTooLarge, QueueNotFound, NoRoute, AccessRefused,
+        that recognise repetitions (default: random). Messages of one ``key`` are handled in publish order.
+        ``delay``: seconds before which no group handles it; it waits in a retry queue of each. Ends by the broker's
+        deadline. Raises InvalidName, InvalidMessage, MessageTooLarge, QueueNotFound, NoRoute, AccessRefused,
         BrokerUnavailable (not published), PublishUnknown (may have arrived).
         """
         name = queue_name(queue, exchange)
-        outgoing = self._outgoing(Address(name), Publication(body, message_id, key, headers))
+        outgoing = self._outgoing(Address(name), Publication(body, message_id, key, headers, delay))
         for verdict in await self._reach().publish((outgoing,)):
             if verdict is not None:
                 raise verdict
@@ -131,32 +142,39 @@ class Broker:
         ]
         return await self._reach().publish(outgoing) if outgoing else []
 
-    async def consume(
+    async def consume(  # noqa: PLR0913 - by keyword
         self,
         queue: str,
         callback: Callback,
         *,
         group: str | None = None,
         exchange: str = "",
+        retry: RetryPolicy | None = None,
         concurrency: int = 10,
     ) -> Subscription:
         """Have ``callback`` called with every message of ``queue`` that falls to this member of ``group``.
 
         May be called before, during and after the start, and inside a callback: it only registers, and
         ``Subscription.ready()`` tells when the server has assigned it. At most ``concurrency`` callbacks run at once,
-        one at a time of each key. A callback that raises is called again after a growing wait (to 30 s) until it
-        returns; only its key waits for it. Raises InvalidName, ConfigurationError without a group,
+        one at a time of each key. What becomes of a message whose callback raises is ``retry``'s to say: tried again in
+        place, then from retry queues, then dead-lettered. Raises InvalidName, ConfigurationError without a group,
         DuplicateSubscription, BrokerClosed.
         """
-        return self._subscribe(queue, callback, group, exchange, concurrency)
+        return self._subscribe(queue, callback, group, exchange, retry, concurrency)
 
     def consumes(
-        self, queue: str, *, group: str | None = None, exchange: str = "", concurrency: int = 10
+        self,
+        queue: str,
+        *,
+        group: str | None = None,
+        exchange: str = "",
+        retry: RetryPolicy | None = None,
+        concurrency: int = 10,
     ) -> Callable[[_Function], _Function]:
         """consume() as a decorator of the callback; the same arguments and errors."""
 
         def register(callback: _Function) -> _Function:
-            self._subscribe(queue, callback, group, exchange, concurrency)
+            self._subscribe(queue, callback, group, exchange, retry, concurrency)
             return callback
 
         return register
@@ -165,6 +183,11 @@ class Broker:
         """How much of ``queue`` was not handed to any member of ``group``. Raises QueueNotFound, BrokerUnavailable."""
         address, name = Address(queue_name(queue, exchange)), self._group(queue, group)
         return await self._reach().call(f"queue {address}", lambda: self._link.adapter.lag(address, name))
+
+    def dead_letters(self, queue: str, *, group: str | None = None, exchange: str = "") -> DeadLetters:
+        """The messages of ``queue`` that ``group`` has given up: to be looked at, sent back or purged."""
+        name = self._group(queue, group)
+        return DeadLetters(self._reach(), queue_name(queue, exchange), name, self._clock)
 
     # The lifecycle.
 
@@ -229,7 +252,9 @@ class Broker:
     def _attach(self, subscription: Subscription) -> None:
         member = self._members.get(subscription.group)
         if member is None:
-            member = self._members[subscription.group] = Member(self._link.adapter, subscription.group, self._random)
+            member = self._members[subscription.group] = Member(
+                self._link.adapter, subscription.group, self._random, self._clock
+            )
             member.start()
         member.add(subscription)
 
@@ -248,10 +273,19 @@ class Broker:
         else:
             name = word(address.queue, "message_id", one.message_id)
         key = None if one.key is None else word(address.queue, "key", one.key)
-        return Outgoing(address, name, int(self._clock() * 1000), body, key, headers)
+        now = self._clock()
+        if one.delay is not None:
+            headers[NOT_BEFORE] = str(round((now + _seconds(address.queue, one.delay)) * 1000))
+        return Outgoing(address, name, int(now * 1000), body, key, headers)
 
-    def _subscribe(
-        self, queue: str, callback: Callback, group: str | None, exchange: str, concurrency: int
+    def _subscribe(  # noqa: PLR0913, PLR0917 - consume()'s arguments
+        self,
+        queue: str,
+        callback: Callback,
+        group: str | None,
+        exchange: str,
+        retry: RetryPolicy | None,
+        concurrency: int,
     ) -> Subscription:
         if self._closing is not None or self._closed:
             raise BrokerClosed(f"queue {queue!r}: the broker is closed; enter it again with 'async with'")
@@ -262,7 +296,7 @@ class Broker:
                 f"queue {address} is already consumed in group {name!r} by this broker object: cancel() that "
                 "subscription first, or use another group"
             )
-        subscription = Subscription(address, name, callback, concurrency)
+        subscription = Subscription(address, name, callback, concurrency, retry)
         self._subscriptions[name, address] = subscription
         if self._started:
             self._attach(subscription)
@@ -279,6 +313,12 @@ class Broker:
 
 if TYPE_CHECKING:
     _Function = TypeVar("_Function", bound=Callback)
+
+
+def _seconds(queue: str, delay: float) -> float:
+    if not 0 <= delay <= DELAY_MAX:
+        raise ConfigurationError(f"queue {queue!r}: delay must be 0 to {DELAY_MAX:g} seconds, not {delay!r}")
+    return delay
 
 
 def _at_least_one(queue: str, what: str, number: int | None) -> int | None:

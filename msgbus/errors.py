@@ -8,6 +8,7 @@ MsgbusError
 │   ├── DuplicateSubscription   this broker object already consumes that queue in that group
 │   └── Unsupported             this broker cannot honour what was asked for
 ├── BrokerClosed                the broker was closed; nothing can be done with it until it is entered again
+├── InvalidPayload              a body that is not what the callback expects: dead-lettered at once
 ├── WouldDeadlock               awaited inside a callback that it would wait for
 └── BrokerError                 the server's answer, or none
     ├── BrokerUnavailable       no connection, or it broke: the only transient one, repeated by the core
@@ -42,6 +43,7 @@ __all__ = [
     "DuplicateSubscription",
     "InvalidMessage",
     "InvalidName",
+    "InvalidPayload",
     "LettersBusy",
     "LettersLost",
     "MessageTooLarge",
@@ -87,6 +89,10 @@ class Unsupported(ConfigurationError):
 
 class BrokerClosed(MsgbusError):
     """The broker object is closed."""
+
+
+class InvalidPayload(MsgbusError, ValueError):
+    """The body of a message is not what its callback expects; the text names each field."""
 
 
 class WouldDeadlock(MsgbusError):

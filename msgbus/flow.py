@@ -20,7 +20,7 @@ _WEIGHT: Final = 0.05
 class Flow:
     """The limit of one subscription, and whether its queue waits for room."""
 
-    __slots__ = ("_floor", "_seconds", "concurrency", "held", "limit", "starved")
+    __slots__ = ("_floor", "_seconds", "concurrency", "held", "limit", "paused", "starved")
 
     def __init__(self, concurrency: int) -> None:
         self.concurrency = concurrency
@@ -29,11 +29,13 @@ class Flow:
         self.limit = self._floor
         self.held = 0
         self.starved = False
+        self.paused = False
+        """Nothing is received, whatever the room."""
 
     @property
     def room(self) -> int:
         """Deliveries that may still be taken."""
-        return max(self.limit - self.held, 0)
+        return 0 if self.paused else max(self.limit - self.held, 0)
 
     def asked(self) -> int:
         """The room at the start of a receive(), remembering whether it was little."""

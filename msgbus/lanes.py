@@ -35,11 +35,13 @@ Item = TypeVar("Item", bound=LaneItem)
 class Lanes(Generic[Item]):
     """The lanes of one subscription."""
 
-    __slots__ = ("_behind", "_ready", "concurrency", "running")
+    __slots__ = ("_behind", "_ready", "concurrency", "running", "tickets")
 
     def __init__(self, concurrency: int) -> None:
         self.concurrency = concurrency
         self.running = 0
+        self.tickets: int | None = None
+        """How many may still be taken; None is any number."""
         self._ready: deque[Item] = deque()
         self._behind: dict[str, deque[Item]] = {}  # of each lane that has an item ahead: those behind it
 
@@ -56,10 +58,12 @@ class Lanes(Generic[Item]):
 
     def take(self) -> Item | None:
         """The next item that may run, now running; None if there is none or no place is free."""
-        while self._ready and self.running < self.concurrency:
+        while self._ready and self.running < self.concurrency and self.tickets != 0:
             item = self._ready.popleft()
             if not item.dropped:
                 self.running += 1
+                if self.tickets is not None:
+                    self.tickets -= 1
                 return item
             self._advance(item.lane)
         return None

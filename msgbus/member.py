@@ -10,19 +10,23 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
-from msgbus.errors import BrokerClosed, BrokerError
+from msgbus.adapter import QueueSpec
+from msgbus.errors import BrokerClosed, BrokerError, QueueNotFound
+from msgbus.forwarding import Forwarding
+from msgbus.heads import Heads
+from msgbus.ladder import dead_letter_queue, ladder
 from msgbus.retry import Backoff
-from msgbus.sessions import Session
+from msgbus.sessions import Session, Stage
 from msgbus.settlement import Settlement
 from msgbus.workers import Workers
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
     from random import Random
 
     from msgbus.adapter import Adapter, Consumer
-    from msgbus.message import Delivery
+    from msgbus.message import Delivery, Outgoing
     from msgbus.names import Address
     from msgbus.sessions import Held
     from msgbus.subscription import Subscription
@@ -45,13 +49,16 @@ _RECONNECT: Final = Backoff(first=0.1, most=5.0)
 class Member:
     """One process's part in a group; the SessionListener of its consumer."""
 
-    def __init__(self, adapter: Adapter, group: str, random: Random) -> None:
+    def __init__(self, adapter: Adapter, group: str, random: Random, clock: Callable[[], float]) -> None:
         self.group = group
         self._adapter = adapter
         self._random = random
+        self._clock = clock
+        self._forwarding = Forwarding(adapter, lambda held: held.workers.forwarded(held), random)
         self._loop = asyncio.get_running_loop()
         self._wanted: dict[Address, Workers] = {}
         self._applied: dict[Address, Workers] = {}
+        self._intakes: dict[Address, Workers | Heads] = {}
         self._leaving: list[Subscription] = []
         self._missing: AbstractSet[Address] = frozenset()
         self._look_at = 0.0
@@ -67,13 +74,14 @@ class Member:
 
     def add(self, subscription: Subscription) -> None:
         """Consume one more queue."""
-        self._wanted[subscription.address] = Workers(subscription, self, self._done, self._random)
+        self._wanted[subscription.address] = Workers(subscription, self, self, self._random, self._clock)
         subscription.belong(self)
         self.changed()
 
     def discard(self, subscription: Subscription) -> None:
         """Stop consuming its queue; its ``gone()`` is called when nothing of it is in hand."""
-        self._wanted.pop(subscription.address, None)
+        if (workers := self._wanted.pop(subscription.address, None)) is not None:
+            workers.stop()
         self._leaving.append(subscription)
         self.changed()
         if self._task is None or self._task.done():
@@ -98,6 +106,7 @@ class Member:
         if self._task is not None:
             await asyncio.wait({self._task})
         await self._end_callbacks()
+        await self._forwarding.close()
         self._close_subscriptions()
 
     def hurry(self) -> None:
@@ -119,6 +128,8 @@ class Member:
             session.draining = True
             for held in session.beyond_cut():
                 held.workers.give_up(held)
+            for held in (*session.at(Stage.PARKED), *session.at(Stage.WAITING)):
+                held.workers.hurry(held)
         try:
             async with asyncio.timeout(budget):
                 for session in mine:
@@ -136,6 +147,17 @@ class Member:
         for session in mine:
             for held in list(session.held):
                 held.workers.fence(held)
+
+    # What the workers call: a Settler.
+
+    def done(self, held: Held) -> None:
+        """See Settler."""
+        if self._settlement is not None:
+            self._settlement.done(held)
+
+    def forward(self, held: Held, outgoing: Outgoing) -> None:
+        """See Settler."""
+        self._forwarding.send(held, outgoing)
 
     # The loop.
 
@@ -167,7 +189,7 @@ class Member:
             while consumer is not None and not self._stop.is_set():
                 if self._dirty or self._loop.time() >= self._look_at:
                     await self._apply(consumer)
-                rooms = {address: workers.flow.asked() for address, workers in self._applied.items()}
+                rooms = {address: intake.asked() for address, intake in self._intakes.items()}
                 self._accept(await consumer.receive({a: room for a, room in rooms.items() if room}, WAIT))
         finally:
             if extending is not None:
@@ -177,12 +199,13 @@ class Member:
     def _accept(self, deliveries: Sequence[Delivery]) -> None:
         touched: dict[Workers, None] = {}
         for delivery in deliveries:
-            workers = self._applied.get(delivery.address)
+            intake = self._intakes.get(delivery.address)
             session = self._sessions.get(delivery.session)
-            if workers is None or session is None or session.draining:
+            if intake is None or intake.cancelled or session is None or session.draining:
                 continue  # not acknowledged, so not lost: the next session gets it
-            workers.accept(delivery, session)
-            touched[workers] = None
+            intake.accept(delivery, session)
+            if isinstance(intake, Workers):
+                touched[intake] = None
         for workers in touched:
             workers.start()
             self._dirty |= workers.flow.adapt()
@@ -191,6 +214,7 @@ class Member:
         self._dirty = False
         self._look_at = self._loop.time() + LOOK_AGAIN
         wanted = dict(self._wanted)
+        await self._prepare([workers for workers in wanted.values() if not workers.heads])
         kept = {address: workers for address, workers in self._applied.items() if wanted.get(address) is workers}
         if any(address in wanted for address in self._applied.keys() - kept.keys()):
             # Cancelled and consumed again: one map could not tell, and the old callback would keep its deliveries.
@@ -199,8 +223,34 @@ class Member:
         if wanted or self._applied:
             missing = await consumer.subscribe(_limits(wanted))
         self._applied = {address: workers for address, workers in wanted.items() if address not in missing}
+        self._intakes = {}
+        for address, workers in self._applied.items():
+            if not missing.isdisjoint(workers.heads):
+                workers.heads = {}  # somebody deleted a retry queue: it is made again at the next look
+            self._intakes |= {address: workers, **workers.heads}
         self._left()
         self._tell(missing)
+
+    async def _prepare(self, fresh: Sequence[Workers]) -> None:
+        """Make the retry queues and the dead-letter queue of every queue that exists: nothing fails before they do."""
+        there = [
+            workers
+            for workers, exists in zip(fresh, await asyncio.gather(*map(self._exists, fresh)), strict=True)
+            if exists
+        ]
+        specs = [spec for workers in there for spec in own_queues(workers.subscription.queue, self.group)]
+        if specs:
+            await self._adapter.create_queues(specs)
+        for workers in there:
+            own = ladder(workers.subscription.queue, self.group)
+            workers.heads = {address: Heads(address, workers) for address in own}
+
+    async def _exists(self, workers: Workers) -> bool:
+        try:
+            await self._adapter.lag(workers.subscription.address, self.group)
+        except QueueNotFound:
+            return False
+        return True
 
     def _tell(self, missing: AbstractSet[Address]) -> None:
         for workers in self._applied.values():
@@ -245,6 +295,7 @@ class Member:
             logger.exception("group %s: the adapter failed to close its consumer", self.group)
         self.lost(list(self._sessions))
         self._applied = {}
+        self._intakes = {}
         for workers in self._wanted.values():
             workers.subscription.pending()
 
@@ -275,10 +326,6 @@ class Member:
         except TimeoutError:
             logger.warning("group %s: the last acknowledgements were not confirmed; they may come again", self.group)
 
-    def _done(self, held: Held) -> None:
-        if self._settlement is not None:
-            self._settlement.done(held)
-
     async def _extend_all(self, consumer: Consumer, every: float) -> None:
         while True:
             await asyncio.sleep(every)
@@ -302,10 +349,21 @@ class Member:
     def _close_subscriptions(self) -> None:
         self._left()
         for workers in self._wanted.values():
+            workers.stop()
             subscription = workers.subscription
             subscription.fail(BrokerClosed(f"{subscription!r}: the broker was closed"))
             subscription.belong(None)
 
 
+def own_queues(queue: str, group: str, partitions: int | None = None) -> list[QueueSpec]:
+    """What ``group`` has beside ``queue``: its ladder, with as many partitions, and its dead-letter queue."""
+    steps = [QueueSpec(address=one, groups=(group,), partitions=partitions) for one in ladder(queue, group)]
+    return [*steps, QueueSpec(address=dead_letter_queue(queue, group))]
+
+
 def _limits(subscribed: Mapping[Address, Workers]) -> dict[Address, int]:
-    return {address: workers.flow.limit for address, workers in subscribed.items()}
+    limits: dict[Address, int] = {}
+    for address, workers in subscribed.items():
+        limits[address] = workers.flow.limit
+        limits |= {one: heads.flow.limit for one, heads in workers.heads.items()}
+    return limits

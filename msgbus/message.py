@@ -9,13 +9,20 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+
+from pydantic import TypeAdapter, ValidationError
+
+from msgbus.errors import InvalidPayload
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
 
     from msgbus.names import Address
+
+_T = TypeVar("_T")
 
 __all__ = [
     "ATTEMPTS",
@@ -43,6 +50,7 @@ __all__ = [
     "Delivery",
     "Message",
     "Outgoing",
+    "number",
     "received",
 ]
 
@@ -110,12 +118,30 @@ class Message:
 
     @property
     def text(self) -> str:
-        """The body as UTF-8; UnicodeDecodeError if it is none."""
-        return self.body.decode()
+        """The body as UTF-8. Raises InvalidPayload."""
+        try:
+            return self.body.decode()
+        except UnicodeDecodeError as error:
+            raise InvalidPayload(f"the body is no UTF-8: {error}") from error
 
     def json(self) -> Any:
-        """The body as JSON; ValueError if it is none."""
-        return json.loads(self.body)
+        """The body as JSON. Raises InvalidPayload."""
+        try:
+            return json.loads(self.body)
+        except (ValueError, RecursionError) as error:
+            raise InvalidPayload(f"the body is no JSON: {error}") from error
+
+    def parse(self, kind: type[_T]) -> _T:
+        """The body, which is JSON, as a ``kind``: whatever pydantic can make. Raises InvalidPayload naming each field.
+
+        A callback that lets InvalidPayload out has the message dead-lettered at once: no further try would mend it.
+        """
+        try:
+            made: _T = _type_adapter(cast("Hashable", kind)).validate_json(self.body)
+        except ValidationError as error:
+            wrong = (f"{'.'.join(map(str, one['loc'])) or 'body'}: {one['msg']}" for one in error.errors())
+            raise InvalidPayload("; ".join(wrong)) from error
+        return made
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +187,7 @@ def received(  # noqa: PLR0913 - one row per thing a broker may know of a messag
 
     ``id`` and ``time`` are what the broker knows; our headers, where there are any, win over them, and over ``key``.
     """
-    stamp = _number(headers.get(TIME, ""), time)
+    stamp = number(headers.get(TIME, ""), time)
     return Message(
         body=body,
         id=headers.get(ID, id),
@@ -171,16 +197,21 @@ def received(  # noqa: PLR0913 - one row per thing a broker may know of a messag
         published_at=datetime.fromtimestamp(stamp / 1000, UTC),
         queue=address.queue,
         group=group,
-        attempt=_number(headers.get(ATTEMPTS, ""), 0) + 1,
+        attempt=number(headers.get(ATTEMPTS, ""), 0) + 1,
         redelivered=redelivered,
         origin=origin,
         system=MappingProxyType({name: text for name, text in headers.items() if name.startswith(RESERVED)}),
     )
 
 
-def _number(text: str, otherwise: int) -> int:
+def number(text: str, otherwise: int) -> int:
     """What we wrote, and never an error: a foreign client may write anything, and one message must not stop a queue."""
     return int(text) if len(text) < DIGITS and text.isascii() and text.isdecimal() else otherwise
+
+
+@lru_cache(maxsize=256)
+def _type_adapter(kind: Hashable) -> TypeAdapter[Any]:
+    return TypeAdapter(cast("type[Any]", kind))
 
 
 def _ours(name: str) -> bool:

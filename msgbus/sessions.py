@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
 
+    from msgbus.flow import Flow
     from msgbus.message import Delivery
     from msgbus.workers import Workers
 
@@ -24,9 +25,13 @@ __all__ = ["Held", "Session", "Stage"]
 class Stage(Enum):
     """Where a held delivery is."""
 
+    WAITING = "not yet due"
     QUEUED = "not started"
     RUNNING = "in its callback"
-    PARKED = "failed, waits for its next try"
+    PARKED = "failed, waits for its next try in place"
+    PAUSED = "failed, waits until its subscription goes on"
+    SETTLING = "its copy is being published"
+    STUCK = "its copy could not be published yet"
     DONE = "finished, to be acknowledged"
     DROPPED = "given up: the next session gets it"
 
@@ -34,13 +39,31 @@ class Stage(Enum):
 class Held:
     """One delivery in a member's hands."""
 
-    __slots__ = ("delivery", "failures", "lane", "session", "stage", "timer", "worker", "workers")
+    __slots__ = (
+        "delivery",
+        "failures",
+        "flow",
+        "in_lane",
+        "lane",
+        "probe",
+        "session",
+        "stage",
+        "timer",
+        "worker",
+        "workers",
+    )
 
-    def __init__(self, delivery: Delivery, session: Session, workers: Workers) -> None:
+    def __init__(self, delivery: Delivery, session: Session, workers: Workers, flow: Flow) -> None:
+        """``workers`` run it; ``flow`` counts it, that of its own queue."""
         self.delivery = delivery
         self.lane = delivery.message.key
         self.session = session
         self.workers = workers
+        self.flow = flow
+        self.in_lane = False
+        """Its lane waits for it."""
+        self.probe = False
+        """It was tried while its subscription was paused."""
         self.stage = Stage.QUEUED
         self.failures = 0
         self.timer: asyncio.TimerHandle | None = None
@@ -87,12 +110,19 @@ class Session:
             self._empty.set()
 
     def beyond_cut(self) -> Iterator[Held]:
-        """What a drain gives up at once: what has not started above the cut, and what waits for another try."""
+        """What a drain gives up at once: what has not started above the cut, and what waits for others."""
         for held in list(self.held):
-            position = held.delivery.position
-            above = position is None or position > self.high
-            if held.stage is Stage.PARKED or (held.stage is Stage.QUEUED and above):
+            unstarted = held.stage in {Stage.QUEUED, Stage.WAITING}
+            if held.stage in {Stage.STUCK, Stage.PAUSED} or (unstarted and self._above(held)):
                 yield held
+
+    def at(self, stage: Stage) -> list[Held]:
+        """What is held at ``stage``."""
+        return [held for held in self.held if held.stage is stage]
+
+    def _above(self, held: Held) -> bool:
+        position = held.delivery.position
+        return position is None or position > self.high
 
     async def empty(self) -> None:
         """Wait until nothing of it is held."""

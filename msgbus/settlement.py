@@ -1,7 +1,7 @@
 """How a delivery ends: publish first, acknowledge last.
 
 Acknowledgements go in batches: one is in flight, and the next carries all that ended meanwhile, so that a lone message
-waits for nobody and a thousand cost one call. Retry queues and dead letters publish here, before the acknowledgement.
+waits for nobody and a thousand cost one call. What failed comes here when its copy is confirmed (see ``forwarding``).
 """
 
 from __future__ import annotations
@@ -75,6 +75,6 @@ class Settlement:
     def _release(self, batch: list[Held]) -> None:
         room_again = False
         for held in batch:
-            room_again |= held.workers.flow.released(1)
+            room_again |= held.flow.released(1)
         if room_again:
             self._consumer.wake()

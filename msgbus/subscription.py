@@ -6,6 +6,7 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from msgbus.errors import BrokerClosed, ConfigurationError, WouldDeadlock
@@ -15,11 +16,11 @@ if TYPE_CHECKING:
     from msgbus.message import Message
     from msgbus.names import Address
 
-__all__ = ["Callback", "Owner", "State", "Subscription", "inside"]
+__all__ = ["Callback", "Counts", "Owner", "State", "Subscription", "inside"]
 
 Callback = Callable[["Message"], Awaitable[object]]
 """What a service writes once: an async function of one message."""
-State = Literal["registered", "waiting", "active", "cancelled"]
+State = Literal["registered", "waiting", "active", "paused", "cancelled"]
 
 inside: ContextVar[object] = ContextVar("inside")
 """The member whose callback this task runs; unset elsewhere."""
@@ -35,20 +36,42 @@ class Owner(Protocol):
         """This one is cancelled."""
 
 
+@dataclass(slots=True)
+class Counts:
+    """What became of a subscription's messages in this process."""
+
+    handled: int = 0
+    failed: int = 0
+    """Attempts that failed."""
+    retried: int = 0
+    """Sent to a retry queue."""
+    dead_lettered: int = 0
+    outages: int = 0
+    """How often a retry queue or the dead-letter queue could not be written."""
+
+
 class Subscription:
     """What consume() returns.
 
     ``state``: ``registered`` (the broker has not started), ``waiting`` (not yet assigned, or the queue does not exist
-    yet), ``active``, ``cancelled``.
+    yet), ``active``, ``paused`` (every message fails; see RetryPolicy), ``cancelled``. ``counts`` is since consume().
     """
 
-    def __init__(self, address: Address, group: str, callback: Callback, concurrency: int) -> None:
+    def __init__(
+        self,
+        address: Address,
+        group: str,
+        callback: Callback,
+        concurrency: int,
+        policy: RetryPolicy | None = None,
+    ) -> None:
         _check(address, callback, concurrency)
         self.address = address
         self.group = group
         self.callback = callback
         self.concurrency = concurrency
-        self.policy = RetryPolicy()
+        self.policy = policy or RetryPolicy()
+        self.counts = Counts()
         self.state: State = "registered"
         self._owner: Owner | None = None
         self._ready: asyncio.Future[None] | None = None
@@ -71,7 +94,7 @@ class Subscription:
         self._not_inside("ready()")
         if self.state == "cancelled":
             raise BrokerClosed(f"{self!r} was cancelled")
-        if self.state != "active":
+        if self.state not in {"active", "paused"}:
             self._ready = self._ready or asyncio.get_running_loop().create_future()
             await asyncio.shield(self._ready)
 
@@ -109,14 +132,20 @@ class Subscription:
 
     def assigned(self) -> None:
         """The consumer has it."""
-        self.state = "active"
+        if self.state != "paused":
+            self.state = "active"
         _resolve(self._ready)
         self._ready = None
 
     def pending(self) -> None:
         """The queue does not exist, or the consumer was lost."""
-        if self.state == "active":
+        if self.state in {"active", "paused"}:
             self.state = "waiting"
+
+    def paused(self, paused: bool) -> None:
+        """The breaker has opened or closed."""
+        if self.state in {"active", "paused"}:
+            self.state = "paused" if paused else "active"
 
     def end(self, error: BrokerClosed) -> None:
         """Cancelled: whoever waits in ready() gets ``error``."""

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
+from msgbus.breaker import Breaker
+from msgbus.copies import Failure, dead, due_at, failed, parked
 from msgbus.flow import Flow
+from msgbus.ladder import SHORTEST, STEPS
 from msgbus.lanes import Lanes
-from msgbus.retry import TryAgain
+from msgbus.message import ATTEMPTS
+from msgbus.retry import DeadLetter, RetryLater, TryAgain, decide, is_outage
 from msgbus.sessions import Held, Stage
 from msgbus.subscription import inside
 
@@ -17,54 +22,117 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
 
-    from msgbus.message import Delivery
+    from msgbus.heads import Heads
+    from msgbus.message import Delivery, Message, Outgoing
+    from msgbus.names import Address
+    from msgbus.retry import Outcome
     from msgbus.sessions import Session
     from msgbus.subscription import Owner, Subscription
 
-__all__ = ["Workers"]
+__all__ = ["Settler", "Workers"]
 
 logger = logging.getLogger("msgbus")
 
 
-class Workers:
-    """Runs what is held of one subscription's queue, by its lanes, and says how each delivery ended."""
+class Settler(Protocol):
+    """Who ends what the workers are done with: publish first, acknowledge last."""
 
-    def __init__(self, subscription: Subscription, owner: Owner, done: Callable[[Held], None], random: Random) -> None:
-        """``done`` gets every delivery whose callback returned while it still counted."""
+    def done(self, held: Held) -> None:
+        """Acknowledge ``held``."""
+
+    def forward(self, held: Held, outgoing: Outgoing) -> None:
+        """Publish ``outgoing``, then call ``held.workers.forwarded(held)``."""
+
+
+class Workers:
+    """Runs what is held of one subscription, by its lanes, and decides how each delivery ends."""
+
+    def __init__(
+        self,
+        subscription: Subscription,
+        owner: Owner,
+        settler: Settler,
+        random: Random,
+        clock: Callable[[], float],
+    ) -> None:
         self.subscription = subscription
         self.flow = Flow(subscription.concurrency)
         self.lanes: Lanes[Held] = Lanes(subscription.concurrency)
+        self.breaker = Breaker(subscription.policy.pause_after, subscription.policy.probes)
         self.tasks: set[asyncio.Task[None]] = set()
+        self.clock = clock
+        self.heads: dict[Address, Heads] = {}
+        """The retry queues, once they are known to exist."""
+        self._paused: deque[Held] = deque()
+        self._probe_timer: asyncio.TimerHandle | None = None
         self._owner = owner
-        self._done = done
+        self._settler = settler
         self._random = random
         self._loop = asyncio.get_running_loop()
 
     def accept(self, delivery: Delivery, session: Session) -> None:
-        """Take ``delivery`` in hand; start() sets it going."""
-        held = Held(delivery, session, self)
+        """Take ``delivery`` of the queue itself in hand; start() sets it going."""
+        held = Held(delivery, session, self, self.flow)
         session.hold(held)
         self.flow.held += 1
-        self.lanes.add(held)
+        self.flow.paused = self.breaker.open
+        message = delivery.message
+        if message.system and (left := due_at(message) - self.clock()) > 0:
+            self.forward(held, parked(message, left, self.clock()))
+        else:
+            self._queue(held)
+
+    def enqueue(self, held: Held) -> None:
+        """``held``, which waited in a retry queue, is due."""
+        self.flow.paused = self.breaker.open
+        self._queue(held)
+        self.start()
+
+    @property
+    def cancelled(self) -> bool:
+        """Its subscription was cancelled; what still comes is the next session's."""
+        return self.subscription.state == "cancelled"
+
+    def asked(self) -> int:
+        """Room for the next receive()."""
+        return self.flow.asked()
 
     def start(self) -> None:
         """Set tasks to work on what may run."""
-        for _ in range(min(self.lanes.waiting, self.lanes.concurrency - len(self.tasks))):
+        ready = self.lanes.waiting if self.lanes.tickets is None else min(self.lanes.tickets, self.lanes.waiting)
+        for _ in range(min(ready, self.lanes.concurrency - len(self.tasks))):
             task = self._loop.create_task(self._work(), name=f"msgbus {self.subscription.address}")
             self.tasks.add(task)
 
-    def give_up(self, held: Held) -> None:
-        """The next session gets ``held``, and what is behind it in its lane: nothing overtakes it."""
-        parked = held.stage is Stage.PARKED
+    def forward(self, held: Held, outgoing: Outgoing) -> None:
+        """Publish ``outgoing``, then acknowledge ``held``."""
+        self._settler.forward(held, outgoing)
+
+    def forwarded(self, held: Held) -> None:
+        """The copy of ``held`` is confirmed."""
+        self._finish(held)
+        self._leave_lane(held)
+
+    # A drain, and other ends that are nobody's doing.
+
+    def hurry(self, held: Held) -> None:
+        """A drain has begun: ``held`` need not wait for its next try, nor for its time."""
         if held.timer is not None:
             held.timer.cancel()
+        if held.stage is Stage.WAITING:
+            left = max(due_at(held.delivery.message) - self.clock(), 0.0)
+            self.forward(held, parked(held.delivery.message, left, self.clock()))
+        elif held.stage is Stage.PARKED:
+            self._again(held)
+
+    def give_up(self, held: Held) -> None:
+        """The next session gets ``held``, and what is behind it in its lane: nothing overtakes it."""
+        first = held.in_lane and held.stage is not Stage.QUEUED
         self._drop(held)
-        for behind in list(self.lanes.behind(held.lane)):
+        for behind in list(self.lanes.behind(held.lane)) if first else ():
             if behind.session is held.session and not behind.dropped:
                 self._drop(behind)
-        if parked:
-            self.lanes.leave(held)
-            self.start()
+        self._leave_lane(held)
 
     def abandon(self, held: Held) -> None:
         """Its time is over: cancel the callback of a running one, give up another."""
@@ -83,18 +151,37 @@ class Workers:
         """
         if held.stage in {Stage.DONE, Stage.DROPPED}:
             return
-        parked = held.stage is Stage.PARKED
+        running = held.stage is Stage.RUNNING
+        self._drop(held)
+        if not running:
+            self._leave_lane(held)
+
+    def stop(self) -> None:
+        """No probe is due any more."""
+        if self._probe_timer is not None:
+            self._probe_timer.cancel()
+
+    def _drop(self, held: Held) -> None:
         if held.timer is not None:
             held.timer.cancel()
-        self._drop(held)
-        if parked:
+        # A queued one keeps its place in its lane, and is passed over when its turn comes.
+        held.in_lane &= held.stage is not Stage.QUEUED
+        held.stage = Stage.DROPPED
+        held.session.release(held)
+        held.flow.held -= 1
+
+    def _leave_lane(self, held: Held) -> None:
+        if held.in_lane:
+            held.in_lane = False
             self.lanes.leave(held)
             self.start()
 
-    def _drop(self, held: Held) -> None:
-        held.stage = Stage.DROPPED
-        held.session.release(held)
-        self.flow.held -= 1
+    # Work.
+
+    def _queue(self, held: Held) -> None:
+        held.stage = Stage.QUEUED
+        held.in_lane = True
+        self.lanes.add(held)
 
     async def _work(self) -> None:
         inside.set(self._owner)
@@ -103,6 +190,7 @@ class Workers:
             while (held := self.lanes.take()) is not None:
                 held.stage = Stage.RUNNING
                 held.worker = task
+                held.probe = self.breaker.open
                 held.session.started(held)
                 error = await self._call(held)
                 held.worker = None
@@ -111,17 +199,14 @@ class Workers:
             # Here and not in a callback of the task: what is accepted in between would find no worker, for ever.
             self.tasks.discard(task)
         # Full hands and an idle place: others must not wait with what waits for its lane.
-        if self.lanes.blocked and not self.flow.room and self.flow.widen():
+        if self.lanes.blocked and not self.breaker.open and not self.flow.room and self.flow.widen():
             self._owner.changed()
 
     async def _call(self, held: Held) -> BaseException | None:
         """What the callback raised; None if it returned."""
-        message = held.delivery.message
-        if held.failures:
-            message = replace(message, attempt=message.attempt + held.failures)
         began = self._loop.time()
         try:
-            await self.subscription.callback(message)
+            await self.subscription.callback(_attempted(held))
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - whatever it is, it is the message's failure
             return error
         else:
@@ -131,27 +216,60 @@ class Workers:
             _uncancel(held)
 
     def _ended(self, held: Held, error: BaseException | None) -> None:
-        if held.current and error is None:
-            held.stage = Stage.DONE
-            self._done(held)
-            held.session.release(held)
+        if not held.current:
+            held.in_lane = False
             self.lanes.finish(held)
-        elif held.current and error is not None:
-            self._failed(held, error)
+        elif error is None:
+            self.subscription.counts.handled += 1
+            self._finish(held)
+            held.in_lane = False
+            self.lanes.finish(held)
+            if self.breaker.succeeded():
+                self._resume()
         else:
-            self.lanes.finish(held)
+            self.lanes.park()  # its place is free, its lane is not
+            self._failed(held, error)
+
+    def _finish(self, held: Held) -> None:
+        held.stage = Stage.DONE
+        self._settler.done(held)
+        held.session.release(held)
+
+    # Failures.
 
     def _failed(self, held: Held, error: BaseException) -> None:
+        if is_outage(error):
+            if self.breaker.failed():
+                self._pause(error)
+            if self.breaker.open:
+                self._suspend(held)
+                return
+        message = _attempted(held)
         held.failures += 1
-        outcome = self.subscription.policy.decide(held.failures, self._random.random())
-        if held.session.draining or not isinstance(outcome, TryAgain):
-            self.give_up(held)
-            self.lanes.finish(held)
-            return
-        self._report(held, error, outcome.after)
-        held.stage = Stage.PARKED
-        self.lanes.park()
-        held.timer = self._loop.call_later(outcome.after, self._again, held)
+        self.subscription.counts.failed += 1
+        now = self.clock()
+        outcome = decide(error, message, self.subscription.policy, now, self._random.random())
+        if held.session.draining and isinstance(outcome, TryAgain):
+            delays = self.subscription.policy.delays
+            if not delays:  # the policy keeps order
+                self.give_up(held)
+                return
+            outcome = RetryLater(delays[0])
+        self._settle(held, message, Failure(error, now), outcome)
+
+    def _settle(self, held: Held, message: Message, failure: Failure, outcome: Outcome) -> None:
+        _report(message, failure.error, outcome, first=held.failures == 1)
+        if isinstance(outcome, TryAgain):
+            held.stage = Stage.PARKED
+            held.timer = self._loop.call_later(outcome.after, self._again, held)
+        elif isinstance(outcome, RetryLater):
+            self.subscription.counts.retried += 1
+            self.forward(held, parked(message, outcome.after, failure.at, failed(message, failure)))
+        elif isinstance(outcome, DeadLetter):
+            self.subscription.counts.dead_lettered += 1
+            letter = f"{self._random.getrandbits(128):032x}"
+            trace = self.subscription.policy.traceback
+            self.forward(held, dead(message, failure, outcome.reason, letter, with_traceback=trace))
 
     def _again(self, held: Held) -> None:
         held.timer = None
@@ -159,19 +277,89 @@ class Workers:
         self.lanes.resume(held)
         self.start()
 
-    def _report(self, held: Held, error: BaseException, after: float) -> None:
-        message = held.delivery.message
-        logger.warning(
-            "queue %s, group %s: message %s failed at attempt %d (%s: %s), trying again in %.1f s",
-            message.queue,
-            message.group,
-            message.id,
-            message.attempt + held.failures - 1,
+    # The breaker.
+
+    def _pause(self, error: BaseException) -> None:
+        logger.error(
+            "queue %s, group %s: paused, since every message fails; one is tried now and then (%s: %s)",
+            self.subscription.address,
+            self.subscription.group,
             type(error).__name__,
             error,
-            after,
-            exc_info=error if held.failures == 1 else None,
         )
+        self.subscription.paused(True)
+        self.lanes.tickets = 0
+        self.flow.paused = True
+        self._next_probe()
+
+    def _suspend(self, held: Held) -> None:
+        """An outage costs no attempt: what fails waits in hand, and what was tried since goes to a retry queue."""
+        if held.session.draining:
+            self.give_up(held)
+        elif held.probe:
+            message = _attempted(held)
+            counted = {ATTEMPTS: str(message.attempt - 1)}
+            self.forward(held, parked(message, STEPS[SHORTEST], self.clock(), counted))
+        else:
+            held.stage = Stage.PAUSED
+            self._paused.append(held)
+
+    def _next_probe(self) -> None:
+        self._probe_timer = self._loop.call_later(self.breaker.next_probe(self._random.random()), self._probe)
+
+    def _probe(self) -> None:
+        if not self.breaker.open:
+            return
+        self.lanes.tickets = 1
+        while self._paused:
+            held = self._paused.popleft()
+            if held.stage is Stage.PAUSED:
+                self._again(held)
+                break
+        else:
+            self.flow.paused = bool(self.lanes.waiting)  # empty hands: receive one to try
+            self.start()
+            self._owner.changed()
+        self._next_probe()
+
+    def _resume(self) -> None:
+        logger.info("queue %s, group %s: goes on", self.subscription.address, self.subscription.group)
+        self.stop()
+        self.subscription.paused(False)
+        self.lanes.tickets = None
+        self.flow.paused = False
+        for held in self._paused:
+            if held.stage is Stage.PAUSED:
+                held.stage = Stage.QUEUED
+                self.lanes.resume(held)
+        self._paused.clear()
+        self.start()
+        self._owner.changed()
+
+
+def _attempted(held: Held) -> Message:
+    message = held.delivery.message
+    return replace(message, attempt=message.attempt + held.failures) if held.failures else message
+
+
+def _report(message: Message, error: BaseException, outcome: Outcome, *, first: bool) -> None:
+    logger.warning(
+        "queue %s, group %s: message %s failed at attempt %d (%s: %s), %s",
+        message.queue,
+        message.group,
+        message.id,
+        message.attempt,
+        type(error).__name__,
+        error,
+        _plan(outcome),
+        exc_info=error if first else None,
+    )
+
+
+def _plan(outcome: Outcome) -> str:
+    if isinstance(outcome, DeadLetter):
+        return f"dead-lettered: {outcome.reason}"
+    return f"trying again in {outcome.after:.1f} s" if isinstance(outcome, TryAgain | RetryLater) else "done"
 
 
 def _uncancel(held: Held) -> None:

@@ -8,20 +8,25 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Self
 
 from msgbus.broker import Publication
+from msgbus.errors import LettersBusy
 from msgbus.registry import adapter_type, connect
 from msgbus.testing.members import ProcessMember, SeveredMember
+from msgbus.testing.probe import DEADLINE, within
 from msgbus.url import BrokerURL
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from collections.abc import Set as AbstractSet
     from types import TracebackType
 
     from msgbus.adapter import Capabilities
     from msgbus.broker import Broker
+    from msgbus.deadletters import Letter
+    from msgbus.retry import RetryPolicy
     from msgbus.testing.members import KillableMember
     from msgbus.testing.probe import Probe
 
-__all__ = ["Harness"]
+__all__ = ["Harness", "letters_of", "publish_all", "until_letters"]
 
 FENCES = 64
 """Fence messages with keys of their own: with 8 partitions one stays without a fence once in 600 times."""
@@ -70,10 +75,17 @@ class Harness:
         """A started broker, closed at the end of the case."""
         return await self._stack.enter_async_context(self.make(group, **settings))
 
-    async def member(self, queue: str, probe: Probe, group: str = "g", concurrency: int = 10) -> Broker:
+    async def member(
+        self,
+        queue: str,
+        probe: Probe,
+        group: str = "g",
+        concurrency: int = 10,
+        retry: RetryPolicy | None = None,
+    ) -> Broker:
         """A started broker that consumes ``queue`` with ``probe`` and is ready."""
         broker = await self.broker(group)
-        subscription = await broker.consume(queue, probe, concurrency=concurrency)
+        subscription = await broker.consume(queue, probe, concurrency=concurrency, retry=retry)
         await subscription.ready()
         return broker
 
@@ -85,23 +97,31 @@ class Harness:
         await member.start()
         return member
 
+    async def until_all_handled(self, probes: Sequence[Probe], ids: AbstractSet[str]) -> None:
+        """Wait until ``probes`` together have handled ``ids``."""
+        await _together(probes, lambda: ids <= {one.id for probe in probes for one in probe.handled}, "handling all")
+
     async def fence(self, broker: Broker, queue: str, *probes: Probe) -> None:
         """Publish fences and wait until ``probes`` together have handled them all: what was before them has come."""
         mark = f"fence-{secrets.token_hex(4)}"
         ids = [f"{mark}-{n}" for n in range(FENCES)]
         await publish_all(broker, queue, [Publication(b"fence", message_id=one, key=one) for one in ids])
-        # Each probe looks at the condition only when it is called itself: the one that is called last sees it hold.
-        waiting = {asyncio.ensure_future(probe.until(lambda: _passed(ids, probes), "the fences")) for probe in probes}
-        done, others = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        for one in others:
-            one.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
-        for one in done:
-            one.result()
+        await _together(probes, lambda: _passed(ids, probes), "the fences")
 
 
 def _passed(ids: Sequence[str], probes: Sequence[Probe]) -> bool:
     return set(ids) <= {one.id for probe in probes for one in probe.handled}
+
+
+async def _together(probes: Sequence[Probe], condition: Callable[[], bool], what: str) -> None:
+    # Each probe looks at the condition only when it is called itself: the one that is called last sees it hold.
+    waiting = {asyncio.ensure_future(probe.until(condition, what)) for probe in probes}
+    done, others = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    for one in others:
+        one.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+    for one in done:
+        one.result()
 
 
 async def publish_all(broker: Broker, queue: str, messages: Sequence[Publication]) -> list[str]:
@@ -109,3 +129,23 @@ async def publish_all(broker: Broker, queue: str, messages: Sequence[Publication
     verdicts = await broker.publish_many(queue, messages)
     assert verdicts == [None] * len(messages), f"not all confirmed: {[v for v in verdicts if v][:3]}"
     return [str(one.message_id) for one in messages]
+
+
+async def letters_of(broker: Broker, queue: str) -> list[Letter]:
+    """All dead letters of the broker's own group."""
+    while True:
+        try:
+            return [letter async for letter in broker.dead_letters(queue).look()]
+        except LettersBusy:
+            await asyncio.sleep(0.05)
+
+
+async def until_letters(broker: Broker, queue: str, count: int) -> list[Letter]:
+    """Wait until there are ``count`` dead letters; all of them."""
+    found: list[Letter] = []
+    async with within(DEADLINE, f"{count} dead letters in {queue}"):
+        while len(found) < count:
+            await asyncio.sleep(0.05)  # a dead-letter queue tells nobody that it has grown
+            if await broker.dead_letters(queue).count() >= count:
+                found = await letters_of(broker, queue)
+    return found

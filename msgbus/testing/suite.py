@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from msgbus.testing.cases import dynamics, faults, groups, handling, lifecycle, payload, refusals
+from msgbus.testing.cases import dynamics, faults, groups, handling, letters, lifecycle, payload, refusals, retries
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -26,7 +26,9 @@ def _cases(module: ModuleType) -> list[Case]:
 
 
 CASES: list[Case] = [
-    case for module in (payload, groups, handling, dynamics, lifecycle, faults, refusals) for case in _cases(module)
+    case
+    for module in (payload, groups, handling, retries, letters, dynamics, lifecycle, faults, refusals)
+    for case in _cases(module)
 ]
 
 contract = pytest.mark.parametrize("case", [pytest.param(case, id=case.__name__) for case in CASES])

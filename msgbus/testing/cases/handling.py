@@ -7,6 +7,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from msgbus.broker import Publication
+from msgbus.retry import RetryPolicy
 from msgbus.testing.harness import publish_all
 from msgbus.testing.probe import Probe
 
@@ -60,7 +61,7 @@ async def concurrency_is_reached_and_never_exceeded(harness: Harness) -> None:
 async def a_message_whose_callback_raises_is_tried_again_until_it_succeeds(harness: Harness) -> None:
     queue, probe = await harness.queue("g"), Probe()
     probe.fail("bad", 3)
-    broker = await harness.member(queue, probe)
+    broker = await harness.member(queue, probe, retry=RetryPolicy(in_place=1, delays=(1.0, 1.0)))
     await broker.publish(queue, b"kept", message_id="bad", key="k", headers={"h": "v"})
     await probe.until_handled(["bad"])
     tries = [one for one in probe.entered if one.id == "bad"]
@@ -73,7 +74,7 @@ async def a_message_whose_callback_raises_is_tried_again_until_it_succeeds(harne
 async def a_failing_message_holds_up_only_its_own_key(harness: Harness) -> None:
     queue, probe = await harness.queue("g"), Probe()
     probe.fail("bad", 4)
-    broker = await harness.member(queue, probe, concurrency=2)
+    broker = await harness.member(queue, probe, concurrency=2, retry=RetryPolicy(in_place=10, delays=()))
     behind = [Publication(b"x", message_id=f"behind-{n}", key="k") for n in range(3)]
     others = [Publication(b"x", message_id=f"other-{n}", key=f"k{n}") for n in range(30)]
     await publish_all(broker, queue, [Publication(b"x", message_id="bad", key="k"), *behind, *others])

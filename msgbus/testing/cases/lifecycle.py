@@ -9,6 +9,7 @@ import pytest
 
 from msgbus.broker import Publication
 from msgbus.errors import BrokerClosed
+from msgbus.retry import RetryPolicy
 from msgbus.testing.harness import publish_all
 from msgbus.testing.probe import Probe, within
 
@@ -74,7 +75,7 @@ async def a_message_that_waits_for_its_next_try_goes_to_the_next_member(harness:
     queue, probe, next_member = await harness.queue("g"), Probe(), Probe()
     broker = await harness.broker()
     probe.fail("bad", 1_000_000)
-    await broker.consume(queue, probe)
+    await broker.consume(queue, probe, retry=RetryPolicy(in_place=1000, delays=()))
     await broker.publish(queue, b"x", message_id="bad", key="k")
     await broker.publish(queue, b"x", message_id="behind", key="k")
     await probe.until_entered(2)

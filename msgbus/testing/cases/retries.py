@@ -1,0 +1,223 @@
+"""Failures, delays and what a message that is given up carries."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from msgbus.broker import Publication
+from msgbus.retry import Backoff, Reject, RetryLater, RetryPolicy
+from msgbus.testing.harness import letters_of, publish_all, until_letters
+from msgbus.testing.probe import Probe
+
+if TYPE_CHECKING:
+    from msgbus.message import Message
+    from msgbus.testing.harness import Harness
+
+logger = logging.getLogger(__name__)
+
+QUICK = RetryPolicy(in_place=1, backoff=Backoff(0.01, 0.01), delays=(1.0, 1.0), pause_after=None)
+"""Four attempts within two seconds."""
+
+
+async def every_message_is_called_exactly_as_often_as_it_should_be(harness: Harness) -> None:
+    queue = await harness.queue("g", "other")
+    chance = random.Random(4)  # noqa: S311 - a plan that can be repeated
+    failing = {str(n): chance.randint(1, 6) for n in chance.sample(range(1000), 100)}
+    probes = [Probe() for _ in range(4)]
+    other = Probe()
+    for probe in probes:
+        for id, times in failing.items():
+            probe.fail(id, times)
+        broker = await harness.member(queue, probe, retry=QUICK)
+    await harness.member(queue, other, group="other")
+    ids = await publish_all(broker, queue, [Publication(b"x", message_id=str(n), key=str(n % 50)) for n in range(1000)])
+    given_up = {id for id, times in failing.items() if times >= 4}
+    letters = await until_letters(broker, queue, len(given_up))
+    await harness.until_all_handled(probes, set(ids) - given_up)
+    calls = Counter(one.id for probe in probes for one in probe.entered)
+    assert calls == {id: min(failing.get(id, 0) + 1, 4) for id in ids}
+    assert Counter(letter.message.id for letter in letters) == dict.fromkeys(given_up, 1)
+    await other.until_handled(ids)
+    assert other.times(ids) == [1] * 1000
+    assert {one.attempt for one in other.entered} == {1}
+
+
+async def a_delayed_retry_is_never_early(harness: Harness) -> None:
+    queue, calls, done = await harness.queue("g"), dict[str, list[float]](), asyncio.Event()
+
+    async def callback(message: Message) -> None:
+        calls.setdefault(message.id, []).append(time.time())
+        if message.attempt == 1:
+            raise RetryLater(1.2)
+        if sum(len(times) for times in calls.values()) == 60:
+            done.set()
+
+    broker = await harness.broker()
+    await broker.consume(queue, callback)
+    await publish_all(broker, queue, [Publication(b"x", message_id=str(n)) for n in range(30)])
+    async with asyncio.timeout(45):
+        await done.wait()
+    late = sorted(second - first - 1.2 for first, second in calls.values())
+    assert late[0] >= -0.002, "times are kept to the millisecond"
+    logger.warning("lateness of a retry: p50 %.0f ms, p99 %.0f ms", late[15] * 1000, late[-1] * 1000)
+
+
+async def a_delayed_message_comes_after_its_delay_to_every_group(harness: Harness) -> None:
+    queue, one, two = await harness.queue("one", "two"), Probe(), Probe()
+    broker = await harness.member(queue, one, group="one")
+    await harness.member(queue, two, group="two")
+    began = time.time()
+    await broker.publish(queue, b"kept", message_id="late", key="k", headers={"h": "v"}, delay=1.5)
+    await broker.publish(queue, b"x", message_id="now", key="k")
+    for probe in (one, two):
+        await probe.until_handled(["now", "late"])
+        assert probe.ids == ["now", "late"]
+        late = probe.handled[1]
+        assert (late.body, late.key, late.headers, late.attempt) == (b"kept", "k", {"h": "v"}, 1)
+    assert time.time() - began >= 1.5
+
+
+async def messages_that_wait_for_a_retry_hold_up_no_fresh_one(harness: Harness) -> None:
+    queue, probe = await harness.queue("g"), Probe()
+    broker = await harness.member(queue, probe)
+    waiting = await publish_all(
+        broker, queue, [Publication(b"x", message_id=f"w{n}", key=str(n % 9), delay=8.0) for n in range(1000)]
+    )
+    await harness.fence(broker, queue, probe)
+    began = time.monotonic()
+    await broker.publish(queue, b"x", message_id="fresh", key="1")
+    await probe.until_handled(["fresh"])
+    logger.warning("a fresh message beside 1,000 waiting ones: %.0f ms", (time.monotonic() - began) * 1000)
+    assert not any(id.startswith("w") for id in probe.ids)
+    await probe.until_handled(waiting)
+    assert probe.times(waiting) == [1] * 1000
+
+
+async def the_count_of_attempts_goes_on_in_another_member(harness: Harness) -> None:
+    queue, first, second = await harness.queue("g"), Probe(), Probe()
+    policy = RetryPolicy(in_place=0, delays=(2.0, 1.0), pause_after=None)
+    for probe in (first, second):
+        probe.fail("bad", 100)
+    broker = await harness.member(queue, first, retry=policy)
+    await broker.publish(queue, b"x", message_id="bad")
+    await first.until_entered(1)
+    await broker.close()
+    other = await harness.member(queue, second, retry=policy)
+    (letter,) = await until_letters(other, queue, 1)
+    assert letter.attempts == 3
+    assert [one.attempt for one in (*first.entered, *second.entered)] == [1, 2, 3]
+
+
+async def a_stop_while_messages_are_tried_again_loses_and_repeats_nothing(harness: Harness) -> None:
+    queue, first, second = await harness.queue("g"), Probe(), Probe()
+    policy = RetryPolicy(in_place=1, backoff=Backoff(20.0, 20.0), delays=(1.0,), pause_after=None)
+    for n in range(0, 40, 4):
+        first.fail(str(n), 1)
+        second.fail(str(n), 1)
+    broker = await harness.member(queue, first, retry=policy)
+    ids = await publish_all(broker, queue, [Publication(b"x", message_id=str(n), key=str(n)) for n in range(40)])
+    await first.until(lambda: len({one.id for one in first.entered}) == 40, "all being tried")
+    await broker.close()
+    await harness.member(queue, second, retry=policy)
+    await harness.until_all_handled([first, second], set(ids))
+    calls = Counter(one.id for probe in (first, second) for one in probe.entered)
+    assert calls == {str(n): 2 if n % 4 == 0 else 1 for n in range(40)}
+
+
+async def a_policy_that_changes_between_two_deploys_strands_nothing(harness: Harness) -> None:
+    queue, first, second = await harness.queue("g"), Probe(), Probe()
+    first.fail("bad", 100)
+    broker = await harness.member(queue, first, retry=RetryPolicy(in_place=0, delays=(3.0,)))
+    await broker.publish(queue, b"x", message_id="bad")
+    await first.until_entered(1)
+    await broker.close()
+    await harness.member(queue, second, retry=RetryPolicy(in_place=5, delays=()))
+    await second.until_handled(["bad"])
+    assert [one.attempt for one in second.entered] == [2]
+
+
+async def a_dead_letter_is_the_message_as_it_was_and_says_why(harness: Harness) -> None:
+    queue = await harness.queue("g")
+    broker = await harness.broker()
+
+    async def callback(message: Message) -> None:
+        raise ValueError(f"no such customer, attempt {message.attempt}")
+
+    await broker.consume(queue, callback, retry=RetryPolicy(in_place=1, backoff=Backoff(0.01, 0.01), delays=()))
+    body = bytes(range(256))
+    headers = {"Case": "kept", "umlaut": "ü", "empty": ""}
+    await broker.publish(queue, body, message_id="m", key="k", headers=headers)
+    (letter,) = await until_letters(broker, queue, 1)
+    message = letter.message
+    assert (message.body, message.id, message.key, dict(message.headers)) == (body, "m", "k", headers)
+    assert message.content_type == "application/octet-stream"
+    assert (letter.attempts, letter.error_type, letter.error_message) == (
+        2,
+        "ValueError",
+        "no such customer, attempt 2",
+    )
+    assert "failed 2 times" in letter.reason
+    assert "no such customer" in letter.traceback
+    assert letter.first_failure is not None
+    assert letter.last_failure is not None
+    assert message.published_at <= letter.first_failure <= letter.last_failure
+    assert (message.queue, message.group) == (queue, "g")
+
+
+async def what_a_callback_rejects_or_cannot_read_is_dead_lettered_at_once(harness: Harness) -> None:
+    queue, entered = await harness.queue("g"), list[str]()
+    broker = await harness.broker()
+
+    async def callback(message: Message) -> None:
+        entered.append(message.id)
+        if message.id == "rejected":
+            raise Reject("no such customer")
+        if message.id == "never":
+            raise ExceptionGroup("several", [KeyError("unknown product")])
+        message.json()
+
+    await broker.consume(queue, callback, retry=RetryPolicy(never=(KeyError,)))
+    for id in ("rejected", "never", "unreadable"):
+        await broker.publish(queue, "{no json", message_id=id)
+    letters = await until_letters(broker, queue, 3)
+    reasons = {letter.message.id: letter.reason for letter in letters}
+    assert sorted(entered) == ["never", "rejected", "unreadable"]
+    assert reasons["rejected"] == "rejected: no such customer"
+    assert reasons["never"] == "never retried: KeyError"
+    assert reasons["unreadable"].startswith("invalid payload: the body is no JSON")
+
+
+async def an_outage_pauses_a_subscription_and_costs_no_attempt(harness: Harness) -> None:
+    queue, handled, off = await harness.queue("g"), set[str](), True
+    broker = await harness.broker()
+    done = asyncio.Event()
+    attempts = Counter[int]()
+
+    async def callback(message: Message) -> None:
+        await asyncio.sleep(0)
+        if off:
+            raise ConnectionError("the downstream is off")
+        attempts[message.attempt] += 1
+        handled.add(message.id)
+        if len(handled) == 1000:
+            done.set()
+
+    policy = RetryPolicy(in_place=0, delays=(1.0, 1.0), probes=Backoff(0.2, 0.5))
+    subscription = await broker.consume(queue, callback, retry=policy, concurrency=100)
+    await subscription.ready()
+    await publish_all(broker, queue, [Publication(b"x", message_id=str(n)) for n in range(1000)])
+    async with asyncio.timeout(45):
+        while subscription.state != "paused":  # noqa: ASYNC110 - a state tells nobody that it has changed
+            await asyncio.sleep(0.01)
+    assert subscription.counts.retried < 20
+    off = False
+    async with asyncio.timeout(45):
+        await done.wait()
+    assert str(subscription.state) == "active"
+    assert await letters_of(broker, queue) == []
+    assert attempts[1] >= 980
