@@ -105,6 +105,8 @@ class ScriptedAdapter(Adapter):
         del url, options
         self.script: deque[list[BrokerError | None]] = deque()
         self.published: list[list[str]] = []
+        self.copies: list[Outgoing] = []
+        self.asked_to_publish = asyncio.Event()
         self.consumers: list[ScriptedConsumer] = []
         self.opened = asyncio.Event()
         self.closed = asyncio.Event()
@@ -126,7 +128,10 @@ class ScriptedAdapter(Adapter):
     async def publish(self, messages: Sequence[Outgoing], timeout: float) -> Sequence[BrokerError | None]:
         del timeout
         self.published.append([one.id for one in messages])
-        return self.script.popleft() if self.script else [None] * len(messages)
+        self.asked_to_publish.set()
+        verdicts = self.script.popleft() if self.script else [None] * len(messages)
+        self.copies += [one for one, verdict in zip(messages, verdicts, strict=False) if verdict is None]
+        return verdicts
 
     async def lag(self, address: Address, group: str) -> Lag:
         del address, group

@@ -7,9 +7,10 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from msgbus.broker import Broker
-from msgbus.errors import BrokerUnavailable
+from msgbus.errors import BrokerUnavailable, PublishUnknown, QueueNotFound
+from msgbus.retry import RetryPolicy
 from msgbus.testing.probe import Probe, within
-from tests.unit.scripted import ScriptedAdapter, ScriptedConsumer, delivery
+from tests.unit.scripted import QUEUE, ScriptedAdapter, ScriptedConsumer, delivery
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -17,13 +18,18 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def member(
-    probe: Probe, *, concurrency: int = 10, grace: float = 10, extend_every: float | None = None
+    probe: Probe,
+    *,
+    concurrency: int = 10,
+    grace: float = 10,
+    extend_every: float | None = None,
+    retry: RetryPolicy | None = None,
 ) -> AsyncIterator[ScriptedConsumer]:
     """The consumer of a member that handles queue ``q`` with ``probe``; its session is ``s``."""
     adapter = ScriptedAdapter()
     adapter.extend_every = extend_every
     async with Broker(adapter, group="g", grace=grace) as broker:
-        subscription = await broker.consume("q", probe, concurrency=concurrency)
+        subscription = await broker.consume("q", probe, concurrency=concurrency, retry=retry)
         await subscription.ready()
         yield adapter.consumers[0]
 
@@ -64,16 +70,19 @@ async def test_without_positions_a_drain_finishes_what_runs_and_gives_back_the_r
         assert sorted(consumer.acknowledged) == ["0", "1"]
 
 
-async def test_a_drain_gives_up_a_message_that_waits_for_its_next_try_and_what_is_behind_it() -> None:
+KEEPS_ORDER = RetryPolicy(in_place=1000, delays=())
+
+
+async def test_a_drain_gives_up_a_message_that_waits_for_its_next_try_where_order_is_kept() -> None:
     probe = Probe()
     probe.fail("bad", 1_000_000)
-    async with member(probe) as consumer:
+    async with member(probe, retry=KEEPS_ORDER) as consumer:
         consumer.give(delivery("s", 1, "bad", "a"), delivery("s", 2, "behind", "a"), delivery("s", 3, "good", "b"))
         await probe.until_handled(["good"])
         await probe.until(lambda: any(one.attempt == 4 for one in probe.entered), "four tries")
         async with within(5, "a drain that waits for nobody"):
             await consumer.listener.ending(["s"], 10)
-        assert probe.ids == ["good"]
+        assert "bad" not in probe.ids
         assert consumer.acknowledged == ["good"]
 
 
@@ -81,7 +90,7 @@ async def test_a_callback_that_fails_during_a_drain_is_given_up() -> None:
     probe = Probe()
     probe.hold()
     probe.fail("bad", 1_000_000)
-    async with member(probe) as consumer:
+    async with member(probe, retry=KEEPS_ORDER) as consumer:
         consumer.give(delivery("s", 1, "bad", "a"), delivery("s", 2, "behind", "a"))
         await probe.until_entered(1)
         ending = asyncio.ensure_future(consumer.listener.ending(["s"], 10))
@@ -172,10 +181,10 @@ async def test_a_receive_that_raises_loses_every_session_and_a_new_consumer_goes
 async def test_hands_full_of_what_waits_behind_a_failing_message_take_more() -> None:
     probe = Probe()
     probe.fail("0", 3)
-    async with member(probe, concurrency=2) as consumer:
+    async with member(probe, concurrency=2, retry=KEEPS_ORDER) as consumer:
         consumer.give(*(delivery("s", n, str(n), "hot") for n in range(4)))
         await probe.until(lambda: len(probe.ids) == 4, "all of the lane")
-    assert [list(limits.values()) for limits in consumer.limits[:2]] == [[4], [8]]
+    assert [limits[QUEUE] for limits in consumer.limits[:2]] == [4, 8]
 
 
 async def test_what_was_acknowledged_while_it_was_being_extended_takes_nothing_behind_it_along() -> None:
@@ -214,3 +223,47 @@ async def test_what_became_somebody_elses_is_not_acknowledged_and_what_is_behind
         await probe.until_handled(["2", "4"])
     assert consumer.acknowledged == ["2", "4"]
     assert probe.ids == ["1", "2", "4"]
+
+
+LATER = RetryPolicy(in_place=1, delays=(5.0,))
+
+
+async def test_a_drain_tries_at_once_what_waits_for_its_next_try_and_sends_it_to_its_retry_queue() -> None:
+    probe = Probe()
+    probe.fail("bad", 2)
+    async with member(probe, retry=LATER) as consumer:
+        consumer.give(delivery("s", 1, "bad", "a"))
+        await probe.until_entered(1)
+        await consumer.listener.ending(["s"], 10)
+        assert [str(one.address) for one in consumer.adapter.copies] == ["q.g.retry.5s"]
+        assert consumer.adapter.copies[0].headers["msgbus-attempts"] == "2"
+        assert consumer.acknowledged == ["bad"]
+
+
+async def test_nothing_is_acknowledged_while_the_dead_letter_queue_cannot_be_written() -> None:
+    probe = Probe()
+    probe.fail("bad", 1)
+    async with member(probe, retry=RetryPolicy(in_place=0, delays=())) as consumer:
+        consumer.adapter.script.extend([[BrokerUnavailable("full")], [PublishUnknown("late")], [QueueNotFound("no")]])
+        consumer.give(delivery("s", 1, "bad", "a"), delivery("s", 2, "behind", "a"), delivery("s", 3, "good", "b"))
+        await probe.until_handled(["good"])
+        assert "behind" not in probe.ids
+        assert "bad" not in consumer.acknowledged
+        await probe.until_handled(["behind"])
+    assert [str(one.address) for one in consumer.adapter.copies] == ["q.g.dlq"]
+    assert consumer.acknowledged.count("bad") == 1
+    assert consumer.adapter.published == [["bad"]] * 4
+
+
+async def test_a_drain_gives_up_what_waits_for_a_dead_letter_queue_that_cannot_be_written() -> None:
+    probe = Probe()
+    probe.fail("bad", 1)
+    async with member(probe, retry=RetryPolicy(in_place=0, delays=())) as consumer:
+        consumer.adapter.script.extend([[BrokerUnavailable("full")]] * 100)
+        consumer.give(delivery("s", 1, "bad", "a"), delivery("s", 2, "good", "b"))
+        await probe.until_handled(["good"])
+        async with within(5, "the first try"):
+            await consumer.adapter.asked_to_publish.wait()
+        async with within(5, "a drain that waits for nobody"):
+            await consumer.listener.ending(["s"], 10)
+        assert consumer.acknowledged == ["good"]

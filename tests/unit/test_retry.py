@@ -1,11 +1,26 @@
-"""Backoff and the retry policy."""
+"""Backoff, and what becomes of a message whose callback raised."""
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msgbus.retry import Backoff, Done, RetryPolicy, TryAgain
+from msgbus.errors import ConfigurationError, InvalidPayload
+from msgbus.message import Message, received
+from msgbus.names import Address
+from msgbus.retry import Backoff, DeadLetter, Outcome, Reject, RetryLater, RetryPolicy, TryAgain, decide, is_outage
+
+NOW = 1_000_000.0
+
+
+def message(attempt: int = 1, age: float = 0.0) -> Message:
+    headers = {"msgbus-attempts": str(attempt - 1)}
+    return received(Address("q"), "g", b"", headers, id="m", time=round((NOW - age) * 1000))
+
+
+def outcome(error: BaseException, policy: RetryPolicy | None = None, attempt: int = 1, age: float = 0.0) -> Outcome:
+    return decide(error, message(attempt, age), policy or RetryPolicy(), NOW, 0.5)
 
 
 def test_waits_double_up_to_the_most() -> None:
@@ -19,13 +34,64 @@ def test_a_wait_is_between_half_and_all_of_its_step(failures: int, chance: float
     assert full / 2 <= Backoff(first=0.1, most=30.0).wait(failures, chance) <= full
 
 
-def test_a_callback_that_returned_is_done() -> None:
-    assert RetryPolicy().decide(0, 0.5) == Done()
+def test_the_default_tries_in_place_then_after_each_delay_then_gives_up() -> None:
+    outcomes = [outcome(ValueError(), attempt=n) for n in range(1, 9)]
+    assert [type(one) for one in outcomes] == [TryAgain] * 2 + [RetryLater] * 4 + [DeadLetter] * 2
+    assert [one.after for one in outcomes if isinstance(one, RetryLater)] == [5, 30, 120, 600]
+    assert outcomes[6] == DeadLetter("failed 7 times")
 
 
-def test_a_callback_that_raised_is_tried_again_later_and_later() -> None:
-    outcomes = [RetryPolicy().decide(n, 0.5) for n in (1, 2, 3, 50)]
-    waits = [outcome.after for outcome in outcomes if isinstance(outcome, TryAgain)]
-    assert len(waits) == 4
-    assert waits == sorted(waits)
-    assert waits[-1] <= 30.0
+@given(st.integers(0, 5), st.lists(st.floats(0.1, 9_000), max_size=6), st.integers(1, 50))
+def test_every_policy_gives_up_after_one_try_and_all_its_others(
+    in_place: int, delays: list[float], attempt: int
+) -> None:
+    policy = RetryPolicy(in_place=in_place, delays=tuple(delays))
+    given_up = isinstance(outcome(ValueError(), policy, attempt), DeadLetter)
+    assert given_up == (attempt >= 1 + in_place + len(delays))
+
+
+@pytest.mark.parametrize("wrap", ["itself", "cause", "group", "group in a group", "cause in a group"])
+def test_the_callbacks_own_words_are_found_in_causes_and_groups(wrap: str) -> None:
+    def wrapped(error: Exception) -> BaseException:
+        outer = RuntimeError("outer")
+        outer.__cause__ = error
+        made: dict[str, BaseException] = {
+            "itself": error,
+            "cause": outer,
+            "group": ExceptionGroup("g", [ValueError(), error]),
+            "group in a group": ExceptionGroup("g", [ExceptionGroup("h", [error])]),
+            "cause in a group": ExceptionGroup("g", [outer]),
+        }
+        return made[wrap]
+
+    assert outcome(wrapped(Reject("no customer"))) == DeadLetter("rejected: no customer")
+    assert outcome(wrapped(RetryLater(7))) == RetryLater(7)
+    assert outcome(wrapped(InvalidPayload("points: missing"))) == DeadLetter("invalid payload: points: missing")
+    assert outcome(wrapped(KeyError("k")), RetryPolicy(never=(LookupError,))) == DeadLetter("never retried: KeyError")
+    assert [is_outage(wrapped(one)) for one in (Reject("x"), RetryLater(1), OSError())] == [False, False, True]
+
+
+def test_the_latest_of_several_wishes_counts_and_a_rejection_is_stronger() -> None:
+    assert outcome(ExceptionGroup("g", [RetryLater(1), RetryLater(9)])) == RetryLater(9)
+    assert outcome(ExceptionGroup("g", [RetryLater(1), Reject("x")])) == DeadLetter("rejected: x")
+
+
+def test_what_is_too_old_is_not_tried_again_even_if_it_asks_for_it() -> None:
+    policy = RetryPolicy(max_age=60)
+    assert outcome(ValueError(), policy, age=61) == DeadLetter("older than 60 s")
+    assert outcome(RetryLater(5), policy, age=61) == DeadLetter("older than 60 s")
+    assert isinstance(outcome(ValueError(), policy, age=59), TryAgain)
+
+
+def test_causes_that_go_round_in_a_circle_end() -> None:
+    one, two = ValueError(), TypeError()
+    one.__cause__, two.__cause__ = two, one
+    assert isinstance(outcome(one), TryAgain)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"in_place": -1}, {"delays": (0.0,)}, {"delays": (float("nan"),)}, {"pause_after": 0}]
+)
+def test_a_policy_that_makes_no_sense_is_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ConfigurationError, match="RetryPolicy"):
+        RetryPolicy(**wrong)  # type: ignore[arg-type]  # the wrong values are the point

@@ -1,0 +1,7 @@
+"""``python -m msgbus.cli``."""
+
+import sys
+
+from msgbus.cli import main
+
+sys.exit(main())

@@ -1,0 +1,92 @@
+"""What is published of a message that failed or is not due."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from msgbus.copies import Failure, dead, due_at, failed, hold, parked, redriven, rest
+from msgbus.ladder import STEPS
+from msgbus.message import Message, Outgoing, received
+from msgbus.names import Address
+
+NOW = 1_700_000_000.0
+
+
+def message(headers: dict[str, str] | None = None) -> Message:
+    return received(Address("q"), "g", b"\x00body", headers or {}, id="m", time=5_000, key="k", origin="q-0@17")
+
+
+def arrived(outgoing: Outgoing) -> Message:
+    """As it comes back from the server."""
+    return received(
+        outgoing.address,
+        "g",
+        outgoing.body,
+        outgoing.headers,
+        id=outgoing.id,
+        time=outgoing.time,
+        key=outgoing.key,
+        origin="elsewhere",
+    )
+
+
+def waited(delay: float, skew: float = 0.0) -> tuple[float, int]:
+    """How long a message with ``delay`` waits in all, by true time, where members' clocks differ by ``skew``."""
+    now, hops = NOW, 0
+    copy = parked(message(), delay, now)
+    while True:
+        hops += 1
+        there = arrived(copy)
+        now += hold(copy.address, there, now + skew)
+        if (left := rest(there)) <= 0:
+            return now - NOW, hops
+        copy = parked(there, left, now + skew)
+
+
+@given(st.floats(0.001, 90_000))
+def test_a_delay_is_kept_whatever_steps_it_takes(delay: float) -> None:
+    total, hops = waited(delay)
+    assert delay - 0.002 * hops <= total <= delay + 0.002 * hops
+
+
+@given(st.floats(0.001, 7_000), st.sampled_from([-3600.0, -5.0, 5.0, 3600.0]))
+def test_a_clock_that_is_off_costs_one_step_at_most(delay: float, skew: float) -> None:
+    total, hops = waited(delay, skew)
+    longest = max(seconds for seconds in STEPS.values() if seconds <= max(delay, 1.0))
+    assert abs(total - delay) <= longest + 1.0 + 0.002 * hops
+
+
+def test_a_copy_has_body_key_id_time_and_headers_as_they_were_and_ours_do_not_grow() -> None:
+    first = message({"h": "v", "content-type": "text/x"})
+    one = arrived(parked(first, 5, NOW, failed(first, Failure(ValueError("x"), NOW))))
+    two = arrived(parked(one, 5, NOW + 9, failed(one, Failure(KeyError("y"), NOW + 9))))
+    for copy in (one, two):
+        assert (copy.body, copy.key, copy.id, copy.published_at) == (first.body, "k", "m", first.published_at)
+        assert (copy.headers, copy.content_type) == ({"h": "v"}, "text/x")
+    assert one.system.keys() == two.system.keys()
+    assert (two.system["msgbus-first-failure"], two.system["msgbus-last-failure"]) == (
+        str(round(NOW * 1000)),
+        str(round((NOW + 9) * 1000)),
+    )
+    assert two.system["msgbus-origin-position"] == "q-0@17"
+    assert (one.attempt, two.attempt) == (2, 3)
+
+
+def test_what_a_dead_letter_says_is_bounded() -> None:
+    error = ValueError("ü" * 10_000 + "\ud800")
+    letter = dead(message(), Failure(error, NOW), "r" * 5000, "id", with_traceback=True)
+    assert str(letter.address) == "q.g.dlq"
+    assert len(letter.headers["msgbus-error-message"].encode()) <= 1024
+    assert len(letter.headers["msgbus-error-traceback"].encode()) <= 4096
+    assert len(letter.headers["msgbus-reason"]) == 1024
+    assert "msgbus-error-traceback" not in dead(message(), Failure(error, NOW), "r", "id", with_traceback=False).headers
+
+
+def test_a_redrive_begins_anew_is_due_at_once_and_counted() -> None:
+    letter = arrived(dead(message({"h": "v"}), Failure(ValueError("x"), NOW), "r", "id", with_traceback=True))
+    again = arrived(redriven(letter, NOW))
+    assert (again.attempt, again.headers, again.key) == (1, {"h": "v"}, "k")
+    assert (due_at(again), again.system["msgbus-redrives"]) == (NOW, "1")
+    assert again.system.keys() == {"msgbus-not-before", "msgbus-hop", "msgbus-redrives"}
+    assert hold(Address("q", "g", "retry.1s"), again, NOW) == 0
