@@ -70,9 +70,9 @@ class Watch:
         self._advance(1)
         self._event.set()
 
-    async def all(self) -> None:
-        """Wait for the last. Raises Stalled."""
-        while self.seen < self._expected:
+    async def all(self, but: int = 0) -> None:
+        """Wait for the last, or until only ``but`` are missing. Raises Stalled."""
+        while self.seen < self._expected - but:
             self._event.clear()
             try:
                 async with asyncio.timeout(PATIENCE):

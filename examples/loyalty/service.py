@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from examples.loyalty.ledger import Ledger
-    from msgbus import Broker, Message, Subscription
+    from msgbus import Broker, Message, RetryPolicy, Subscription
 
 __all__ = ["AWARDS", "GROUP", "PURCHASES", "Loyalty"]
 
@@ -26,7 +26,7 @@ async def _anyway(message: Message) -> None:
 class Loyalty:
     """Turns purchases into points and publishes each award."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - by keyword
         self,
         broker: Broker,
         ledger: Ledger,
@@ -34,17 +34,21 @@ class Loyalty:
         *,
         member: str = "",
         till: Callable[[Message], Awaitable[None]] = _anyway,
+        retry: RetryPolicy | None = None,
     ) -> None:
-        """``till`` is asked about each purchase and raises when it cannot confirm it."""
+        """``till`` is asked about each purchase and raises when it cannot confirm it; ``retry`` says what then."""
         self._broker = broker
         self._ledger = ledger
         self._exchange = exchange
         self._member = member
         self._till = till
+        self._retry = retry
 
     async def start(self) -> Subscription:
         """Consume purchases."""
-        return await self._broker.consume(PURCHASES, self.on_purchase, group=GROUP, exchange=self._exchange)
+        return await self._broker.consume(
+            PURCHASES, self.on_purchase, group=GROUP, exchange=self._exchange, retry=self._retry
+        )
 
     async def on_purchase(self, message: Message) -> None:
         """Write the points down once, and publish the award every time.
