@@ -13,6 +13,7 @@ from msgbus.adapter import Adapter, AdapterOptions, Capabilities, Lag
 from msgbus.errors import AccessRefused, ConfigurationError, QueueNotFound, Unsupported
 from msgbus_redis.connection import Client, Place, ours
 from msgbus_redis.consumer import RedisConsumer
+from msgbus_redis.letters import RedisLetters
 from msgbus_redis.publisher import Publisher
 from msgbus_redis.scripts import CREATE, call
 from msgbus_redis.wire import stream
@@ -135,7 +136,7 @@ class RedisAdapter(Adapter):
 
     async def open_letters(self, address: Address) -> Letters:
         """See Adapter."""
-        raise Unsupported(f"queue {address}: dead letters cannot be looked at on this broker yet")
+        return RedisLetters(self._client, self._options.prefix, address)
 
     async def open_consumer(self, group: str, listener: SessionListener) -> Consumer:
         """See Adapter."""

@@ -16,7 +16,7 @@ from msgbus.errors import BrokerError, BrokerUnavailable
 from msgbus_redis.bell import Bell
 from msgbus_redis.connection import ours, refusal
 from msgbus_redis.reader import Reader
-from msgbus_redis.scripts import ACKNOWLEDGE, EXTEND, LEAVE, call
+from msgbus_redis.scripts import ACKNOWLEDGE, EXTEND, FINISH, LEAVE, call
 from msgbus_redis.session import START, Session
 from msgbus_redis.wire import bell, stream
 
@@ -160,11 +160,7 @@ class RedisConsumer(Consumer):
         commands: list[Command] = []
         done: list[tuple[Session, list[bytes]]] = []
         for session, ids in self._by_session(deliveries):
-            old = [one for one in ids if not session.fresh(one, now)]
-            new = [one for one in ids if session.fresh(one, now)]
-            if new:
-                commands.append(("XACK", session.key, self._group, *new))
-            commands += [call(ACKNOWLEDGE, session.key, (self._group, self.name, *some)) for some in _chunks(old)]
+            commands += self._settling(session, ids, now)
             done.append((session, ids))
         if not commands:
             return
@@ -172,6 +168,14 @@ class RedisConsumer(Consumer):
         self._check(replies, "acknowledging")
         for session, ids in done:
             session.release(ids)
+
+    def _settling(self, session: Session, ids: Sequence[bytes], now: float) -> list[Command]:
+        if session.address.part:
+            return [call(FINISH, session.key, (self._group, self.name, *some)) for some in _chunks(ids)]
+        old = [one for one in ids if not session.fresh(one, now)]
+        new = [one for one in ids if session.fresh(one, now)]
+        commands = [call(ACKNOWLEDGE, session.key, (self._group, self.name, *some)) for some in _chunks(old)]
+        return [("XACK", session.key, self._group, *new), *commands] if new else commands
 
     async def extend(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
         """See Consumer."""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from msgbus_redis.connection import Command
 
-__all__ = ["ACKNOWLEDGE", "CREATE", "EXTEND", "LEAVE", "REAP", "call"]
+__all__ = ["ACKNOWLEDGE", "CREATE", "EXTEND", "FINISH", "HOLD", "LEAVE", "LET_GO", "REAP", "REMOVE", "call"]
 
 CREATE: Final = """
 local kind = redis.call('TYPE', KEYS[1]).ok
@@ -92,6 +92,38 @@ end
 return reaped
 """
 """ARGV: group, ms. Deletes the names of consumers that have nothing pending and were idle for longer."""
+
+
+HOLD: Final = """
+if redis.call('GET', ARGV[1]) ~= ARGV[2] then return -1 end
+return redis.call('PEXPIRE', ARGV[1], ARGV[3])
+"""
+"""ARGV: lock, token, ms. Renews the hold on a dead-letter queue; -1 if it is somebody else's."""
+
+REMOVE: Final = """
+if redis.call('GET', ARGV[1]) ~= ARGV[2] then return -1 end
+redis.call('PEXPIRE', ARGV[1], ARGV[3])
+return redis.call('XDEL', KEYS[1], unpack(ARGV, 4))
+"""
+"""ARGV: lock, token, ms, ids. Deletes letters while the hold lasts; -1 if it does not."""
+
+LET_GO: Final = """
+if redis.call('GET', ARGV[1]) ~= ARGV[2] then return 0 end
+return redis.call('DEL', ARGV[1])
+"""
+"""ARGV: lock, token. Ends a hold."""
+
+FINISH: Final = """
+local done = 0
+for i = 3, #ARGV do
+  if #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[i], ARGV[i], 1, ARGV[2]) > 0 then
+    redis.call('XACK', KEYS[1], ARGV[1], ARGV[i])
+    done = done + redis.call('XDEL', KEYS[1], ARGV[i])
+  end
+end
+return done
+"""
+"""ARGV: group, consumer, ids. As ACKNOWLEDGE for a retry queue, which nobody else reads: its entries go at once."""
 
 
 def call(script: str, key: bytes, arguments: Iterable[str | bytes | int]) -> Command:

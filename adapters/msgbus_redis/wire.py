@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from msgbus.names import Address
     from msgbus_redis.connection import Command
 
-__all__ = ["append", "bell", "message", "size", "stream", "text"]
+__all__ = ["append", "bell", "message", "size", "stream", "taker", "text"]
 
 _LAST: Final = 253_402_300_799_999
 """The last millisecond that a datetime can say."""
@@ -32,6 +32,11 @@ def stream(prefix: str, address: Address) -> bytes:
 def bell(prefix: str, group: str) -> bytes:
     """The key of the stream in which a leaving member of ``group`` tells the others."""
     return f"{prefix}:bell:{group}".encode()
+
+
+def taker(prefix: str, address: Address) -> bytes:
+    """The key of the lock on a dead-letter queue, in the same slot of a cluster."""
+    return f"{prefix}:taker:{{{address}}}".encode()
 
 
 def append(key: bytes, outgoing: Outgoing) -> Command:
