@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from msgbus.broker import Publication
+from msgbus.deadletters import Filter
 from msgbus.errors import LettersBusy
 from msgbus.retry import Reject
 from msgbus.testing.harness import Harness, publish_all, until_letters
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 SOONER = {"redis": "?visibility=2", "rabbitmq": "", "kafka": "?session_timeout=6"}
 MESSAGES = 30
+LETTERS = int(os.environ.get("MSGBUS_TEST_LETTERS", "500"))
+"""Dead letters of the redrive that is killed twice."""
 brokers = pytest.mark.parametrize("name", list(SOONER))
 
 
@@ -100,6 +103,29 @@ async def test_a_redrive_killed_at_any_point_loses_nothing(
         assert sum(times) - len(ids) <= 100, "at most the page in hand twice"
 
 
+@brokers
+async def test_a_redrive_killed_twice_brings_every_letter_to_its_group_and_to_no_other(
+    name: str, request: pytest.FixtureRequest
+) -> None:
+    url, probe, other = url_of(name, request), Probe(), Probe()
+    async with Harness(url) as harness:
+        queue = await harness.queue("g", "other")
+        await harness.member(queue, other, group="other")
+        broker = await harness.broker()
+        ids = await dead(broker, queue, LETTERS)
+        for n in (2, 1):
+            await until_free(broker, queue)
+            await killed(url, queue, "after sending", n)
+        await redrive_all(broker, queue)
+        await broker.consume(queue, probe)
+        await probe.until_handled(ids)
+        await harness.fence(broker, queue, probe)
+        assert min(probe.times(ids)) >= 1
+        assert sum(probe.times(ids)) - len(ids) <= 200, "at most the two pages in hand twice"
+        await other.until_handled(ids)
+        assert other.times(ids) == [1] * len(ids)
+
+
 async def dead(broker: Broker, queue: str, count: int) -> list[str]:
     """``count`` messages that lie dead; their ids."""
 
@@ -111,6 +137,18 @@ async def dead(broker: Broker, queue: str, count: int) -> list[str]:
     await until_letters(broker, queue, count)
     await subscription.cancel()
     return ids
+
+
+async def until_free(broker: Broker, queue: str) -> None:
+    """Wait until nobody has the letters in hand: a killed one's hold has to end first."""
+    async with within(45, "the letters being free"):
+        while True:
+            try:
+                await broker.dead_letters(queue).purge(Filter(id="nobody"))
+            except LettersBusy:
+                await asyncio.sleep(0.2)
+                continue
+            return
 
 
 async def redrive_all(broker: Broker, queue: str) -> None:
