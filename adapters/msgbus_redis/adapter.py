@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import ssl
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final
@@ -63,6 +64,7 @@ class RedisAdapter(Adapter):
         self._client: Final = Client(place)
         self._publisher: Final = Publisher(place, options.prefix)
         self._consumers: Final[set[RedisConsumer]] = set()
+        self._letters: Final[set[RedisLetters]] = set()
 
     async def connect(self) -> None:
         """See Adapter. A server that would lose messages is a ConfigurationError."""
@@ -91,6 +93,8 @@ class RedisAdapter(Adapter):
         for consumer in list(self._consumers):
             await consumer.close(0)
         self._consumers.clear()
+        await asyncio.gather(*(letters.close() for letters in self._letters))
+        self._letters.clear()
         await self._publisher.close()
         await self._client.close()
 
@@ -136,7 +140,10 @@ class RedisAdapter(Adapter):
 
     async def open_letters(self, address: Address) -> Letters:
         """See Adapter."""
-        return RedisLetters(self._client, self._options.prefix, address)
+        self._letters.difference_update([one for one in self._letters if one.closed])
+        letters = RedisLetters(self._client, self._options.prefix, address)
+        self._letters.add(letters)
+        return letters
 
     async def open_consumer(self, group: str, listener: SessionListener) -> Consumer:
         """See Adapter."""

@@ -7,21 +7,22 @@ import logging
 import os
 import secrets
 import socket
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from redis.exceptions import ResponseError
 
 from msgbus.adapter import Consumer
 from msgbus.errors import BrokerError, BrokerUnavailable
 from msgbus_redis.bell import Bell
-from msgbus_redis.connection import ours, refusal
+from msgbus_redis.connection import ours
 from msgbus_redis.reader import Reader
-from msgbus_redis.scripts import ACKNOWLEDGE, EXTEND, FINISH, LEAVE, call
+from msgbus_redis.scripts import LEAVE, call
 from msgbus_redis.session import START, Session
+from msgbus_redis.settling import Settling, check
 from msgbus_redis.wire import bell, stream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     from msgbus.adapter import SessionListener
@@ -39,8 +40,6 @@ LETTING_GO: Final = 2.0
 """Seconds that giving back may take."""
 KEEPER: Final = "left"
 """The consumer name that holds what was given back until somebody takes it over."""
-CHUNK: Final = 500
-"""Ids of one script: it holds the server up for as long as it runs, about 1 ms."""
 
 
 class RedisConsumer(Consumer):
@@ -55,6 +54,7 @@ class RedisConsumer(Consumer):
         self._visibility = visibility
         self._sessions: dict[Address, Session] = {}
         self._reader = Reader(client, group, self.name, visibility)
+        self._settling = Settling(client, group, self.name)
         self._bell = Bell(client, bell(prefix, group), self._rung)
         self._woken = False
         self._closed = False
@@ -156,63 +156,11 @@ class RedisConsumer(Consumer):
 
     async def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
         """See Consumer; carried out at once."""
-        now = asyncio.get_running_loop().time()
-        commands: list[Command] = []
-        done: list[tuple[Session, list[bytes]]] = []
-        for session, ids in self._by_session(deliveries):
-            commands += self._settling(session, ids, now)
-            done.append((session, ids))
-        if not commands:
-            return
-        replies = await self._client.run(commands, f"acknowledging for group {self._group}")
-        self._check(replies, "acknowledging")
-        for session, ids in done:
-            session.release(ids)
-
-    def _settling(self, session: Session, ids: Sequence[bytes], now: float) -> list[Command]:
-        if session.address.part:
-            return [call(FINISH, session.key, (self._group, self.name, *some)) for some in _chunks(ids)]
-        old = [one for one in ids if not session.fresh(one, now)]
-        new = [one for one in ids if session.fresh(one, now)]
-        commands = [call(ACKNOWLEDGE, session.key, (self._group, self.name, *some)) for some in _chunks(old)]
-        return [("XACK", session.key, self._group, *new), *commands] if new else commands
+        await self._settling.acknowledge(deliveries)
 
     async def extend(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
         """See Consumer."""
-        held = list(self._by_session(deliveries))
-        asked = [(session, some) for session, ids in held for some in _chunks(ids)]
-        lost: dict[Session, set[bytes]] = {}
-        if asked:
-            now = asyncio.get_running_loop().time()
-            commands = [call(EXTEND, session.key, (self._group, self.name, *some)) for session, some in asked]
-            replies = await self._client.run(commands, f"extending for group {self._group}")
-            self._check(replies, "extending")
-            for (session, some), reply in zip(asked, replies, strict=True):
-                lost.setdefault(session, set()).update(self._extended(session, some, reply, now))
-        return [one for one in deliveries if _is_lost(one, lost)]
-
-    def _extended(self, session: Session, ids: Sequence[bytes], reply: Any, now: float) -> Sequence[bytes]:
-        gone = [] if isinstance(reply, ResponseError) else list(reply)
-        session.release(gone)
-        for one in ids:
-            if one in session.held:
-                session.held[one] = now
-        return gone
-
-    def _by_session(self, deliveries: Iterable[Delivery]) -> Iterator[tuple[Session, list[bytes]]]:
-        """The ids of what is still held; the rest is no longer ours."""
-        ids: dict[Session, list[bytes]] = {}
-        for delivery in deliveries:
-            session = delivery.session
-            if isinstance(session, Session) and delivery.receipt in session.held:
-                ids.setdefault(session, []).append(delivery.receipt)
-        yield from ids.items()
-
-    def _check(self, replies: Sequence[Any], doing: str) -> None:
-        # A deleted stream or group has nothing left to acknowledge; receive() says so.
-        serious = [one for one in replies if isinstance(one, ResponseError) and "NOGROUP" not in str(one)]
-        if (refused := refusal(serious)) is not None:
-            raise ours(refused, f"{self._client.place}: {doing} for group {self._group}")
+        return await self._settling.extend(deliveries)
 
     # Leaving.
 
@@ -257,20 +205,8 @@ class RedisConsumer(Consumer):
                     await self._client.run(self._bell.ring(given), doing, LETTING_GO)
         except TimeoutError:
             raise BrokerUnavailable(f"{self._client.place}: {doing}: no answer within {LETTING_GO:g} s") from None
-        self._check(replies, doing)
+        check(replies, self._client.place, doing)
 
     def _alive(self) -> None:
         if self._closed:
             raise BrokerUnavailable("redis: this consumer is closed")
-
-
-def _is_lost(delivery: Delivery, lost: Mapping[Session, set[bytes]]) -> bool:
-    session = delivery.session
-    if not isinstance(session, Session) or session.over:
-        return True
-    return delivery.receipt in lost.get(session, ())
-
-
-def _chunks(ids: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
-    for begin in range(0, len(ids), CHUNK):
-        yield ids[begin : begin + CHUNK]

@@ -1,6 +1,7 @@
 """Lua: what must happen as one step. Sent whole each time, so that a restarted server costs nothing.
 
-Every script touches one stream, KEYS[1]; ids are entry ids.
+A script touches one stream, KEYS[1]; those for dead letters the lock KEYS[1] and the stream KEYS[2], both of one hash
+tag. Ids are entry ids.
 """
 
 from __future__ import annotations
@@ -8,11 +9,27 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Sequence
 
     from msgbus_redis.connection import Command
 
-__all__ = ["ACKNOWLEDGE", "CREATE", "EXTEND", "FINISH", "HOLD", "LEAVE", "LET_GO", "REAP", "REMOVE", "call"]
+__all__ = [
+    "ACKNOWLEDGE",
+    "CREATE",
+    "EXTEND",
+    "FINISH",
+    "HOLD",
+    "KEEP",
+    "LEAVE",
+    "LET_GO",
+    "REAP",
+    "REMOVE",
+    "call",
+    "chunks",
+]
+
+CHUNK: Final = 500
+"""Ids of one script: it holds the server up for as long as it runs, about 1 ms."""
 
 CREATE: Final = """
 local kind = redis.call('TYPE', KEYS[1]).ok
@@ -40,6 +57,18 @@ end
 return done
 """
 """ARGV: group, consumer, ids. Acknowledges those that are pending for this consumer."""
+
+FINISH: Final = """
+local done = 0
+for i = 3, #ARGV do
+  if #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[i], ARGV[i], 1, ARGV[2]) > 0 then
+    redis.call('XACK', KEYS[1], ARGV[1], ARGV[i])
+    done = done + redis.call('XDEL', KEYS[1], ARGV[i])
+  end
+end
+return done
+"""
+"""ARGV: group, consumer, ids. As ACKNOWLEDGE for a retry queue, which nobody else reads: its entries go at once."""
 
 EXTEND: Final = """
 local lost = {}
@@ -93,39 +122,49 @@ return reaped
 """
 """ARGV: group, ms. Deletes the names of consumers that have nothing pending and were idle for longer."""
 
-
 HOLD: Final = """
-if redis.call('GET', ARGV[1]) ~= ARGV[2] then return -1 end
-return redis.call('PEXPIRE', ARGV[1], ARGV[3])
+local holder = redis.call('GET', KEYS[1])
+if holder == ARGV[1] then
+  redis.call('PEXPIRE', KEYS[1], ARGV[2])
+  return 1
+end
+if holder then return 0 end
+redis.call('DEL', KEYS[1])
+redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2])
+return 2
 """
-"""ARGV: lock, token, ms. Renews the hold on a dead-letter queue; -1 if it is somebody else's."""
+"""ARGV: token, ms. 2: nobody had it and it is ours now; 1: it was ours; 0: it is somebody else's.
+
+The DEL deletes nothing: a server without memory refuses a SET, but not one that comes after another write of a script,
+and a purge is what gives it memory."""
+
+KEEP: Final = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('PEXPIRE', KEYS[1], ARGV[2])
+"""
+"""ARGV: token, ms. 0 where it is not ours."""
 
 REMOVE: Final = """
-if redis.call('GET', ARGV[1]) ~= ARGV[2] then return -1 end
-redis.call('PEXPIRE', ARGV[1], ARGV[3])
-return redis.call('XDEL', KEYS[1], unpack(ARGV, 4))
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return -1 end
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return redis.call('XDEL', KEYS[2], unpack(ARGV, 3))
 """
-"""ARGV: lock, token, ms, ids. Deletes letters while the hold lasts; -1 if it does not."""
+"""ARGV: token, ms, ids. Deletes them; -1, and nothing is deleted, where the taker's key is not ours."""
 
 LET_GO: Final = """
-if redis.call('GET', ARGV[1]) ~= ARGV[2] then return 0 end
-return redis.call('DEL', ARGV[1])
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('DEL', KEYS[1])
 """
-"""ARGV: lock, token. Ends a hold."""
-
-FINISH: Final = """
-local done = 0
-for i = 3, #ARGV do
-  if #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[i], ARGV[i], 1, ARGV[2]) > 0 then
-    redis.call('XACK', KEYS[1], ARGV[1], ARGV[i])
-    done = done + redis.call('XDEL', KEYS[1], ARGV[i])
-  end
-end
-return done
-"""
-"""ARGV: group, consumer, ids. As ACKNOWLEDGE for a retry queue, which nobody else reads: its entries go at once."""
+"""ARGV: token."""
 
 
-def call(script: str, key: bytes, arguments: Iterable[str | bytes | int]) -> Command:
-    """The command that runs ``script`` on the stream ``key``."""
-    return ("EVAL", script, 1, key, *arguments)
+def call(script: str, keys: bytes | tuple[bytes, ...], arguments: Iterable[str | bytes | int]) -> Command:
+    """The command that runs ``script`` on these keys."""
+    named = (keys,) if isinstance(keys, bytes) else keys
+    return ("EVAL", script, len(named), *named, *arguments)
+
+
+def chunks(ids: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    """``ids`` in pieces for one script each."""
+    for begin in range(0, len(ids), CHUNK):
+        yield ids[begin : begin + CHUNK]

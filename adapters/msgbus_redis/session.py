@@ -44,6 +44,7 @@ class Session:
         "hot",
         "key",
         "over",
+        "private",
         "settled",
         "surplus",
         "visibility",
@@ -54,6 +55,8 @@ class Session:
         self.group = group
         self.key = key
         self.visibility = visibility
+        self.private = address.part.startswith("retry.") and address.group == group
+        """Nobody else reads it: what is acknowledged is of no use to anyone."""
         self.held: dict[bytes, float] = {}
         """Entry id -> when it was handed out or last extended."""
         self.surplus: deque[Entry] = deque()
