@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from dataclasses import dataclass
@@ -275,7 +276,7 @@ class Broker:
         key = None if one.key is None else word(address.queue, "key", one.key)
         now = self._clock()
         if one.delay is not None:
-            headers[NOT_BEFORE] = str(round((now + _seconds(address.queue, one.delay)) * 1000))
+            headers[NOT_BEFORE] = str(math.ceil((now + _seconds(address.queue, one.delay)) * 1000))
         return Outgoing(address, name, int(now * 1000), body, key, headers)
 
     def _subscribe(  # noqa: PLR0913, PLR0917 - consume()'s arguments

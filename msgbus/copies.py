@@ -5,6 +5,7 @@ Body, key, id, time and the user's headers are as they were; ours are replaced a
 
 from __future__ import annotations
 
+import math
 import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -144,7 +145,7 @@ def _kept(message: Message) -> dict[str, str]:
 
 
 def _ms(seconds: float) -> str:
-    return str(round(seconds * 1000))
+    return str(math.ceil(seconds * 1000))  # never early, not even by a part of a millisecond
 
 
 def _type(error: BaseException) -> str:

@@ -8,11 +8,12 @@ import logging
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from msgbus.adapter import Adapter, AdapterOptions, Capabilities
-from msgbus.errors import AccessRefused, BrokerUnavailable, ConfigurationError, Unsupported
+from msgbus.errors import AccessRefused, BrokerUnavailable, ConfigurationError
 from msgbus_kafka.access import Access
 from msgbus_kafka.cluster import Cluster
 from msgbus_kafka.consumer import KafkaConsumer, started
 from msgbus_kafka.lag import lag
+from msgbus_kafka.letters import KafkaLetters
 from msgbus_kafka.options import KafkaOptions, Timing
 from msgbus_kafka.publisher import Publisher
 from msgbus_kafka.topics import Topics
@@ -92,7 +93,7 @@ class KafkaAdapter(Adapter):
 
     async def open_letters(self, address: Address) -> Letters:
         """See Adapter."""
-        raise Unsupported(f"queue {address}: dead letters cannot be looked at on this broker yet")
+        return KafkaLetters(self._access, self._topics, address)
 
     async def open_consumer(self, group: str, listener: SessionListener) -> Consumer:
         """See Adapter."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
@@ -30,11 +31,12 @@ class NewTopic(NamedTuple):
     partitions: int
     asked_partitions: int | None
     given: Mapping[str, str]
+    usual: Mapping[str, str] = MappingProxyType({})
 
     @property
     def settings(self) -> dict[str, str]:
         """What the topic is made with."""
-        return {_SIZE: str(LARGEST), **self.given}
+        return {_SIZE: str(LARGEST), **self.usual, **self.given}
 
     @property
     def largest(self) -> int:
@@ -51,7 +53,23 @@ def new_topic(spec: QueueSpec) -> NewTopic:
         given[_CLEANUP] = "compact"
     given.update(spec.native)
     partitions = spec.partitions if spec.partitions is not None else (1 if spec.address.part else PARTITIONS)
-    return NewTopic(str(spec.address), partitions, spec.partitions, given)
+    return NewTopic(str(spec.address), partitions, spec.partitions, given, _usual(spec.address.part))
+
+
+def _usual(part: str) -> Mapping[str, str]:
+    """What a retry queue or a dead-letter queue is made with, whatever the cluster's defaults."""
+    if part == "dlq":
+        # Without small segments nothing is ever cleaned: the one that is written to never is.
+        return {
+            _CLEANUP: "compact",
+            _RETENTION: "-1",
+            "segment.bytes": str(16 * 1024 * 1024),
+            "segment.ms": str(3600 * 1000),
+            "min.cleanable.dirty.ratio": "0.1",
+            "delete.retention.ms": str(24 * 3600 * 1000),
+        }
+    # Longer than any step, so that what waits while a whole service is down is still there.
+    return {_RETENTION: str(7 * 24 * 3600 * 1000)} if part else {}
 
 
 def replication(default: int, brokers: int) -> int:

@@ -35,12 +35,9 @@ async def stop_consumer(consumer: Any, wait: float) -> None:
     # stop() marks itself as done first, so there is no second try: what it did not come to is done here.
     coordinator, fetcher = consumer._coordinator, consumer._fetcher  # noqa: SLF001
     leftovers: list[asyncio.Task[Any] | None] = []
-    if coordinator is not None:
-        leftovers += [
-            coordinator._coordination_task,  # noqa: SLF001
-            coordinator._heartbeat_task,  # noqa: SLF001
-            coordinator._commit_refresh_task,  # noqa: SLF001
-        ]
+    # A client without a group has only some of these.
+    names = ("_coordination_task", "_heartbeat_task", "_commit_refresh_task")
+    leftovers += [getattr(coordinator, name, None) for name in names]
     if fetcher is not None:
         leftovers += [fetcher._fetch_task, *fetcher._pending_tasks]  # noqa: SLF001
     await _cancel(leftovers)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
-from msgbus.message import ATTEMPTS, ID, TIME, TOMBSTONE, received
+from msgbus.message import ATTEMPTS, ID, KEY, LETTER, TIME, TOMBSTONE, received
 
 if TYPE_CHECKING:
     from msgbus.message import Message, Outgoing
@@ -14,12 +14,15 @@ if TYPE_CHECKING:
 
 __all__ = ["arrived", "header_list", "key_bytes", "size"]
 
+DLQ: Final = "dlq"
 _LATEST: Final = 253_402_300_799_000  # the end of the year 9999: no later time can be told as a date
 _DIGITS: Final = {TIME: 14, ATTEMPTS: 9}
 
 
 def key_bytes(message: Outgoing) -> bytes | None:
-    """The record's key."""
+    """The record's key: the message's, or of a dead letter its own id, by which a tombstone removes it."""
+    if message.address.part == DLQ and LETTER in message.headers:
+        return _bytes(message.headers[LETTER])
     return None if message.key is None else _bytes(message.key)
 
 
@@ -28,6 +31,7 @@ def header_list(message: Outgoing) -> list[tuple[str, bytes]]:
     return [
         (ID, _bytes(message.id)),
         (TIME, b"%d" % message.time),
+        *(((KEY, _bytes(message.key)),) if message.address.part == DLQ and message.key is not None else ()),
         *((name, _bytes(text)) for name, text in message.headers.items()),
     ]
 
@@ -54,7 +58,7 @@ def arrived(record: Any, address: Address, group: str) -> Message:
         headers,
         id=origin,
         time=min(max(record.timestamp, 0), _LATEST),
-        key=None if record.key is None else _text(record.key),
+        key=None if record.key is None or address.part == DLQ else _text(record.key),
         origin=origin,
     )
 

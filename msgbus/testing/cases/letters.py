@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from msgbus.broker import Broker
     from msgbus.message import Message
     from msgbus.testing.harness import Harness
+
+
+ROUNDS = int(os.environ.get("MSGBUS_TEST_ROUNDS", "10"))
 
 
 async def _reject(message: Message) -> None:
@@ -107,15 +111,17 @@ async def a_message_that_fails_after_every_redrive_does_not_grow_and_is_shown_as
     await broker.consume(queue, _reject, retry=RetryPolicy(traceback=False))
     await broker.publish(queue, b"x", message_id="0", headers={"h": "v"})
     sizes: set[int] = set()
-    for n in range(12):
+    for n in range(ROUNDS):
         (letter,) = await until_letters(broker, queue, 1)
         assert letter.redrives == n
-        sizes.add(sum(len(name) + len(text) for name, text in letter.message.system.items() if "redrives" not in name))
+        counting = {"msgbus-redrives", "msgbus-origin-position"}  # numbers that grow
+        ours = {name: text for name, text in letter.message.system.items() if name not in counting}
+        sizes.add(sum(len(name) + len(text) for name, text in ours.items()))
         looping = await broker.dead_letters(queue).redrive()
         if n >= 3:
             assert (letter.looping, looping.skipped, looping.taken) == (True, 1, 0)
             await broker.dead_letters(queue).redrive(looping=True)
-    assert len(sizes) <= 2, "the first has no redrives to name"
+    assert len(sizes) == 1
 
 
 async def dead_letters_of_a_queue_that_does_not_exist_are_a_typed_error(harness: Harness) -> None:

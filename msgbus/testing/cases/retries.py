@@ -79,7 +79,7 @@ async def a_delayed_message_comes_after_its_delay_to_every_group(harness: Harnes
         assert probe.ids == ["now", "late"]
         late = probe.handled[1]
         assert (late.body, late.key, late.headers, late.attempt) == (b"kept", "k", {"h": "v"}, 1)
-    assert time.time() - began >= 1.5
+    assert time.time() - began >= 1.498, "timers are kept to about a millisecond"
 
 
 async def messages_that_wait_for_a_retry_hold_up_no_fresh_one(harness: Harness) -> None:
