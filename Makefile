@@ -34,7 +34,7 @@ check: $(READY)  ## format, lint, types, imports, unit tests
 	@$(BIN)/ruff check .
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/mypy
-	@$(BIN)/pyright
+	@$(BIN)/pyright --pythonpath $(BIN)/python
 	@$(BIN)/python -m pytest tests/unit tests/contract/test_memory.py -q
 
 fmt: $(READY)  ## format and fix what can be fixed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from msgbus.errors import ConfigurationError, InvalidPayload
 
@@ -156,6 +156,6 @@ def _inside(error: BaseException) -> Iterator[BaseException]:
         seen.add(id(one))
         yield one
         if isinstance(one, BaseExceptionGroup):
-            todo += one.exceptions
+            todo += cast("BaseExceptionGroup[BaseException]", one).exceptions
         if one.__cause__ is not None:
             todo.append(one.__cause__)

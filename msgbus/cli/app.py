@@ -33,7 +33,9 @@ __all__ = ["run"]
 
 _T = TypeVar("_T")
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="One broker, whatever the server.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="One broker, whatever the server."
+)
 dlq = typer.Typer(no_args_is_help=True, help="Dead letters: what a group has given up.")
 app.add_typer(dlq, name="dlq")
 
@@ -217,26 +219,17 @@ def export(  # noqa: PLR0913, PLR0917 - a command's options
 
 
 def run() -> int:
-    """The command; its exit code."""
+    """The command; its exit code. SystemExit for what typer says itself: help, and wrong use (2)."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
-        code = app(standalone_mode=False)
+        app()
     except ConfigurationError as error:
         typer.echo(str(error), err=True)
         return 2
     except (MsgbusError, OSError) as error:
         typer.echo(str(error), err=True)
         return 1
-    except typer.Exit as ended:
-        return ended.exit_code
-    except (typer.Abort, KeyboardInterrupt):
-        return 130
-    except Exception as error:
-        if not hasattr(error, "exit_code") or not hasattr(error, "show"):
-            raise
-        error.show()  # typer's own usage errors
-        return int(error.exit_code)
-    return code if isinstance(code, int) else 0
+    return 0
 
 
 def _with(

@@ -33,8 +33,9 @@ async def every_message_is_called_exactly_as_often_as_it_should_be(harness: Harn
     for probe in probes:
         for id, times in failing.items():
             probe.fail(id, times)
-        broker = await harness.member(queue, probe, retry=QUICK)
+        await harness.member(queue, probe, retry=QUICK)
     await harness.member(queue, other, group="other")
+    broker = await harness.broker()
     ids = await publish_all(broker, queue, [Publication(b"x", message_id=str(n), key=str(n % 50)) for n in range(1000)])
     given_up = {id for id, times in failing.items() if times >= 4}
     letters = await until_letters(broker, queue, len(given_up))
