@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from msgbus.adapter import Adapter, AdapterOptions, Capabilities, Lag
-from msgbus.errors import ConfigurationError, Unsupported
+from msgbus.errors import ConfigurationError
 from msgbus_rabbitmq.connection import Link
 from msgbus_rabbitmq.consumer import RabbitConsumer
+from msgbus_rabbitmq.letters import RabbitLetters
 from msgbus_rabbitmq.publisher import Publisher
 from msgbus_rabbitmq.topology import check, create, ready_messages
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from msgbus.adapter import Letters, QueueSpec, SessionListener
+    from msgbus.adapter import QueueSpec, SessionListener
     from msgbus.errors import BrokerError
     from msgbus.message import Outgoing
     from msgbus.names import Address
@@ -44,6 +45,7 @@ class RabbitAdapter(Adapter):
         self._link = Link(url, options, "publisher")
         self._publisher = Publisher(self._link)
         self._consumers: set[RabbitConsumer] = set()
+        self._letters: set[RabbitLetters] = set()
 
     async def connect(self) -> None:
         """See Adapter."""
@@ -53,6 +55,8 @@ class RabbitAdapter(Adapter):
         """See Adapter."""
         while self._consumers:
             await self._consumers.pop().close(0)
+        while self._letters:
+            await self._letters.pop().close()
         await self._link.close()
 
     async def create_queues(self, specs: Sequence[QueueSpec]) -> None:
@@ -70,9 +74,12 @@ class RabbitAdapter(Adapter):
         """See Adapter; what lies in a member's prefetch counts as handed to it."""
         return Lag(await ready_messages(self._link, address, group))
 
-    async def open_letters(self, address: Address) -> Letters:
+    async def open_letters(self, address: Address) -> RabbitLetters:
         """See Adapter."""
-        raise Unsupported(f"queue {address}: dead letters cannot be looked at on this broker yet")
+        link = Link(self._url, self._options, f"letters of {address}")
+        letters = RabbitLetters(link, self._publisher, address, self._letters.discard)
+        self._letters.add(letters)
+        return letters
 
     async def open_consumer(self, group: str, listener: SessionListener) -> RabbitConsumer:
         """See Adapter."""

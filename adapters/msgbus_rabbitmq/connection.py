@@ -17,6 +17,7 @@ from aiormq.connection import TransportFactory
 from aiormq.exceptions import (
     AuthenticationError,
     ChannelAccessRefused,
+    ChannelLockedResource,
     ChannelNotFoundEntity,
     ChannelPreconditionFailed,
     ConnectionClosed,
@@ -29,6 +30,7 @@ from msgbus.errors import (
     AccessRefused,
     BrokerUnavailable,
     ConfigurationError,
+    LettersBusy,
     QueueConflict,
     QueueNotFound,
     translated,
@@ -59,6 +61,7 @@ _TABLE: Final[dict[type[BaseException], type[MsgbusError]]] = {
     ssl.SSLCertVerificationError: AccessRefused,
     ChannelAccessRefused: AccessRefused,
     ChannelNotFoundEntity: QueueNotFound,
+    ChannelLockedResource: LettersBusy,
     ChannelPreconditionFailed: QueueConflict,
     # Only the client's own calls stand inside guarded(), and it raises a bare Exception or RuntimeError too.
     Exception: BrokerUnavailable,

@@ -18,7 +18,16 @@ if TYPE_CHECKING:
     from msgbus.names import Address
     from msgbus_rabbitmq.connection import Link
 
-__all__ = ["check", "create", "dead_letter_queue", "declare_group", "exists", "ready_messages", "server_queue"]
+__all__ = [
+    "check",
+    "create",
+    "dead_letter_queue",
+    "declare_group",
+    "exists",
+    "passive",
+    "ready_messages",
+    "server_queue",
+]
 
 Arguments = dict[str, FieldValue]
 
@@ -120,16 +129,20 @@ async def declare_group(link: Link, address: Address, group: str) -> None:
         )
 
 
+async def passive(link: Link, queue: str) -> tuple[int, int]:
+    """Messages of the server's ``queue`` that nobody has, and its consumers. Raises QueueNotFound."""
+    declared = await link.once(
+        f"{link.where}: cannot count queue {queue!r}",
+        lambda channel: channel.queue_declare(queue, passive=True),
+    )
+    return declared.message_count or 0, declared.consumer_count or 0
+
+
 async def ready_messages(link: Link, address: Address, group: str) -> int:
     """Messages that no member of the group has; 0 where the group is not there yet. Raises QueueNotFound."""
     if not await exists(link, address):
         raise QueueNotFound(f"queue {str(address)!r} does not exist: create_queue() makes it")
-    name = server_queue(address, group)
     try:
-        declared = await link.once(
-            f"{link.where}: cannot count queue {name!r}",
-            lambda channel: channel.queue_declare(name, passive=True),
-        )
+        return (await passive(link, server_queue(address, group)))[0]
     except QueueNotFound:
         return 0
-    return declared.message_count or 0

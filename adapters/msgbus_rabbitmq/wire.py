@@ -13,7 +13,18 @@ from pamqp.body import ContentBody
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
-from msgbus.message import CONTENT_TYPE, ID, KEY, TIME, received
+from msgbus.message import (
+    CONTENT_TYPE,
+    ID,
+    KEY,
+    LAST_FAILURE,
+    LETTER,
+    ORIGIN_GROUP,
+    ORIGIN_QUEUE,
+    REASON,
+    TIME,
+    received,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +34,10 @@ if TYPE_CHECKING:
     from msgbus.message import Message, Outgoing
     from msgbus.names import Address
 
-__all__ = ["chunks", "frames", "headers_of", "message", "refused", "route"]
+__all__ = ["FENCE", "chunks", "fence_of", "frames", "headers_of", "letter", "message", "refused", "route"]
+
+FENCE: Final = "msgbus-fence"
+"""Of a letter that is none: who looks at a dead-letter queue publishes it there, to know where the queue ends."""
 
 _PERSISTENT: Final = 2
 _SHORT: Final = 255
@@ -86,8 +100,47 @@ def _outward(text: str) -> str | bytearray:
 
 def message(address: Address, group: str, delivered: DeliveredMessage) -> Message:
     """What a callback gets of a delivery, ours or a foreign publisher's."""
+    return _message(address, group, delivered, {})
+
+
+def fence_of(delivered: DeliveredMessage) -> str:
+    """The name of the fence that this letter is, or ``""``."""
+    return _inward((delivered.header.properties.headers or {}).get(FENCE, ""))
+
+
+def letter(address: Address, delivered: DeliveredMessage) -> Message:
+    """A dead letter. One that the server made (delivery limit) or a foreign client gets what our own have."""
+    table: Mapping[str, Any] = delivered.header.properties.headers or {}
+    return _message(address, address.group, delivered, {} if LETTER in table else _made(address, delivered, table))
+
+
+def _made(address: Address, delivered: DeliveredMessage, table: Mapping[str, Any]) -> dict[str, str]:
+    """Our headers for it, the same at every look."""
+    death = _death(address, table)
     properties = delivered.header.properties
-    headers = headers_of(properties.headers or {})
+    about = (properties.message_id, table.get(ID), sorted(map(repr, death.items())), delivered.body)
+    name = uuid.uuid5(uuid.NAMESPACE_OID, repr(about)).hex
+    ours = {LETTER: name, ORIGIN_QUEUE: address.queue, ORIGIN_GROUP: address.group}
+    if ID not in table and not properties.message_id:
+        ours[ID] = name
+    if death:
+        ours[REASON] = _inward(death.get("reason", "")).replace("_", " ")
+    if isinstance(at := death.get("time"), datetime):
+        ours[LAST_FAILURE] = str(_milliseconds(at))
+    return ours
+
+
+def _death(address: Address, table: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The server's word on how it came here from its group's queue: the latest stands first."""
+    told = table.get("x-death")
+    deaths = [one for one in told if isinstance(one, dict)] if isinstance(told, list) else []
+    of_group = (one for one in deaths if one.get("queue") == f"{address.queue}.{address.group}")
+    return next(of_group, deaths[0] if deaths else {})
+
+
+def _message(address: Address, group: str, delivered: DeliveredMessage, more: Mapping[str, str]) -> Message:
+    properties = delivered.header.properties
+    headers = {**headers_of(properties.headers or {}), **more}
     if properties.content_type:
         headers.setdefault(CONTENT_TYPE, properties.content_type)
     return received(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import aiormq
@@ -105,4 +106,8 @@ async def test_a_dead_letter_queue_that_cannot_be_written_loses_nothing(
         await again.consume(queue, callback)
         letters = await until_letters(again, queue, BAD)
         assert sorted(letter.message.id for letter in letters) == [f"bad-{n}" for n in range(BAD)]
-        assert len(probe.entered) == entered + BAD, "none of them was acknowledged, and nothing else came again"
+        calls = Counter(one.id for one in probe.entered)
+        assert {calls[f"bad-{n}"] for n in range(BAD)} == {2}, "none of them was acknowledged"
+        # A log's watermark stands before the first that is not acknowledged: what is above it may come again.
+        assert name == "kafka" or len(probe.entered) == entered + BAD, "nothing else came again"
+        assert max(calls.values()) == 2
