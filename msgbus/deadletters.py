@@ -28,7 +28,7 @@ from msgbus.message import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 
     from msgbus.adapter import Letters
     from msgbus.errors import BrokerError
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["Account", "DeadLetters", "Filter", "Letter"]
 
 PAGE: Final = 100
-"""Letters in hand at once: what a killed redrive may have sent back and not yet removed."""
+"""Letters read at once."""
 LOOPING: Final = 3
 """Redrives after which a letter that came back each time is left where it is, unless it is asked for."""
 
@@ -180,6 +180,7 @@ class DeadLetters:
         *,
         limit: int | None = None,
         rate: float | None = None,
+        batch: int = 1,
         looping: bool = False,
         dry_run: bool = False,
         progress: Callable[[int], None] = lambda _: None,
@@ -188,26 +189,31 @@ class DeadLetters:
 
         ``rate``: messages a second at most. ``looping``: also those that came back again and again. ``dry_run``: only
         count. ``progress`` is told how many more have arrived. Each is confirmed in the group's retry queue before it
-        is removed here: a redrive that dies loses nothing, and may repeat the page in hand. Raises LettersBusy while
-        another is at work, LettersLost, QueueNotFound, BrokerUnavailable.
+        is removed here, ``batch`` together: a redrive that dies loses nothing, and what it had in hand, so many at
+        most, may be handled twice. Raises ConfigurationError, LettersBusy while another is at work, LettersLost,
+        QueueNotFound, BrokerUnavailable.
         """
-        if rate is not None and rate <= 0:
-            raise ConfigurationError(f"queue {self.address}: rate must be above 0, not {rate:g}")
+        self._check(rate, batch)
         account = Account()
         pace = _Pace(rate)
         async with self._open() as letters:
-            walk = letters.look if dry_run else letters.take
-            async for page in _pages(walk, PAGE if rate is None else 1):
+            async for page in _pages(letters.look if dry_run else letters.take):
                 chosen = self._choose(page, which, account, limit=limit, looping=looping)
-                if chosen and not dry_run:
-                    await pace.wait(len(chosen))
-                    arrived = await self._send(letters, chosen, account)
+                for some in _pieces([] if dry_run else chosen, batch):
+                    await pace.wait(len(some))
+                    arrived = await self._send(letters, some, account)
                     account.arrived += arrived
                     progress(arrived)
                 if limit is not None and account.taken >= limit:
                     break
             account.left = (await letters.count())[0]
         return account
+
+    def _check(self, rate: float | None, batch: int) -> None:
+        if rate is not None and rate <= 0:
+            raise ConfigurationError(f"queue {self.address}: rate must be above 0, not {rate:g}")
+        if batch < 1:
+            raise ConfigurationError(f"queue {self.address}: batch must be at least 1, not {batch}")
 
     async def purge(self, which: Filter = EVERYTHING, *, limit: int | None = None, dry_run: bool = False) -> int:
         """Delete letters for good; how many. Raises as redrive()."""
@@ -278,10 +284,14 @@ class _Pace:
         self._next += count * self._each
 
 
-async def _pages(walk: Callable[[Any, int], Any], size: int = PAGE) -> AsyncIterator[Sequence[Delivery]]:
+def _pieces(letters: Sequence[Delivery], size: int) -> Iterator[Sequence[Delivery]]:
+    return (letters[at : at + size] for at in range(0, len(letters), size))
+
+
+async def _pages(walk: Callable[[Any, int], Any]) -> AsyncIterator[Sequence[Delivery]]:
     cursor = None
     while True:
-        page, cursor = await walk(cursor, size)
+        page, cursor = await walk(cursor, PAGE)
         yield page
         if cursor is None:
             return

@@ -123,6 +123,7 @@ class Hand:
     async def remove(self, places: Collection[int]) -> None:
         """Acknowledge these, and hear from the server. Raises LettersLost."""
         channel = self._check()
+        await self._clear_fences(channel)
         mine = sorted(place for place in places if self._places[place] is not None)
         below = self._below(mine)
         try:
@@ -146,6 +147,7 @@ class Hand:
         with suppress(BrokerError, TimeoutError):
             async with asyncio.timeout(GOODBYE):
                 await self.complete()  # a fence that is left behind would be counted
+                await self._clear_fences(self._channel)
         await self._link.leave(self._channel)
         self._gone = True
         with suppress(BrokerError):
@@ -182,19 +184,22 @@ class Hand:
             self._news.set()
 
     async def _arrival(self, size: int) -> None:
-        """Wait until there are ``size`` places, a fence, or no room for more; take fences out of the queue."""
+        """Wait until there are ``size`` places, a fence, or no room for more."""
         before, self._wanted = len(self._places), size
         self._check()
         self._news.clear()
         with suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE):
                 await self._news.wait()
-        channel = self._check()
+        await self._clear_fences(self._check())
+        if len(self._places) == before:
+            raise BrokerUnavailable(f"queue {self._queue!r}: {self._link.where} gave no letter for {PATIENCE:g} s")
+
+    async def _clear_fences(self, channel: AbstractChannel) -> None:
+        """Acknowledge those in hand, ours and what killed ones left: before letters are, which may reach over them."""
         with guarded(f"queue {self._queue!r}"):
             while self._fences:
                 await channel.basic_ack(self._fences.pop() + 1, wait=False)
-        if len(self._places) == before:
-            raise BrokerUnavailable(f"queue {self._queue!r}: {self._link.where} gave no letter for {PATIENCE:g} s")
 
     async def _all_back(self, seconds: float) -> bool:
         """Nobody consumes the queue: a consumer counts until the last of its letters has gone back."""

@@ -53,6 +53,7 @@ Json = Annotated[bool, typer.Option("--json", help="JSON lines for programs.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do it: what is purged is gone.")]
 Rate = Annotated[float | None, typer.Option(min=0.001, help="Messages a second at most.")]
+Batch = Annotated[int, typer.Option(min=1, help="Sent together: what a killed redrive may repeat. More is faster.")]
 Looping = Annotated[bool, typer.Option("--looping", help="Also those that came back again and again.")]
 
 
@@ -131,6 +132,7 @@ def redrive(  # noqa: PLR0913, PLR0917 - a command's options
     until: Until = None,
     limit: Limit = None,
     rate: Rate = None,
+    batch: Batch = 1,
     looping: Looping = False,
     dry_run: DryRun = False,
     as_json: Json = False,
@@ -142,7 +144,7 @@ def redrive(  # noqa: PLR0913, PLR0917 - a command's options
         total = (await letters.redrive(which, limit=limit, looping=looping, dry_run=True)).taken
         with advancing(total, "redriven") as progress:
             return await letters.redrive(
-                which, limit=limit, rate=rate, looping=looping, dry_run=dry_run, progress=progress
+                which, limit=limit, rate=rate, batch=batch, looping=looping, dry_run=dry_run, progress=progress
             )
 
     account = _with(url, queue, group, exchange, work)
