@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
 
-from msgbus.testing.suite import CASES
+from msgbus.testing import CASES, Harness
 from tests.servers.fixtures import serving
 from tests.servers.version import server_version
 
@@ -21,6 +22,22 @@ if TYPE_CHECKING:
 
 _CONTRACT = re.compile(r"tests/contract/test_(\w+)\.py")
 _VERSIONS = pytest.StashKey[dict[str, str]]()
+_FIGURES = pytest.StashKey[dict[str, list[str]]]()
+HarnessOf = Callable[[str], Harness]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Sizes of the contract's cases."""
+    parser.addoption("--contract-size", choices=("small", "large"), default="small", help="messages of a case")
+
+
+@pytest.fixture
+def harness_of(request: pytest.FixtureRequest) -> HarnessOf:
+    """A harness on a URL, of the size asked for; what its case measures is printed at the end."""
+    found = _CONTRACT.match(request.node.nodeid)
+    figures = request.config.stash.setdefault(_FIGURES, {}).setdefault(found[1] if found else "", [])
+    large = request.config.getoption("--contract-size") == "large"
+    return lambda url: Harness(url, large=large, say=figures.append)
 
 
 @pytest.fixture(scope="session")
@@ -60,3 +77,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     for broker, count in counts.items():
         said = ", ".join(f"{number} {outcome}" for outcome, number in count.items())
         terminalreporter.write_line(f"{broker}: {said} ({versions.get(broker, 'this process')})")
+    for broker, figures in config.stash.get(_FIGURES, {}).items():
+        for figure in figures:
+            terminalreporter.write_line(f"{broker}: {figure}")

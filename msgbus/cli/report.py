@@ -49,5 +49,5 @@ def age(at: datetime, now: datetime) -> str:
 
 def detailed(letter: dict[str, Any]) -> Panel:
     """Everything about one letter."""
-    lines = [f"[bold]{name}[/bold] {escape(str(value))}" for name, value in letter.items() if value not in {None, ""}]
+    lines = [f"[bold]{name}[/bold] {escape(str(value))}" for name, value in letter.items() if value or value == 0]
     return Panel("\n".join(lines), title=escape(f"message {letter['id']}"), title_align="left")

@@ -35,8 +35,11 @@ FENCES = 64
 class Harness:
     """One server, by its URL; every case gets a harness of its own."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, large: bool = False, say: Callable[[str], None] = lambda _: None) -> None:
+        """``large``: sizes for a long run. ``say`` gets the figures that cases measure, a line each."""
         self.url = url
+        self.say = say
+        self._large = large
         self.scheme = BrokerURL.parse(url).scheme
         self._run = secrets.token_hex(4)
         self._names = 0
@@ -54,6 +57,10 @@ class Harness:
     def capabilities(self) -> Capabilities:
         """What the adapter says of itself."""
         return adapter_type(self.scheme).capabilities
+
+    def size(self, small: int, large: int) -> int:
+        """How many, in this run."""
+        return large if self._large else small
 
     def name(self, word: str = "queue") -> str:
         """A fresh name for a queue, on a server that others use as well."""

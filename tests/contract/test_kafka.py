@@ -6,18 +6,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from msgbus.testing import Harness, contract
+from msgbus.testing import contract
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from msgbus.testing import Harness
     from msgbus.testing.suite import Case
+    from tests.conftest import HarnessOf
     from tests.servers.server import Server
 
 
 @pytest.fixture
-async def harness(kafka_server: Server) -> AsyncIterator[Harness]:
-    async with Harness(f"{kafka_server.url}?session_timeout=6") as harness:
+async def harness(harness_of: HarnessOf, kafka_server: Server) -> AsyncIterator[Harness]:
+    async with harness_of(f"{kafka_server.url}?session_timeout=6") as harness:
         yield harness
 
 

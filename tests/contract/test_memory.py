@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from msgbus.testing import Harness, contract
+from msgbus.testing import contract
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from msgbus.testing import Harness
     from msgbus.testing.suite import Case
+    from tests.conftest import HarnessOf
 
 
 @pytest.fixture
-async def harness() -> AsyncIterator[Harness]:
-    async with Harness(f"memory://{secrets.token_hex(4)}") as harness:
+async def harness(harness_of: HarnessOf) -> AsyncIterator[Harness]:
+    async with harness_of(f"memory://{secrets.token_hex(4)}") as harness:
         yield harness
 
 

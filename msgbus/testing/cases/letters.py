@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,9 +20,6 @@ if TYPE_CHECKING:
     from msgbus.broker import Broker
     from msgbus.message import Message
     from msgbus.testing.harness import Harness
-
-
-ROUNDS = int(os.environ.get("MSGBUS_TEST_ROUNDS", "10"))
 
 
 async def _reject(message: Message) -> None:
@@ -114,7 +110,7 @@ async def a_message_that_fails_after_every_redrive_does_not_grow_and_is_shown_as
     await broker.consume(queue, _reject, retry=RetryPolicy(traceback=False))
     await broker.publish(queue, b"x", message_id="0", headers={"h": "v"})
     sizes: set[int] = set()
-    for n in range(ROUNDS):
+    for n in range(harness.size(10, 50)):
         (letter,) = await until_letters(broker, queue, 1)
         assert letter.redrives == n
         counting = {"msgbus-redrives", "msgbus-origin-position"}  # numbers that grow
