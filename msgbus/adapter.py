@@ -14,7 +14,7 @@ import ssl
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
@@ -27,7 +27,20 @@ if TYPE_CHECKING:
     from msgbus.names import Address
     from msgbus.url import BrokerURL
 
-__all__ = ["Adapter", "AdapterOptions", "Capabilities", "Consumer", "Lag", "Letters", "QueueSpec", "SessionListener"]
+__all__ = [
+    "Adapter",
+    "AdapterOptions",
+    "Capabilities",
+    "Consumer",
+    "Lag",
+    "Letters",
+    "QueueSpec",
+    "SessionListener",
+    "Start",
+]
+
+Start = Literal["oldest", "newest"]
+"""Where a group begins: at the oldest message that the broker keeps, or with what is published from then on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,13 +139,17 @@ class Consumer(ABC):
     """
 
     @abstractmethod
-    async def subscribe(self, limits: Mapping[Address, int]) -> AbstractSet[Address]:
+    async def subscribe(
+        self, limits: Mapping[Address, int], newest: AbstractSet[Address] = frozenset()
+    ) -> AbstractSet[Address]:
         """Consume these queues from now on, holding at most ``limits[a]`` unacknowledged deliveries of queue a.
 
         A new map replaces the old one. The sessions of a removed queue get ending() first and their queue is let go
         of; the others flow on or resume. A map that differs only in limits ends at most that queue's session. The
-        group is made where it is missing, at the oldest message that the broker keeps. Returns, when the assignment
-        has settled (bounded, 30 s), the queues that do not exist: they are left out and cost the others nothing.
+        group is made where it is missing: at the oldest message that the broker keeps, or behind the newest one for
+        the queues in ``newest``; one that was there goes on where it was. Returns, when the assignment has settled
+        and new groups are made (bounded, 30 s), the queues that do not exist: they are left out and cost the others
+        nothing.
         """
 
     @abstractmethod
@@ -212,6 +229,8 @@ class Adapter(ABC):
     Options: ClassVar[type[AdapterOptions]]
     extend_every: float | None = None
     """Seconds between two extend() calls (Redis: a third of the visibility time); None where nothing expires."""
+    starts: AbstractSet[Start] = frozenset({"oldest", "newest"})
+    """Where a new group can begin; what is not in it, consume() refuses."""
 
     @abstractmethod
     def __init__(self, url: BrokerURL, options: AdapterOptions) -> None:

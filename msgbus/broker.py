@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 from msgbus.adapter import Lag, QueueSpec
 from msgbus.codec import encode_body, wire_headers, word
 from msgbus.deadletters import DeadLetters
-from msgbus.errors import BrokerClosed, ConfigurationError, DuplicateSubscription
+from msgbus.errors import BrokerClosed, ConfigurationError, DuplicateSubscription, Unsupported
 from msgbus.link import Link
 from msgbus.member import Member, own_queues
 from msgbus.message import NOT_BEFORE, Outgoing
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
 
-    from msgbus.adapter import Adapter
+    from msgbus.adapter import Adapter, Start
     from msgbus.errors import BrokerError
     from msgbus.retry import RetryPolicy
 
@@ -150,6 +150,7 @@ class Broker:
         *,
         group: str | None = None,
         exchange: str = "",
+        start: Start | None = None,
         retry: RetryPolicy | None = None,
         concurrency: int = 10,
     ) -> Subscription:
@@ -158,24 +159,27 @@ class Broker:
         May be called before, during and after the start, and inside a callback: it only registers, and
         ``Subscription.ready()`` tells when the server has assigned it. At most ``concurrency`` callbacks run at once,
         one at a time of each key. What becomes of a message whose callback raises is ``retry``'s to say: tried again in
-        place, then from retry queues, then dead-lettered. Raises InvalidName, ConfigurationError without a group,
-        DuplicateSubscription, BrokerClosed.
+        place, then from retry queues, then dead-lettered. ``start`` is where a group begins that has never consumed
+        the queue: None is the oldest message that the server keeps for it, ``"newest"`` only what is published once
+        this is ready. Raises InvalidName, ConfigurationError without a group, Unsupported for a ``start`` that this
+        server does not have, DuplicateSubscription, BrokerClosed.
         """
-        return self._subscribe(queue, callback, group, exchange, retry, concurrency)
+        return self._subscribe(queue, callback, group, exchange, start, retry, concurrency)
 
-    def consumes(
+    def consumes(  # noqa: PLR0913 - as consume()
         self,
         queue: str,
         *,
         group: str | None = None,
         exchange: str = "",
+        start: Start | None = None,
         retry: RetryPolicy | None = None,
         concurrency: int = 10,
     ) -> Callable[[_Function], _Function]:
         """consume() as a decorator of the callback; the same arguments and errors."""
 
         def register(callback: _Function) -> _Function:
-            self._subscribe(queue, callback, group, exchange, retry, concurrency)
+            self._subscribe(queue, callback, group, exchange, start, retry, concurrency)
             return callback
 
         return register
@@ -285,23 +289,31 @@ class Broker:
         callback: Callback,
         group: str | None,
         exchange: str,
+        start: Start | None,
         retry: RetryPolicy | None,
         concurrency: int,
     ) -> Subscription:
         if self._closing is not None or self._closed:
             raise BrokerClosed(f"queue {queue!r}: the broker is closed; enter it again with 'async with'")
         address, name = Address(queue_name(queue, exchange)), self._group(queue, group)
+        self._check_start(address, start)
         before = self._subscriptions.get((name, address))
         if before is not None and before.state != "cancelled":
             raise DuplicateSubscription(
                 f"queue {address} is already consumed in group {name!r} by this broker object: cancel() that "
                 "subscription first, or use another group"
             )
-        subscription = Subscription(address, name, callback, concurrency, retry)
+        subscription = Subscription(address, name, callback, concurrency, retry, start)
         self._subscriptions[name, address] = subscription
         if self._started:
             self._attach(subscription)
         return subscription
+
+    def _check_start(self, address: Address, start: object) -> None:
+        if start not in {None, "oldest", "newest"}:
+            raise ConfigurationError(f"queue {address}: start is 'oldest', 'newest' or None, not {start!r}")
+        if start is not None and start not in self._link.adapter.starts:
+            raise Unsupported(f"queue {address}: a group cannot begin at the {start} message here; leave start= out")
 
     def _group(self, queue: str, group: str | None) -> str:
         name = self.group if group is None else group

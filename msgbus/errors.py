@@ -14,6 +14,7 @@ MsgbusError
     ├── BrokerUnavailable       no connection, or it broke: the only transient one, repeated by the core
     ├── AccessRefused           wrong credentials or missing permissions
     ├── QueueConflict           the queue exists in another shape
+    ├── GroupActive             the group has members, and this can be done only while it has none
     ├── LettersBusy             somebody else has the dead letters in hand
     ├── LettersLost             the hold on dead letters was lost while they were in hand
     └── PublishError            about one message
@@ -41,6 +42,7 @@ __all__ = [
     "BrokerUnavailable",
     "ConfigurationError",
     "DuplicateSubscription",
+    "GroupActive",
     "InvalidMessage",
     "InvalidName",
     "InvalidPayload",
@@ -121,6 +123,10 @@ class AccessRefused(BrokerError):
 
 class QueueConflict(BrokerError):
     """The queue exists in another shape; the message names each setting that differs. It was left as it is."""
+
+
+class GroupActive(BrokerError):
+    """The group has members, which the message names; stop them first. Nothing was changed."""
 
 
 class LettersBusy(BrokerError):

@@ -218,10 +218,10 @@ class Member:
         kept = {address: workers for address, workers in self._applied.items() if wanted.get(address) is workers}
         if any(address in wanted for address in self._applied.keys() - kept.keys()):
             # Cancelled and consumed again: one map could not tell, and the old callback would keep its deliveries.
-            await consumer.subscribe(_limits(kept))
+            await consumer.subscribe(_limits(kept), _newest(kept))
         missing: AbstractSet[Address] = frozenset()
         if wanted or self._applied:
-            missing = await consumer.subscribe(_limits(wanted))
+            missing = await consumer.subscribe(_limits(wanted), _newest(wanted))
         self._applied = {address: workers for address, workers in wanted.items() if address not in missing}
         self._intakes = {}
         for address, workers in self._applied.items():
@@ -359,6 +359,10 @@ def own_queues(queue: str, group: str, partitions: int | None = None) -> list[Qu
     """What ``group`` has beside ``queue``: its ladder, with as many partitions, and its dead-letter queue."""
     steps = [QueueSpec(address=one, groups=(group,), partitions=partitions) for one in ladder(queue, group)]
     return [*steps, QueueSpec(address=dead_letter_queue(queue, group))]
+
+
+def _newest(subscribed: Mapping[Address, Workers]) -> AbstractSet[Address]:
+    return {address for address, workers in subscribed.items() if workers.subscription.start == "newest"}
 
 
 def _limits(subscribed: Mapping[Address, Workers]) -> dict[Address, int]:

@@ -13,6 +13,7 @@ from msgbus.errors import BrokerClosed, ConfigurationError, WouldDeadlock
 from msgbus.retry import RetryPolicy
 
 if TYPE_CHECKING:
+    from msgbus.adapter import Start
     from msgbus.message import Message
     from msgbus.names import Address
 
@@ -57,13 +58,14 @@ class Subscription:
     yet), ``active``, ``paused`` (every message fails; see RetryPolicy), ``cancelled``. ``counts`` is since consume().
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - consume()'s arguments
         self,
         address: Address,
         group: str,
         callback: Callback,
         concurrency: int,
         policy: RetryPolicy | None = None,
+        start: Start | None = None,
     ) -> None:
         _check(address, callback, concurrency)
         self.address = address
@@ -71,6 +73,7 @@ class Subscription:
         self.callback = callback
         self.concurrency = concurrency
         self.policy = policy or RetryPolicy()
+        self.start = start
         self.counts = Counts()
         self.state: State = "registered"
         self._owner: Owner | None = None

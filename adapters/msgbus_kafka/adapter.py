@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from msgbus.adapter import Adapter, AdapterOptions, Capabilities
 from msgbus.errors import AccessRefused, BrokerUnavailable, ConfigurationError
 from msgbus_kafka.access import Access
+from msgbus_kafka.births import Births, bear_outside
 from msgbus_kafka.cluster import Cluster
 from msgbus_kafka.consumer import KafkaConsumer, started
 from msgbus_kafka.lag import lag
@@ -80,8 +81,14 @@ class KafkaAdapter(Adapter):
         )
 
     async def create_queues(self, specs: Sequence[QueueSpec]) -> None:
-        """See Adapter. Groups need nothing: a topic keeps its records for those that come later."""
+        """See Adapter. Groups get everything even without a trace, as topics keep their records for them.
+
+        They leave one, their first commit, for members with ``start="newest"``.
+        """
         await self._topics.create(specs)
+        born = [(str(spec.address), group) for spec in specs if not spec.address.part for group in spec.groups]
+        with contextlib.suppress(AccessRefused):  # who makes queues need not be allowed to commit for their groups
+            await asyncio.gather(*(bear_outside(self._cluster, self._topics, *one) for one in born))
 
     async def publish(self, messages: Sequence[Outgoing], timeout: float) -> Sequence[BrokerError | None]:
         """See Adapter."""
@@ -97,8 +104,9 @@ class KafkaAdapter(Adapter):
 
     async def open_consumer(self, group: str, listener: SessionListener) -> Consumer:
         """See Adapter."""
-        client = await started(self._access, group, self._timing, self._assignor)
-        consumer = KafkaConsumer(client, group, listener, self._topics, self._timing)
+        births = Births(self._cluster, self._topics, group)
+        client = await started(self._access, group, self._timing, self._assignor, births)
+        consumer = KafkaConsumer(client, group, listener, self._topics, self._timing, births)
         self._consumers = {one for one in self._consumers if not one.closed} | {consumer}
         return consumer
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from msgbus.message import Delivery
     from msgbus.names import Address
     from msgbus_kafka.access import Access
+    from msgbus_kafka.births import Births
     from msgbus_kafka.options import Timing
     from msgbus_kafka.sessions import PartitionSession
     from msgbus_kafka.topics import Topics
@@ -45,7 +46,7 @@ LEAVE_DEAD: Final = 1.5
 FOR_EVER: Final = 2**31 - 1
 
 
-async def started(access: Access, group: str, timing: Timing, assignor: str) -> Any:
+async def started(access: Access, group: str, timing: Timing, assignor: str, births: Births) -> Any:
     """An AIOKafkaConsumer of ``group`` that is subscribed to nothing. Raises BrokerUnavailable or AccessRefused."""
     client = AIOKafkaConsumer(
         **access.settings(),
@@ -70,16 +71,25 @@ async def started(access: Access, group: str, timing: Timing, assignor: str) -> 
     except BaseException:
         await stop_consumer(client, 0)
         raise
-    guard(client)
+    guard(client, births.pending)
     return client
 
 
 class KafkaConsumer(Consumer):
     """See Consumer. Receiving never waits for the network: a task fetches, this hands out."""
 
-    def __init__(self, client: Any, group: str, listener: SessionListener, topics: Topics, timing: Timing) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917 - what it is made of
+        self,
+        client: Any,
+        group: str,
+        listener: SessionListener,
+        topics: Topics,
+        timing: Timing,
+        births: Births,
+    ) -> None:
         self._client = client
         self._topics = topics
+        self._births = births
         self._wanted: dict[str, Address] = {}
         self._missing: tuple[AbstractSet[Address], AbstractSet[Address]] = (set(), set())
         self._event = asyncio.Event()
@@ -92,16 +102,29 @@ class KafkaConsumer(Consumer):
         self._fetch_task = asyncio.create_task(self._fetching.run(), name=f"msgbus fetching for {group}")
         self._commit_task = asyncio.create_task(commits.run(), name=f"msgbus committing for {group}")
 
-    async def subscribe(self, limits: Mapping[Address, int]) -> AbstractSet[Address]:
+    async def subscribe(
+        self, limits: Mapping[Address, int], newest: AbstractSet[Address] = frozenset()
+    ) -> AbstractSet[Address]:
         """See Consumer."""
         self._alive()
         missing = await self._look(limits.keys())
         wanted = {str(address): address for address in limits if address not in missing}
         self._sessions.limit(limits)
         if wanted.keys() != self._wanted.keys():
+            fresh = wanted.keys() - self._wanted.keys()
+            self._births.queues = {name for name, address in wanted.items() if not address.part}
+            self._births.newest = {str(address) for address in newest}
             await self._change(wanted)
+            await self._until_born(fresh)
             self._alive()
         return missing
+
+    async def _until_born(self, fresh: AbstractSet[str]) -> None:
+        try:
+            async with asyncio.timeout(SETTLE):
+                await self._births.settled(fresh & self._births.newest)
+        except TimeoutError:
+            return  # nobody owns its first partition yet: the guard goes on with it
 
     async def _look(self, asked: AbstractSet[Address]) -> AbstractSet[Address]:
         try:

@@ -9,15 +9,20 @@ does not expect (15, 7) it raises from every getmany() for ever.
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka.errors import for_code
 from aiokafka.protocol.commit import OffsetFetchRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from collections.abc import Set as AbstractSet
 
 __all__ = ["guard", "offset_fetch_error"]
 
 AGAIN: Final = 0.1
 _MOVED: Final = frozenset({15, 16})  # the coordinator is another one, or not known yet
+_LOADING: Final = 14
 _LATER: Final = frozenset({7, 14, 15, 16})
 
 
@@ -30,14 +35,21 @@ def offset_fetch_error(response: Any) -> int:
     return next(iter(codes & _LATER), 0)
 
 
-def guard(consumer: Any) -> None:
-    """Install it: after start(), before subscribe()."""
+def guard(consumer: Any, pending: Callable[[Any, AbstractSet[str]], Awaitable[bool]]) -> None:
+    """Install it: after start(), before subscribe().
+
+    ``pending`` is asked about topics some of whose partitions have no commit, and says whether to ask again later.
+    """
     coordinator = consumer._coordinator  # noqa: SLF001
     send = coordinator._send_req  # noqa: SLF001
 
     async def guarded(request: Any) -> Any:
         response = await send(request)
-        code = offset_fetch_error(response) if isinstance(request, OffsetFetchRequest) else 0
+        if not isinstance(request, OffsetFetchRequest):
+            return response
+        code = offset_fetch_error(response)
+        if not code and (unknown := _without_commit(response)) and await pending(coordinator, unknown):
+            code = _LOADING
         if not code:
             return response
         if code in _MOVED:
@@ -48,6 +60,10 @@ def guard(consumer: Any) -> None:
 
     coordinator._send_req = guarded  # noqa: SLF001
     _look_at_commits(coordinator)
+
+
+def _without_commit(response: Any) -> set[str]:
+    return {topic for topic, rows in response.topics if any(offset < 0 for _, offset, *_ in rows)}
 
 
 def _look_at_commits(coordinator: Any) -> None:

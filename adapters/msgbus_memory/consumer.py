@@ -74,7 +74,9 @@ class MemoryConsumer(Consumer):
         self._closed = False
         self._severed = False
 
-    async def subscribe(self, limits: Mapping[Address, int]) -> AbstractSet[Address]:
+    async def subscribe(
+        self, limits: Mapping[Address, int], newest: AbstractSet[Address] = frozenset()
+    ) -> AbstractSet[Address]:
         """See Consumer."""
         self._alive()
         await self._leave([address for address in self._sessions if address not in limits], DRAIN)
@@ -83,12 +85,13 @@ class MemoryConsumer(Consumer):
             if address in self._sessions:
                 self._sessions[address].limit = limit
             elif address not in missing:
-                self._join(address, limit)
+                self._join(address, limit, at_end=address in newest)
         return missing
 
-    def _join(self, address: Address, limit: int) -> None:
+    def _join(self, address: Address, limit: int, *, at_end: bool) -> None:
         queue = self._server.find(address)
-        session = self._sessions[address] = Session(address, queue, queue.group(self._group), limit)
+        group = queue.group(self._group, at_end=at_end)
+        session = self._sessions[address] = Session(address, queue, group, limit)
         queue.waiting.add(self._event)
         self._listener.begun(session)
 

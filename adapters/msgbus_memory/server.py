@@ -47,12 +47,12 @@ class Group:
 
     __slots__ = ("_back", "_queue", "held", "name", "next", "seen")
 
-    def __init__(self, name: str, queue: Queue) -> None:
+    def __init__(self, name: str, queue: Queue, start: int) -> None:
         self.name = name
         self._queue = queue
         self._back: list[Entry] = []
         self.held: dict[Entry, object] = {}
-        self.next = queue.first
+        self.next = start
         self.seen: set[Entry] = set()
 
     def take(self, owner: object) -> Entry | None:
@@ -125,9 +125,11 @@ class Queue:
         if self.groups and self._log[0].at < now - self.retention:
             self._trim(now - self.retention)
 
-    def group(self, name: str) -> Group:
-        """The group, made at the oldest message that is kept if it is new."""
-        return self.groups.setdefault(name, Group(name, self))
+    def group(self, name: str, *, at_end: bool = False) -> Group:
+        """The group; a new one is made at the oldest message that is kept, or behind the newest."""
+        if name not in self.groups:
+            self.groups[name] = Group(name, self, self.end if at_end else self.first)
+        return self.groups[name]
 
     def tell(self) -> None:
         """Wake everyone who waits for a message."""

@@ -14,8 +14,9 @@ from msgbus_rabbitmq.topology import check, create, ready_messages
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from collections.abc import Set as AbstractSet
 
-    from msgbus.adapter import QueueSpec, SessionListener
+    from msgbus.adapter import QueueSpec, SessionListener, Start
     from msgbus.errors import BrokerError
     from msgbus.message import Outgoing
     from msgbus.names import Address
@@ -35,6 +36,7 @@ class RabbitAdapter(Adapter):
         rests_on="quorum queues, publisher confirms and mandatory; at-least-once dead-lettering",
     )
     Options: ClassVar[type[AdapterOptions]] = AdapterOptions
+    starts: AbstractSet[Start] = frozenset({"newest"})
 
     def __init__(self, url: BrokerURL, options: AdapterOptions) -> None:
         """See Adapter."""

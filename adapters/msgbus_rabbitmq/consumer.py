@@ -46,8 +46,14 @@ class RabbitConsumer(Consumer):
         self._broken: BrokerUnavailable | None = None
         self._closing = False
 
-    async def subscribe(self, limits: Mapping[Address, int]) -> AbstractSet[Address]:
-        """See Consumer. A raised limit ends its queue's session, as a consumer's prefetch cannot change."""
+    async def subscribe(
+        self, limits: Mapping[Address, int], newest: AbstractSet[Address] = frozenset()
+    ) -> AbstractSet[Address]:
+        """See Consumer. A raised limit ends its queue's session, as a consumer's prefetch cannot change.
+
+        Every new group begins behind the newest message: there is nothing before it.
+        """
+        del newest
         self._check()
         gone = [one for address, one in self._sessions.items() if limits.get(address, 0) < 1]
         raised = [one for address, one in self._sessions.items() if limits.get(address, 0) > one.limit]

@@ -66,7 +66,9 @@ class RedisConsumer(Consumer):
 
     # Subscribing.
 
-    async def subscribe(self, limits: Mapping[Address, int]) -> AbstractSet[Address]:
+    async def subscribe(
+        self, limits: Mapping[Address, int], newest: AbstractSet[Address] = frozenset()
+    ) -> AbstractSet[Address]:
         """See Consumer. Limits are only the core's room here."""
         self._alive()
         gone = [session for address, session in self._sessions.items() if address not in limits]
@@ -76,11 +78,13 @@ class RedisConsumer(Consumer):
         if not fresh:
             return frozenset()
         self._bell.listen()
-        return await self._join(fresh)
+        return await self._join(fresh, newest)
 
-    async def _join(self, addresses: Sequence[Address]) -> AbstractSet[Address]:
+    async def _join(self, addresses: Sequence[Address], newest: AbstractSet[Address]) -> AbstractSet[Address]:
         doing = f"making group {self._group}"
-        creating: list[Command] = [("XGROUP", "CREATE", self._key(one), self._group, "0") for one in addresses]
+        creating: list[Command] = [
+            ("XGROUP", "CREATE", self._key(one), self._group, "$" if one in newest else "0") for one in addresses
+        ]
         missing: set[Address] = set()
         for address, reply in zip(addresses, await self._client.run(creating, doing), strict=True):
             if not isinstance(reply, ResponseError) or str(reply).startswith("BUSYGROUP"):

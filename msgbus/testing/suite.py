@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from msgbus.testing.cases import dynamics, faults, groups, handling, letters, lifecycle, payload, refusals, retries
+from msgbus.testing.cases import (
+    dynamics,
+    faults,
+    groups,
+    handling,
+    history,
+    letters,
+    lifecycle,
+    payload,
+    refusals,
+    retries,
+)
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -27,7 +38,7 @@ def _cases(module: ModuleType) -> list[Case]:
 
 CASES: list[Case] = [
     case
-    for module in (payload, groups, handling, retries, letters, dynamics, lifecycle, faults, refusals)
+    for module in (payload, groups, history, handling, retries, letters, dynamics, lifecycle, faults, refusals)
     for case in _cases(module)
 ]
 

@@ -130,11 +130,11 @@ class Member:
         self._task: asyncio.Task[None] | None = None
         self._again: Callable[[], Any] | None = None
 
-    async def subscribe(self, limits: dict[Address, int]) -> set[Address]:
+    async def subscribe(self, limits: dict[Address, int], newest: set[Address] | None = None) -> set[Address]:
         """From the one task that receives, where there is one."""
         if self._task is not None:
             await self._pause()
-        missing = await self.consumer.subscribe(limits)
+        missing = await self.consumer.subscribe(limits, newest or set())
         self.room = {address: limit for address, limit in limits.items() if address not in missing}
         self._stopped = False
         self._task = asyncio.create_task(self._run())

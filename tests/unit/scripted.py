@@ -56,7 +56,10 @@ class ScriptedConsumer(Consumer):
         self.broken = error
         self._event.set()
 
-    async def subscribe(self, limits: Mapping[Address, int]) -> AbstractSet[Address]:
+    async def subscribe(
+        self, limits: Mapping[Address, int], newest: AbstractSet[Address] = frozenset()
+    ) -> AbstractSet[Address]:
+        del newest
         if not self.limits:
             self.listener.begun("s")
         self.limits.append(dict(limits))
