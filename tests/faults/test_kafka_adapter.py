@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import secrets
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -81,7 +82,7 @@ async def connected(server: NativeServer) -> AsyncIterator[KafkaAdapter]:
 
 def working() -> set[asyncio.Task[Any]]:
     """Tasks of the adapter's and of aiokafka's."""
-    return {task for task in asyncio.all_tasks() if "kafka/" in repr(task)}
+    return {task for task in asyncio.all_tasks() if re.search(r"\b(msgbus_|aio)kafka/", repr(task))}
 
 
 def name(word: str = "queue") -> Address:
