@@ -27,6 +27,7 @@ from msgbus.errors import (
     Unsupported,
     WouldDeadlock,
 )
+from msgbus.history import History, Replay
 from msgbus.message import Message
 from msgbus.registry import connect
 from msgbus.retry import Backoff, Reject, RetryLater, RetryPolicy
@@ -46,6 +47,7 @@ __all__ = [
     "DuplicateSubscription",
     "Filter",
     "GroupActive",
+    "History",
     "InvalidMessage",
     "InvalidName",
     "InvalidPayload",
@@ -63,6 +65,7 @@ __all__ = [
     "QueueConflict",
     "QueueNotFound",
     "Reject",
+    "Replay",
     "RetryLater",
     "RetryPolicy",
     "Subscription",

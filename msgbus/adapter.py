@@ -13,10 +13,13 @@ from __future__ import annotations
 import ssl
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from datetime import datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
+
+from msgbus.errors import Unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
@@ -34,13 +37,18 @@ __all__ = [
     "Consumer",
     "Lag",
     "Letters",
+    "Position",
     "QueueSpec",
     "SessionListener",
     "Start",
+    "Stretch",
 ]
 
 Start = Literal["oldest", "newest"]
 """Where a group begins: at the oldest message that the broker keeps, or with what is published from then on."""
+Position = str | datetime
+"""A place in a queue: a Start, a message's ``origin`` (that message and what comes after it), or a time (what was
+published then or later). An origin that names a partition is a place in that partition only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,6 +230,18 @@ class Letters(ABC):
         """What was taken and not removed is there again, in its order, for others at once. Never raises, idempotent."""
 
 
+class Stretch(ABC):
+    """A stretch of what a queue has kept, read without a group: it changes nothing for anybody. Used from one task."""
+
+    @abstractmethod
+    async def read(self, limit: int) -> Sequence[Delivery]:
+        """The next messages, at most ``limit``, in order within a partition; none is the end."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Let go. Never raises, idempotent."""
+
+
 class Adapter(ABC):
     """One kind of server. Made by connect() through the entry-point group ``msgbus.adapters``, keyed by URL scheme."""
 
@@ -272,3 +292,21 @@ class Adapter(ABC):
     @abstractmethod
     async def open_letters(self, address: Address) -> Letters:
         """The letters of the dead-letter queue ``address`` (its part is ``dlq``)."""
+
+    async def rewind(self, address: Address, group: str, to: Position) -> None:
+        """Have ``group`` go on at ``to``, before or behind where it is; made if it is new. No other group notices.
+
+        What its members had in hand is forgotten; its retry queues stay. Raises GroupActive naming the members where it
+        has any, QueueNotFound, ConfigurationError for a position that this broker cannot read; Unsupported, as here,
+        where it keeps no history.
+        """
+        raise Unsupported(f"queue {address}, group {group}: this broker cannot rewind to {to}: it keeps no history")
+
+    async def open_stretch(self, address: Address, group: str, since: Position, until: Position | None) -> Stretch:
+        """What was kept of the queue from ``since`` up to ``until``, exclusively, as messages for ``group``.
+
+        Without ``until`` up to what is the newest now. Raises as rewind(), but for GroupActive.
+        """
+        raise Unsupported(
+            f"queue {address}, group {group}: this broker cannot replay {since} to {until}: it keeps no history"
+        )

@@ -14,6 +14,7 @@ from msgbus.adapter import Lag, QueueSpec
 from msgbus.codec import encode_body, wire_headers, word
 from msgbus.deadletters import DeadLetters
 from msgbus.errors import BrokerClosed, ConfigurationError, DuplicateSubscription, Unsupported
+from msgbus.history import History
 from msgbus.link import Link
 from msgbus.member import Member, own_queues
 from msgbus.message import NOT_BEFORE, Outgoing
@@ -193,6 +194,11 @@ class Broker:
         """The messages of ``queue`` that ``group`` has given up: to be looked at, sent back or purged."""
         name = self._group(queue, group)
         return DeadLetters(self._reach(), queue_name(queue, exchange), name, self._clock)
+
+    def history(self, queue: str, *, group: str | None = None, exchange: str = "") -> History:
+        """What ``queue`` has kept, for ``group`` once more: to rewind the group, or to replay a stretch to it."""
+        name = self._group(queue, group)
+        return History(self._reach(), queue_name(queue, exchange), name, self._clock)
 
     # The lifecycle.
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from msgbus.message import Message
     from msgbus.names import Address
 
-__all__ = ["REST", "Failure", "dead", "due_at", "failed", "hold", "parked", "redriven"]
+__all__ = ["REST", "Failure", "dead", "due_at", "failed", "hold", "parked", "redriven", "replayed"]
 
 REST: Final = 1.0
 """Seconds that are waited for in hand rather than in another retry queue."""
@@ -125,11 +125,18 @@ def dead(message: Message, failure: Failure, reason: str, letter: str, *, with_t
 
 def redriven(letter: Message, now: float) -> Outgoing:
     """The copy that sends a dead letter back to its group, as if it had never failed."""
-    kept = {name: text for name, text in letter.system.items() if name == TOMBSTONE}
+    return _again(letter, now, {REDRIVES: str(number(letter.system.get(REDRIVES, ""), 0) + 1)})
+
+
+def replayed(message: Message, now: float) -> Outgoing:
+    """The copy that sends a message of the queue's history to its group once more."""
+    return _again(message, now, {})
+
+
+def _again(message: Message, now: float, ours: Mapping[str, str]) -> Outgoing:
+    kept = {name: text for name, text in message.system.items() if name == TOMBSTONE}
     times = {NOT_BEFORE: _ms(now), HOP: _ms(now)}
-    redrives = {REDRIVES: str(number(letter.system.get(REDRIVES, ""), 0) + 1)}
-    address = step(letter.queue, letter.group, STEPS[SHORTEST])
-    return _copy(letter, address, {**kept, **times, **redrives})
+    return _copy(message, step(message.queue, message.group, STEPS[SHORTEST]), {**kept, **times, **ours})
 
 
 def _copy(message: Message, address: Address, ours: Mapping[str, str]) -> Outgoing:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from base64 import b64encode
 from contextlib import asynccontextmanager
@@ -26,6 +25,7 @@ from msgbus.message import (
     REDRIVES,
     number,
 )
+from msgbus.pace import Pace
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
@@ -195,7 +195,7 @@ class DeadLetters:
         """
         self._check(rate, batch)
         account = Account()
-        pace = _Pace(rate)
+        pace = Pace(rate)
         async with self._open() as letters:
             async for page in _pages(letters.look if dry_run else letters.take):
                 chosen = self._choose(page, which, account, limit=limit, looping=looping)
@@ -266,22 +266,6 @@ class DeadLetters:
             yield letters
         finally:
             await letters.close()
-
-
-class _Pace:
-    """So many a second at most."""
-
-    def __init__(self, rate: float | None) -> None:
-        self._each = 0.0 if rate is None else 1 / rate
-        self._next = 0.0
-
-    async def wait(self, count: int) -> None:
-        if not self._each:
-            return
-        now = asyncio.get_running_loop().time()
-        self._next = max(self._next, now)
-        await asyncio.sleep(self._next - now)
-        self._next += count * self._each
 
 
 def _pieces(letters: Sequence[Delivery], size: int) -> Iterator[Sequence[Delivery]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from msgbus.adapter import Adapter, AdapterOptions, Capabilities
@@ -13,16 +14,19 @@ from msgbus_kafka.access import Access
 from msgbus_kafka.births import Births, bear_outside
 from msgbus_kafka.cluster import Cluster
 from msgbus_kafka.consumer import KafkaConsumer, started
+from msgbus_kafka.groups import commit
 from msgbus_kafka.lag import lag
 from msgbus_kafka.letters import KafkaLetters
 from msgbus_kafka.options import KafkaOptions, Timing
+from msgbus_kafka.positions import offsets_of
 from msgbus_kafka.publisher import Publisher
+from msgbus_kafka.reading import KafkaStretch
 from msgbus_kafka.topics import Topics
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from msgbus.adapter import Consumer, Lag, Letters, QueueSpec, SessionListener
+    from msgbus.adapter import Consumer, Lag, Letters, Position, QueueSpec, SessionListener, Stretch
     from msgbus.errors import BrokerError
     from msgbus.message import Outgoing
     from msgbus.names import Address
@@ -109,6 +113,17 @@ class KafkaAdapter(Adapter):
         consumer = KafkaConsumer(client, group, listener, self._topics, self._timing, births)
         self._consumers = {one for one in self._consumers if not one.closed} | {consumer}
         return consumer
+
+    async def rewind(self, address: Address, group: str, to: Position) -> None:
+        """See Adapter."""
+        offsets = await offsets_of(self._cluster, self._topics, str(address), to)
+        await commit(self._cluster, str(address), group, offsets)
+
+    async def open_stretch(self, address: Address, group: str, since: Position, until: Position | None) -> Stretch:
+        """See Adapter."""
+        find = partial(offsets_of, self._cluster, self._topics, str(address))
+        begins, ends = await asyncio.gather(find(since), find(until or "newest"))
+        return KafkaStretch(self._access, address, group, begins, ends)
 
     def _warn_of_slow_client(self) -> None:
         if not self._warned and "_crecords" not in _parser():

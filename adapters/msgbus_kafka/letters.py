@@ -18,6 +18,7 @@ from msgbus.errors import BrokerError, BrokerUnavailable, LettersBusy, LettersLo
 from msgbus.message import LETTER, Delivery
 from msgbus_kafka.failures import TABLE
 from msgbus_kafka.producers import BATCH, Line
+from msgbus_kafka.reading import READ, opened
 from msgbus_kafka.stopping import stop_consumer
 from msgbus_kafka.wire import arrived
 
@@ -34,8 +35,6 @@ SESSION: Final = 6.0
 """Seconds after which a killed taker's hold is over: the least that brokers allow by default."""
 JOIN: Final = 15.0
 """Seconds until a group has said who owns the partition; an empty one waits 3 s for others (a broker's default)."""
-READ: Final = 30.0
-"""Seconds without anything of a log that should have more."""
 STEP: Final = 0.05
 
 
@@ -176,21 +175,7 @@ class KafkaLetters(Letters):
 
     async def _ready(self) -> Any:
         if self._reader is None:
-            reader: Any = AIOKafkaConsumer(
-                **self._access.settings(),
-                client_id="msgbus",
-                enable_auto_commit=False,
-                auto_offset_reset="earliest",
-                fetch_max_wait_ms=100,
-            )
-            try:
-                with translated(TABLE, f"queue {self._name}: reading its letters"):
-                    await reader.start()
-            except BaseException:
-                await stop_consumer(reader, 2.0)
-                raise
-            reader.assign([self._partition])
-            self._reader = reader
+            self._reader = await opened(self._access, [self._partition], f"queue {self._name}: reading its letters")
         return self._reader
 
     def _letter(self, record: Any) -> Delivery:

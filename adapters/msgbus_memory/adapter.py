@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from msgbus.adapter import Adapter, AdapterOptions, Capabilities, Lag
-from msgbus.errors import BrokerUnavailable, ConfigurationError, Unsupported
+from msgbus.errors import BrokerUnavailable, ConfigurationError, GroupActive, Unsupported
 from msgbus_memory.consumer import MemoryConsumer
+from msgbus_memory.history import MemoryStretch, place_of
 from msgbus_memory.letters import MemoryLetters
 from msgbus_memory.server import server
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from msgbus.adapter import Consumer, Letters, QueueSpec, SessionListener
+    from msgbus.adapter import Consumer, Letters, Position, QueueSpec, SessionListener, Stretch
     from msgbus.errors import BrokerError
     from msgbus.message import Outgoing
     from msgbus.names import Address
@@ -85,6 +86,23 @@ class MemoryAdapter(Adapter):
     async def open_letters(self, address: Address) -> Letters:
         """See Adapter."""
         return MemoryLetters(await self._reach(), address)
+
+    async def rewind(self, address: Address, group: str, to: Position) -> None:
+        """See Adapter."""
+        queue = (await self._reach()).find(address)
+        place = place_of(queue, address, to)
+        members = queue.group(group).members
+        if members:
+            raise GroupActive(
+                f"queue {address}, group {group}: it has {len(members)} members in this process; stop them"
+            )
+        queue.group(group).rewind(place)
+
+    async def open_stretch(self, address: Address, group: str, since: Position, until: Position | None) -> Stretch:
+        """See Adapter."""
+        queue = (await self._reach()).find(address)
+        begin, end = (place_of(queue, address, one) for one in (since, until or "newest"))
+        return MemoryStretch(queue, address, group, begin, end)
 
     def sever(self) -> None:
         """Cut this adapter off for ever, as a killed process is: what it holds goes back. For tests of crashes."""

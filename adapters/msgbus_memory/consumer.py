@@ -33,6 +33,7 @@ class Session:
         self.queue = queue
         self.group = group
         self.limit = limit
+        group.members.add(self)
 
     def take(self, most: int) -> list[Delivery]:
         """Up to ``most`` messages, oldest first."""
@@ -58,6 +59,7 @@ class Session:
 
     def end(self) -> None:
         """What is held goes back."""
+        self.group.members.discard(self)
         if self.group.give_back(self):
             self.queue.tell()
 

@@ -45,11 +45,12 @@ class Entry:
 class Group:
     """A group's place in a queue: what comes next, what came back, what its members hold."""
 
-    __slots__ = ("_back", "_queue", "held", "name", "next", "seen")
+    __slots__ = ("_back", "_queue", "held", "members", "name", "next", "seen")
 
     def __init__(self, name: str, queue: Queue, start: int) -> None:
         self.name = name
         self._queue = queue
+        self.members: set[object] = set()
         self._back: list[Entry] = []
         self.held: dict[Entry, object] = {}
         self.next = start
@@ -81,6 +82,12 @@ class Group:
             self.seen.add(entry)
             heapq.heappush(self._back, entry)
         return bool(entries)
+
+    def rewind(self, place: int) -> None:
+        """Go on at ``place``; what came back is forgotten."""
+        self.next = place
+        self._back.clear()
+        self.seen.clear()
 
     @property
     def lowest(self) -> int:

@@ -13,7 +13,8 @@ from redis.exceptions import ResponseError
 from msgbus.adapter import Adapter, AdapterOptions, Capabilities, Lag
 from msgbus.errors import AccessRefused, ConfigurationError, QueueNotFound, Unsupported
 from msgbus_redis.connection import Client, Place, ours
-from msgbus_redis.consumer import RedisConsumer
+from msgbus_redis.consumer import KEEPER, RedisConsumer
+from msgbus_redis.history import RedisStretch, before, first, last, rewind
 from msgbus_redis.letters import RedisLetters
 from msgbus_redis.publisher import Publisher
 from msgbus_redis.scripts import CREATE, call
@@ -22,7 +23,7 @@ from msgbus_redis.wire import stream
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from msgbus.adapter import Consumer, Letters, QueueSpec, SessionListener
+    from msgbus.adapter import Consumer, Letters, Position, QueueSpec, SessionListener, Stretch
     from msgbus.errors import BrokerError
     from msgbus.message import Outgoing
     from msgbus.names import Address
@@ -151,6 +152,19 @@ class RedisAdapter(Adapter):
         consumer = RedisConsumer(self._client, group, listener, self._options.prefix, self._options.visibility)
         self._consumers.add(consumer)
         return consumer
+
+    async def rewind(self, address: Address, group: str, to: Position) -> None:
+        """See Adapter. A consumer that was heard of within the visibility time is a member."""
+        key, visibility = self._key(address), self._options.visibility
+        await rewind(self._client, key, KEEPER, visibility, address, group, to)
+
+    async def open_stretch(self, address: Address, group: str, since: Position, until: Position | None) -> Stretch:
+        """See Adapter."""
+        key = self._key(address)
+        end = await last(self._client, key, address)
+        if until is not None and until != "newest":
+            end = before(first(address, until))
+        return RedisStretch(self._client, key, address, group, first(address, since), end)
 
     def _key(self, address: Address) -> bytes:
         return stream(self._options.prefix, address)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from msgbus.names import Address
     from msgbus_redis.connection import Client, Command
 
-__all__ = ["RedisConsumer"]
+__all__ = ["KEEPER", "RedisConsumer"]
 
 logger = logging.getLogger("msgbus")
 

@@ -1,11 +1,10 @@
-"""``msgbus dlq list | show | redrive | purge | export``.
+"""``msgbus dlq list | show | redrive | purge | export``, and beside it ``msgbus group``.
 
 Exit codes: 0 done, 1 the server said no or not all arrived, 2 wrong use.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import logging
@@ -17,12 +16,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from msgbus.cli.groups import group
 from msgbus.cli.progress import advancing
+from msgbus.cli.reaching import reach
 from msgbus.cli.report import detailed, grouped
 from msgbus.deadletters import Account, Filter
 from msgbus.errors import ConfigurationError, MsgbusError
-from msgbus.registry import connect
-from msgbus.settings import configured_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -38,6 +37,7 @@ app = typer.Typer(
 )
 dlq = typer.Typer(no_args_is_help=True, help="Dead letters: what a group has given up.")
 app.add_typer(dlq, name="dlq")
+app.add_typer(group, name="group")
 
 Queue = Annotated[str, typer.Argument(help="The queue the messages were published to.")]
 Group = Annotated[str, typer.Option("--group", "-g", envvar="MSGBUS_GROUP", help="The group that gave them up.")]
@@ -237,17 +237,7 @@ def run() -> int:
 def _with(
     url: str, queue: str, group: str, exchange: str, work: Callable[[DeadLetters], Coroutine[Any, Any, _T]]
 ) -> _T:
-    async def inside() -> _T:
-        where = url or configured_url()
-        if where.startswith("memory:"):
-            raise ConfigurationError("memory:// lives in the process that uses it: look from there, by the API")
-        broker = connect(where, group=group)
-        try:
-            return await work(broker.dead_letters(queue, exchange=exchange))
-        finally:
-            await broker.close()
-
-    return asyncio.run(inside())
+    return reach(url, group, lambda broker: work(broker.dead_letters(queue, exchange=exchange)))
 
 
 def _lines(rows: list[dict[str, Any]]) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import assert_type
 
-from msgbus import Broker, Lag, Message, Publication, Subscription, connect
+from msgbus import Broker, Lag, Message, Publication, Replay, Subscription, connect
 from msgbus.errors import BrokerError
 
 broker = connect("memory://", group="loyalty", deadline=10)
@@ -28,10 +29,14 @@ async def use() -> None:
         assert_type(subscription, Subscription)
         await subscription.ready()
         assert_type(await same.lag("purchases"), Lag)
+        await same.consume("awards", on_purchase, group="audit", start="newest")
+        await same.history("purchases").rewind("oldest")
+        assert_type(await same.history("purchases").replay(datetime(2026, 1, 31, tzinfo=UTC), "newest"), Replay)
     await broker.run()
 
 
 async def misuse() -> None:
     await broker.consume("purchases", print)  # type: ignore[arg-type]  # not async
+    await broker.consume("purchases", on_purchase, start="latest")  # type: ignore[arg-type]
     await broker.publish(7, b"x")  # type: ignore[arg-type]
     await broker.publish("purchases", b"x", headers={"a": 1})  # type: ignore[dict-item]

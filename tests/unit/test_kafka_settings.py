@@ -25,6 +25,7 @@ from msgbus_kafka.creation import LARGEST, differences, new_topic, replication
 from msgbus_kafka.failures import answered
 from msgbus_kafka.guard import guard, offset_fetch_error
 from msgbus_kafka.options import Timing
+from msgbus_kafka.positions import named
 from msgbus_kafka.producers import BATCH, Spread
 from msgbus_kafka.stopping import stop_client
 
@@ -188,3 +189,13 @@ async def test_a_client_that_hangs_while_closing_is_left_after_a_bound() -> None
     client = SimpleNamespace(close=close, _sync_task=None, _md_update_fut=None)
     async with asyncio.timeout(5):
         await stop_client(client)
+
+
+def test_positions_are_read_in_kafkas_words_and_stay_within_what_is_kept() -> None:
+    bounds = {0: (5, 20), 1: (0, 9)}
+    assert named("a-1.b", "a-1.b-0@17", bounds) == {0: 17}
+    assert named("q", "12", bounds) == {0: 12, 1: 9}
+    assert named("q", "q-0@1", bounds) == {0: 5}
+    for wrong in ("r-0@1", "q-2@1", "q-0", "q-0@", "-1", "yesterday"):
+        with pytest.raises(ConfigurationError):
+            named("q", wrong, bounds)

@@ -1,0 +1,66 @@
+"""Positions in a queue's log, and a stretch of it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from msgbus.adapter import Stretch
+from msgbus.errors import ConfigurationError
+from msgbus.message import Delivery, received
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from msgbus.adapter import Position
+    from msgbus.names import Address
+    from msgbus_memory.server import Entry, Queue
+
+__all__ = ["MemoryStretch", "place_of"]
+
+
+def place_of(queue: Queue, address: Address, position: Position) -> int:
+    """The place that ``position`` means; the oldest for one that is no longer kept. Raises ConfigurationError."""
+    if position in {"oldest", "newest"}:
+        return queue.first if position == "oldest" else queue.end
+    if isinstance(position, datetime):
+        moment = position.timestamp() * 1000
+        places = range(queue.first, queue.end)
+        return next((place for place in places if queue.at(place).outgoing.time >= moment), queue.end)
+    if not position.isdecimal():
+        raise ConfigurationError(f"queue {address}: {position!r} is no position in it: say oldest, newest or a number")
+    return min(max(int(position), queue.first), queue.end)
+
+
+class MemoryStretch(Stretch):
+    """The log between two places."""
+
+    def __init__(self, queue: Queue, address: Address, group: str, begin: int, end: int) -> None:
+        self._queue = queue
+        self._address = address
+        self._group = group
+        self._next = begin
+        self._end = end
+
+    async def read(self, limit: int) -> Sequence[Delivery]:
+        """See Stretch."""
+        begin = max(self._next, self._queue.first)
+        self._next = max(begin, min(begin + limit, self._end))
+        return [self._delivery(self._queue.at(place)) for place in range(begin, self._next)]
+
+    async def close(self) -> None:
+        """See Stretch: nothing is held."""
+
+    def _delivery(self, entry: Entry) -> Delivery:
+        one = entry.outgoing
+        message = received(
+            self._address,
+            self._group,
+            one.body,
+            one.headers,
+            id=one.id,
+            time=one.time,
+            key=one.key,
+            origin=str(entry.place),
+        )
+        return Delivery(message, self._address, self, entry, entry.place)

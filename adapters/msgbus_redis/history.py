@@ -1,0 +1,125 @@
+"""Positions in a stream, a stretch of it, and moving a group: entry ids begin with the time, so a time is one too."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from redis.exceptions import ResponseError
+
+from msgbus.adapter import Stretch
+from msgbus.errors import ConfigurationError, GroupActive, QueueNotFound
+from msgbus.message import Delivery
+from msgbus_redis.connection import ours
+from msgbus_redis.scripts import call
+from msgbus_redis.wire import message
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from msgbus.adapter import Position
+    from msgbus.names import Address
+    from msgbus_redis.connection import Client
+
+__all__ = ["RedisStretch", "before", "first", "last", "rewind"]
+
+LARGEST: Final = 2**64 - 1
+"""Of both halves of an entry id."""
+_ID: Final = re.compile(r"([0-9]{1,15})(?:-([0-9]{1,18}))?", re.ASCII)
+
+REWIND: Final = """
+if redis.call('TYPE', KEYS[1]).ok ~= 'stream' then return redis.error_reply('ERR no such key') end
+local consumers = redis.pcall('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])
+local living = {}
+if not consumers.err then
+  for _, fields in ipairs(consumers) do
+    local one = {}
+    for i = 1, #fields, 2 do one[fields[i]] = fields[i + 1] end
+    if one.name ~= ARGV[3] and one.idle < tonumber(ARGV[4]) then living[#living + 1] = one.name end
+  end
+end
+if #living > 0 then return living end
+redis.call('XGROUP', 'DESTROY', KEYS[1], ARGV[1])
+redis.call('XGROUP', 'CREATE', KEYS[1], ARGV[1], ARGV[2])
+return {}
+"""
+"""ARGV: group, id, the keeper's name, ms. The consumers that were heard of since; if there is none, the group is made
+anew behind the id: what was pending is forgotten."""
+
+
+def first(address: Address, position: Position) -> str:
+    """The lowest id that ``position`` takes in. Raises ConfigurationError."""
+    if isinstance(position, datetime):
+        return f"{max(0, round(position.timestamp() * 1000))}-0"
+    if position in {"oldest", "newest"}:
+        return "0-0" if position == "oldest" else f"{LARGEST}-{LARGEST}"
+    if (found := _ID.fullmatch(position)) is None:
+        raise ConfigurationError(f"queue {address}: {position!r} is no position in it: say oldest, newest or 1700-0")
+    return f"{found[1]}-{found[2] or 0}"
+
+
+def before(identity: str) -> str:
+    """The id just below ``identity``."""
+    milliseconds, number = map(int, identity.split("-"))
+    if number:
+        return f"{milliseconds}-{number - 1}"
+    return f"{milliseconds - 1}-{LARGEST}" if milliseconds else "0-0"
+
+
+async def rewind(  # noqa: PLR0913, PLR0917 - see Adapter.rewind
+    client: Client, key: bytes, keeper: str, heard: float, address: Address, group: str, to: Position
+) -> None:
+    """See Adapter.rewind. A consumer that was heard of within ``heard`` seconds is a member."""
+    behind = "$" if to == "newest" else before(first(address, to))
+    doing = f"queue {address}: rewinding group {group}"
+    (reply,) = await client.run([call(REWIND, key, (group, behind, keeper, int(heard * 1000)))], doing)
+    check(reply, client, address, doing)
+    if reply:
+        names = ", ".join(name.decode() for name in reply)
+        raise GroupActive(f"{doing}: it has members ({names}); stop them first, or wait until they are given up")
+
+
+async def last(client: Client, key: bytes, address: Address) -> str:
+    """The newest id that the stream ever had. Raises QueueNotFound."""
+    doing = f"queue {address}: looking at its history"
+    (reply,) = await client.run([("XINFO", "STREAM", key)], doing)
+    check(reply, client, address, doing)
+    return str(dict(zip(reply[::2], reply[1::2], strict=True))[b"last-generated-id"].decode())
+
+
+def check(reply: Any, client: Client, address: Address, doing: str) -> None:
+    """Raise ours where ``reply`` is an error."""
+    if isinstance(reply, ResponseError):
+        if "no such key" in str(reply):
+            raise QueueNotFound(f"queue {address} does not exist: create_queue() makes it")
+        raise ours(reply, f"{client.place}: {doing}")
+
+
+class RedisStretch(Stretch):
+    """The stream between two ids, both inclusive."""
+
+    def __init__(  # noqa: PLR0913, PLR0917 - what it is made of
+        self, client: Client, key: bytes, address: Address, group: str, begin: str, end: str
+    ) -> None:
+        self._client = client
+        self._key = key
+        self._address = address
+        self._group = group
+        self._from = begin
+        self._end = end
+
+    async def read(self, limit: int) -> Sequence[Delivery]:
+        """See Stretch."""
+        doing = f"queue {self._address}: reading its history"
+        page = await self._client.one(("XRANGE", self._key, self._from, self._end, "COUNT", limit), doing)
+        if page:
+            self._from = "(" + page[-1][0].decode()
+        return [self._delivery(identity, fields) for identity, fields in page]
+
+    async def close(self) -> None:
+        """See Stretch: nothing is held."""
+
+    def _delivery(self, identity: bytes, fields: Sequence[bytes]) -> Delivery:
+        made = message(self._address, self._group, identity, fields, redelivered=False)
+        return Delivery(made, self._address, self, identity)

@@ -1,0 +1,100 @@
+"""``msgbus group rewind | replay``: what a queue has kept, for one group once more."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from msgbus.cli.progress import advancing
+from msgbus.cli.reaching import reach
+from msgbus.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from msgbus.adapter import Position
+    from msgbus.broker import Broker
+    from msgbus.history import Replay
+
+__all__ = ["group"]
+
+group = typer.Typer(no_args_is_help=True, help="Groups: once more what a queue has kept.")
+
+Queue = Annotated[str, typer.Argument(help="The queue.")]
+Group = Annotated[str, typer.Option("--group", "-g", envvar="MSGBUS_GROUP", help="The group.")]
+Exchange = Annotated[str, typer.Option(help="Prefix of the queue's name.")]
+Url = Annotated[str, typer.Option(help="The broker; default MSGBUS_URL.")]
+To = Annotated[str, typer.Option(help="oldest, newest, or a message's position: purchases-0@17, 1700-0; 17 on Kafka.")]
+ToTime = Annotated[datetime | None, typer.Option(help="What was published then or later (UTC).")]
+Since = Annotated[datetime | None, typer.Option(help="From what was published then (UTC).")]
+Until = Annotated[datetime | None, typer.Option(help="Up to what was published before then (UTC).")]
+From = Annotated[str, typer.Option("--from", help="From oldest, or from this position.")]
+Before = Annotated[str, typer.Option(help="Up to, and without, this position.")]
+Rate = Annotated[float | None, typer.Option(min=0.001, help="Messages a second at most.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
+Json = Annotated[bool, typer.Option("--json", help="A JSON line for programs.")]
+
+
+@group.command()
+def rewind(  # noqa: PLR0913, PLR0917 - a command's options
+    queue: Queue,
+    group: Group = "",
+    exchange: Exchange = "",
+    url: Url = "",
+    to: To = "",
+    to_time: ToTime = None,
+) -> None:
+    """Have a group go on elsewhere, while it has no members; no other group notices."""
+    place = _one_of("--to or --to-time", to, to_time)
+    if place is None:
+        raise ConfigurationError("rewind: say where, by --to or --to-time")
+    reach(url, group, lambda broker: broker.history(queue, exchange=exchange).rewind(place))
+    typer.echo(f"{queue}, group {group}: goes on at {place}")
+
+
+@group.command()
+def replay(  # noqa: PLR0913, PLR0917 - a command's options
+    queue: Queue,
+    group: Group = "",
+    exchange: Exchange = "",
+    url: Url = "",
+    since: Since = None,
+    from_: From = "",
+    until: Until = None,
+    before: Before = "",
+    rate: Rate = None,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Send a stretch of the queue to one group once more, which may be running, and to no other."""
+    begin, end = _one_of("--from or --since", from_, since), _one_of("--before or --until", before, until)
+    if begin is None:
+        raise ConfigurationError("replay: say from where, by --from or --since")
+
+    async def work(broker: Broker) -> Replay:
+        history = broker.history(queue, exchange=exchange)
+        found = await history.replay(begin, end, dry_run=True)
+        if dry_run:
+            return found
+        with advancing(found.taken, "replayed") as progress:
+            return await history.replay(begin, end, rate=rate, progress=progress)
+
+    account = reach(url, group, work)
+    said = {"taken": account.taken, "arrived": account.arrived}
+    if as_json:
+        typer.echo(json.dumps({**said, "dry_run": dry_run, "refused": [str(one) for one in account.refused]}))
+    else:
+        typer.echo(
+            f"would replay {account.taken:,}" if dry_run else f"{account.arrived:,} of {account.taken:,} arrived"
+        )
+        for refusal in account.refused[:3]:
+            typer.echo(f"did not arrive: {refusal}", err=True)
+    if not dry_run and not account.adds_up:
+        raise typer.Exit(1)
+
+
+def _one_of(names: str, position: str, time: datetime | None) -> Position | None:
+    if position and time is not None:
+        raise ConfigurationError(f"say {names}, not both")
+    return position or (time.replace(tzinfo=UTC) if time is not None and time.tzinfo is None else time)

@@ -1,0 +1,25 @@
+"""A pace: so many a second at most."""
+
+from __future__ import annotations
+
+import asyncio
+
+__all__ = ["Pace"]
+
+
+class Pace:
+    """So many a second at most."""
+
+    def __init__(self, rate: float | None) -> None:
+        """``rate``: a second; None is no limit."""
+        self._each = 0.0 if rate is None else 1 / rate
+        self._next = 0.0
+
+    async def wait(self, count: int) -> None:
+        """Until it is the turn of ``count`` more."""
+        if not self._each:
+            return
+        now = asyncio.get_running_loop().time()
+        self._next = max(self._next, now)
+        await asyncio.sleep(self._next - now)
+        self._next += count * self._each
