@@ -275,10 +275,11 @@ class Adapter(ABC):
     async def publish(self, messages: Sequence[Outgoing], timeout: float) -> Sequence[BrokerError | None]:
         """Append each durably; one verdict each, in order: None when the server has confirmed it.
 
-        Returns when no attempt of these messages can still arrive late, or after ``timeout`` seconds. Verdicts that
-        the core repeats: BrokerUnavailable (``uncertain=True`` when the connection broke after sending). Those it
-        does not: QueueNotFound, NoRoute, MessageTooLarge, AccessRefused, PublishUnknown (time is over and it may still
-        arrive). Does not raise for a message; messages of one key keep their order. Called concurrently.
+        Returns when no attempt of these messages can still arrive late, or after ``timeout`` seconds. A verdict that
+        the core repeats, with the same object: BrokerUnavailable (``uncertain=True`` when the connection broke after
+        sending). Those it does not: QueueNotFound, NoRoute, MessageTooLarge, AccessRefused, PublishUnknown (time is
+        over and it may still arrive). Does not raise for a message; messages of one key keep their order. Called
+        concurrently.
         """
 
     @abstractmethod

@@ -144,9 +144,13 @@ class Message:
         return made
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Outgoing:
-    """What an adapter sends. ``headers`` are the user's and ours together, but id, time and key."""
+    """What an adapter sends. ``headers`` are the user's and ours together, but id, time and key.
+
+    Compared by identity: the same object is another try of the same publish, an equal id alone is not (a message is in
+    its group's retry queues many times).
+    """
 
     address: Address
     id: str

@@ -21,6 +21,7 @@ from redis.exceptions import (
     AuthenticationError,
     AuthenticationWrongNumberOfArgsError,
     AuthorizationError,
+    ClusterError,
     ConnectionError,  # noqa: A004 - always theirs in this file
     NoPermissionError,
     OutOfMemoryError,
@@ -61,6 +62,8 @@ _TABLE: Final[tuple[tuple[type[BaseException], str, type[BrokerError], str], ...
         "the server has no memory left (raise maxmemory, or let groups catch up)",
     ),
     (ReadOnlyError, "", BrokerUnavailable, "the server is a replica"),
+    (ClusterError, "", BrokerUnavailable, ""),
+    (ResponseError, "BUSY ", BrokerUnavailable, "a script holds the server up (SCRIPT KILL ends it)"),
     (
         ResponseError,
         "OOM",
@@ -69,7 +72,6 @@ _TABLE: Final[tuple[tuple[type[BaseException], str, type[BrokerError], str], ...
     ),
     (ResponseError, "MISCONF", BrokerUnavailable, ""),
     (ResponseError, "NOREPLICAS", BrokerUnavailable, ""),
-    (ResponseError, "MASTERDOWN", BrokerUnavailable, ""),
     (ResponseError, "WRONGTYPE", QueueConflict, "its key holds something that is no stream"),
     (ResponseError, "", BrokerError, ""),
     (ConnectionError, "", BrokerUnavailable, ""),

@@ -1,19 +1,24 @@
-"""Publishing: messages awaited at the same time share one pipeline; one pipeline at a time, so order is kept."""
+"""Publishing: messages awaited at the same time share one pipeline; one pipeline at a time, so order is kept.
+
+What a broken connection left open is known, and repeated by a script that adds nothing twice: see `repeating`.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
 from redis.exceptions import ResponseError
 
 from msgbus.errors import BrokerUnavailable, PublishUnknown, QueueNotFound
-from msgbus_redis.connection import Line, ours
+from msgbus_redis.connection import ANSWER, Line, ours
+from msgbus_redis.repeating import TIME, FirstTries, add_missing
 from msgbus_redis.wire import append, size, stream
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from msgbus.errors import BrokerError
     from msgbus.message import Outgoing
@@ -54,14 +59,18 @@ class Call:
 class Item:
     """One message on its way."""
 
-    __slots__ = ("call", "command", "message", "place", "sent", "settled")
+    __slots__ = ("call", "command", "key", "message", "place", "sent", "settled", "tried")
 
-    def __init__(self, call: Call, place: int, message: Outgoing, command: Command) -> None:
+    def __init__(self, call: Call, place: int, message: Outgoing, key: bytes) -> None:
         self.call = call
         self.place = place
         self.message = message
-        self.command = command
-        self.sent = False
+        self.key = key
+        self.command = append(key, message)
+        self.sent: bytes | None = None
+        """From which entry id on to look for it, since this try began."""
+        self.tried: bytes | None = None
+        """The same of the first of earlier tries that may have arrived."""
         self.settled = False
 
     def settle(self, verdict: BrokerError | None) -> None:
@@ -77,6 +86,7 @@ class Publisher:
         self._place = place
         self._prefix = prefix
         self._line = Line(place)
+        self._first = FirstTries()
         self._waiting: deque[Item] = deque()
         self._writer: asyncio.Task[None] | None = None
 
@@ -87,8 +97,7 @@ class Publisher:
         loop = asyncio.get_running_loop()
         call = Call(len(messages), loop.time() + timeout)
         items = [
-            Item(call, place, message, append(stream(self._prefix, message.address), message))
-            for place, message in enumerate(messages)
+            Item(call, place, message, stream(self._prefix, message.address)) for place, message in enumerate(messages)
         ]
         self._waiting.extend(items)
         if self._writer is None or self._writer.done():
@@ -139,18 +148,28 @@ class Publisher:
         return batch
 
     async def _send(self, batch: Sequence[Item]) -> None:
-        await self._line.ready()
+        now = asyncio.get_running_loop().time
+        if await self._line.ready():
+            (answer,) = await self._line.run([TIME], ANSWER)
+            self._first.connected(answer, now())
         batch = [item for item in batch if not item.call.done.done()]
+        began = self._first.began(now())
         for item in batch:
-            item.sent = True
+            item.sent, item.tried = began, self._first.of(item.message)
         replies: list[Any] = []
-        within = max((item.call.end for item in batch), default=0.0) - asyncio.get_running_loop().time()
+        within = max((item.call.end for item in batch), default=0.0) - now()
+        pieces = list(_pieces(batch))
         try:
-            if batch:
-                await self._line.run([item.command for item in batch], max(within, 0.0) + GIVEN_UP, replies)
+            if pieces:
+                await self._line.run([_command(piece) for piece in pieces], max(within, 0.0) + GIVEN_UP, replies)
         finally:
-            for item, reply in zip(batch, replies, strict=False):
-                item.settle(self._verdict(item, reply))
+            for piece, reply in zip(pieces, replies, strict=False):
+                self._settle(piece, reply)
+
+    def _settle(self, piece: Sequence[Item], reply: Any) -> None:
+        each = reply if isinstance(reply, list) else [reply] * len(piece)
+        for item, answer in zip(piece, each, strict=True):
+            item.settle(self._verdict(item, answer))
 
     def _verdict(self, item: Item, reply: Any) -> BrokerError | None:
         if reply is None:
@@ -165,8 +184,10 @@ class Publisher:
                 continue
             verdict = ours(error, self._doing(item))
             if isinstance(verdict, BrokerUnavailable):
-                verdict = BrokerUnavailable(str(verdict), uncertain=item.sent)
+                verdict = BrokerUnavailable(str(verdict), uncertain=item.sent is not None)
                 verdict.__cause__ = error
+                if item.sent is not None:
+                    self._first.open(item.message, item.sent)
             item.settle(verdict)
 
     def _too_late(self, item: Item, timeout: float) -> BrokerError:
@@ -179,3 +200,20 @@ class Publisher:
 
     def _doing(self, item: Item) -> str:
         return f"{self._place}: publishing to queue {item.message.address}"
+
+
+def _pieces(batch: Iterable[Item]) -> Iterator[list[Item]]:
+    """What goes out as one command: a message, or neighbours that are repeated into the same stream."""
+    for tried, items in groupby(batch, lambda item: item.tried and item.message.address):
+        if tried is None:
+            yield from ([item] for item in items)
+        else:
+            yield list(items)
+
+
+def _command(piece: Sequence[Item]) -> Command:
+    tried = [item.tried for item in piece if item.tried is not None]
+    if not tried:
+        return piece[0].command
+    first = min(tried, key=lambda since: int(since.partition(b"-")[0]))
+    return add_missing(piece[0].key, first, [item.command for item in piece])

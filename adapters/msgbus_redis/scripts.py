@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ACKNOWLEDGE",
+    "ADD",
     "CREATE",
     "EXTEND",
     "FINISH",
@@ -46,6 +47,47 @@ end
 return 'OK'
 """
 """ARGV: groups. An empty stream where there is none, and the groups that are missing, at 0."""
+
+ADD: Final = """
+local messages, wanted, open = {}, {}, 0
+local at = 2
+while at <= #ARGV do
+  local size = tonumber(ARGV[at])
+  local one = {unpack(ARGV, at + 1, at + size)}
+  messages[#messages + 1] = {fields = one}
+  wanted[one[2]] = wanted[one[2]] or {}
+  table.insert(wanted[one[2]], messages[#messages])
+  open = open + 1
+  at = at + size + 1
+end
+local function same(one, other)
+  if #one ~= #other then return false end
+  for i = 1, #one do if one[i] ~= other[i] then return false end end
+  return true
+end
+local from = ARGV[1]
+while open > 0 do
+  local page = redis.call('XRANGE', KEYS[1], from, '+', 'COUNT', 20)
+  if #page == 0 then break end
+  for _, entry in ipairs(page) do
+    for _, one in ipairs(wanted[entry[2][2]] or {}) do
+      if not one.found and same(one.fields, entry[2]) then
+        one.found = entry[1]
+        open = open - 1
+        break
+      end
+    end
+  end
+  from = '(' .. page[#page][1]
+end
+local replies = {}
+for i, one in ipairs(messages) do
+  replies[i] = one.found or redis.pcall('XADD', KEYS[1], 'NOMKSTREAM', '*', unpack(one.fields))
+end
+return replies
+"""
+"""ARGV: the id from which on to look, then for each message the number of its words and name, value, name, value, the
+first of them the id. Adds those of which no equal entry is there; answers an entry id, nil or an error for each."""
 
 ACKNOWLEDGE: Final = """
 local done = 0

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import re
 import secrets
 import time
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,39 +21,30 @@ from msgbus.errors import (
     QueueNotFound,
     Unsupported,
 )
-from msgbus.message import Outgoing
-from msgbus.names import Address
 from msgbus.url import BrokerURL
 from msgbus_redis import RedisAdapter, RedisOptions
-from msgbus_redis.connection import Client, Place
 from msgbus_redis.scripts import REAP, call
-from tests.servers.errors import ServerUnavailable
-from tests.servers.native import NativeServer, start_native
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Hashable, Iterable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Iterator
 
-    from msgbus.adapter import Consumer
     from msgbus.message import Delivery
+    from msgbus.names import Address
+    from tests.servers.native import NativeServer
 
-GROUP = "g"
-LONG = 60.0
-"""Seconds of visibility that no test waits for."""
-SHORT = 0.4
-"""Seconds of visibility where a test waits for the taking over."""
-
-
-@contextmanager
-def serving(**settings: str) -> Iterator[NativeServer]:
-    try:
-        server = start_native("redis", settings=settings)
-    except ServerUnavailable as error:
-        pytest.skip(str(error))
-    try:
-        yield server
-    finally:
-        server.resume()
-        server.stop()
+from tests.faults.redis_bench import (
+    GROUP,
+    SHORT,
+    Bench,
+    Listener,
+    bench_on,
+    bodies,
+    drained,
+    key,
+    serving,
+    take,
+    take_turns,
+)
 
 
 @pytest.fixture(scope="module")
@@ -64,106 +53,11 @@ def redis_server() -> Iterator[NativeServer]:
         yield server
 
 
-class Listener:
-    """The core's side, as little as there is."""
-
-    def __init__(self) -> None:
-        self.sessions: list[Hashable] = []
-        self.ended: list[Hashable] = []
-        self.drain: Any = None
-
-    def begun(self, session: Hashable) -> None:
-        self.sessions.append(session)
-
-    async def ending(self, sessions: Sequence[Hashable], budget: float) -> None:
-        del budget
-        self.ended += sessions
-        if self.drain is not None:
-            await self.drain()
-
-    def lost(self, sessions: Sequence[Hashable]) -> None:
-        self.ended += sessions
-
-
-class Bench:
-    """Adapters of one test, on queues of its own."""
-
-    def __init__(self, server: NativeServer) -> None:
-        self.server = server
-        self.stack = AsyncExitStack()
-        url = BrokerURL.parse(server.url)
-        ((host, port),) = url.hosts
-        self.raw = Client(Place(host, port or 6379))
-        self._run = secrets.token_hex(4)
-        self._names = itertools.count()
-        self._ids = itertools.count()
-
-    def address(self) -> Address:
-        return Address(f"q{self._run}-{next(self._names)}")
-
-    async def adapter(self, url: str = "", **options: Any) -> RedisAdapter:
-        adapter = RedisAdapter(BrokerURL.parse(url or self.server.url), RedisOptions(**{"visibility": LONG, **options}))
-        self.stack.push_async_callback(adapter.close)
-        return adapter
-
-    async def queue(self, adapter: RedisAdapter) -> Address:
-        address = self.address()
-        await adapter.create_queues([QueueSpec(address=address, groups=[GROUP])])
-        return address
-
-    def message(self, address: Address, body: str = "") -> Outgoing:
-        number = next(self._ids)
-        return Outgoing(address, f"id{number}", 1, (body or str(number)).encode(), None, {})
-
-    async def publish(self, adapter: RedisAdapter, address: Address, bodies: Iterable[str]) -> None:
-        messages = [self.message(address, body) for body in bodies]
-        assert await adapter.publish(messages, 5.0) == [None] * len(messages)
-
-    async def consumer(self, adapter: RedisAdapter, *addresses: Address, listener: Listener | None = None) -> Consumer:
-        consumer = await adapter.open_consumer(GROUP, listener or Listener())
-        assert await consumer.subscribe(dict.fromkeys(addresses, 1000)) == set()
-        return consumer
-
-    async def ask(self, *command: str | bytes | int) -> Any:
-        return await self.raw.one(command, "asking")
-
-    async def pending(self, address: Address) -> int:
-        return int((await self.ask("XPENDING", key(address), GROUP))[0])
-
-    async def consumers(self, address: Address) -> list[bytes]:
-        return [one[1] for one in await self.ask("XINFO", "CONSUMERS", key(address), GROUP)]
-
-
-@asynccontextmanager
-async def bench_on(server: NativeServer) -> AsyncIterator[Bench]:
-    bench = Bench(server)
-    bench.stack.push_async_callback(bench.raw.close)
-    async with bench.stack:
-        yield bench
-
-
 @pytest.fixture
 async def bench(redis_server: NativeServer) -> AsyncIterator[Bench]:
     redis_server.run()
     async with bench_on(redis_server) as bench:
         yield bench
-
-
-def key(address: Address) -> str:
-    return f"msgbus:{{{address}}}"
-
-
-def bodies(deliveries: Sequence[Delivery]) -> list[str]:
-    return [one.message.text for one in deliveries]
-
-
-async def take(consumer: Consumer, address: Address, count: int, within: float = 5.0) -> list[Delivery]:
-    """``count`` deliveries; fails when they do not come."""
-    taken: list[Delivery] = []
-    async with asyncio.timeout(within):
-        while len(taken) < count:
-            taken += await consumer.receive({address: count - len(taken)}, 0.5)
-    return taken
 
 
 # Queues.
@@ -277,18 +171,6 @@ async def test_a_server_that_was_killed_is_unavailable_and_loses_nothing_confirm
     got = await take(again, address, 500)
     assert sorted(map(int, bodies(got))) == list(range(500))
     await bench.publish(adapter, address, ["reconnected"])
-
-
-async def drained(consumer: Consumer, *addresses: Address) -> None:
-    """Receive until the consumer raises."""
-    async with asyncio.timeout(20.0):
-        while True:
-            await consumer.receive(dict.fromkeys(addresses, 5), 1.0)
-
-
-async def take_turns() -> None:
-    for _ in range(10):
-        await asyncio.sleep(0)
 
 
 async def test_full_memory_is_transient_and_groups_can_catch_up() -> None:

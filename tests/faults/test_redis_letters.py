@@ -21,7 +21,7 @@ from msgbus.url import BrokerURL
 from msgbus_redis.adapter import RedisAdapter, RedisOptions
 from msgbus_redis.connection import Client, Place
 from msgbus_redis.letters import RedisLetters
-from tests.faults.test_redis_adapter import Listener, take
+from tests.faults.redis_bench import Listener, take
 from tests.servers.errors import ServerUnavailable
 from tests.servers.native import NativeServer, start_native
 

@@ -1,0 +1,144 @@
+"""What a test of RabbitAdapter is given: adapters on a server that it may kill, on queues of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import secrets
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import aiormq
+
+from msgbus.adapter import AdapterOptions, QueueSpec
+from msgbus.errors import BrokerUnavailable
+from msgbus.message import Outgoing
+from msgbus.names import Address
+from msgbus.url import BrokerURL
+from msgbus_rabbitmq import RabbitAdapter
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Hashable, Mapping, Sequence
+
+    from msgbus.adapter import Consumer
+    from msgbus.message import Delivery
+    from tests.servers.native import NativeServer
+
+GROUP = "g"
+DEADLINE = 20.0
+
+
+class Listener:
+    """The core's side, as little as there is."""
+
+    def __init__(self) -> None:
+        self.begun_: list[Hashable] = []
+        self.ended: list[Hashable] = []
+        self.fenced: list[Hashable] = []
+        self.drain: Any = None
+
+    def begun(self, session: Hashable) -> None:
+        self.begun_.append(session)
+
+    async def ending(self, sessions: Sequence[Hashable], budget: float) -> None:
+        del budget
+        self.ended += sessions
+        if self.drain is not None:
+            await self.drain()
+
+    def lost(self, sessions: Sequence[Hashable]) -> None:
+        self.fenced += sessions
+
+
+class Bench:
+    """Adapters of one test, on queues of its own."""
+
+    def __init__(self, server: NativeServer) -> None:
+        self.server = server
+        self.stack = AsyncExitStack()
+        self._run = secrets.token_hex(4)
+        self._names = itertools.count()
+        self._ids = itertools.count()
+
+    def address(self) -> Address:
+        return Address(f"q{self._run}-{next(self._names)}")
+
+    async def adapter(self, url: str = "") -> RabbitAdapter:
+        adapter = RabbitAdapter(BrokerURL.parse(url or self.server.url), AdapterOptions())
+        self.stack.push_async_callback(adapter.close)
+        return adapter
+
+    async def queue(self, adapter: RabbitAdapter, *groups: str) -> Address:
+        address = self.address()
+        await adapter.create_queues([QueueSpec(address=address, groups=groups or (GROUP,))])
+        return address
+
+    def outgoing(self, address: Address, n: int = 1, **fields: Any) -> list[Outgoing]:
+        about: dict[str, Any] = {"time": 1_700_000_000_123, "key": None, "headers": {}, **fields}
+        body = about.pop("body", None)
+        return [
+            Outgoing(address, id=f"m{number}", body=body or str(number).encode(), **about)
+            for number in itertools.islice(self._ids, n)
+        ]
+
+    async def consumer(
+        self, adapter: RabbitAdapter, limits: Mapping[Address, int], group: str = GROUP
+    ) -> tuple[Consumer, Listener]:
+        listener = Listener()
+        consumer = await adapter.open_consumer(group, listener)
+        self.stack.push_async_callback(consumer.close, 0)
+        assert not await consumer.subscribe(limits)
+        return consumer, listener
+
+    async def raw(self) -> aiormq.abc.AbstractChannel:
+        connection = await aiormq.connect(self.server.url.replace("rabbitmq://", "amqp://"))
+        self.stack.push_async_callback(connection.close)
+        return await connection.channel()
+
+
+@asynccontextmanager
+async def paused(server: NativeServer) -> AsyncIterator[None]:
+    server.pause()
+    try:
+        yield
+    finally:
+        server.resume()
+
+
+async def until(consumer: Consumer, room: Mapping[Address, int], n: int) -> list[Delivery]:
+    """``n`` deliveries, or fail."""
+    got: list[Delivery] = []
+    async with asyncio.timeout(DEADLINE):
+        while len(got) < n:
+            got += await consumer.receive({one: most - len(got) for one, most in room.items()}, 1.0)
+    return got
+
+
+async def broken(consumer: Consumer, room: Mapping[Address, int]) -> BrokerUnavailable:
+    """What receive() raises, at last."""
+    async with asyncio.timeout(DEADLINE):
+        while True:
+            try:
+                await consumer.receive(room, 1.0)
+            except BrokerUnavailable as error:
+                return error
+
+
+async def works_again(adapter: RabbitAdapter) -> None:
+    async with asyncio.timeout(DEADLINE):
+        while True:
+            try:
+                return await adapter.connect()
+            except BrokerUnavailable:
+                await asyncio.sleep(0.05)
+
+
+async def drained(adapter: RabbitAdapter, address: Address) -> None:
+    """Wait until all of the group's messages are out of the queue."""
+    async with asyncio.timeout(DEADLINE):
+        while (await adapter.lag(address, GROUP)).total:
+            await asyncio.sleep(0.01)
+
+
+def bodies(deliveries: Sequence[Delivery]) -> list[int]:
+    return [int(one.message.body) for one in deliveries]
