@@ -2,6 +2,7 @@
 
 server = start("redis")                 # any of the three ways; server.url is a msgbus URL
 server = start_native("redis")          # a process to kill, pause and restart
+server = start_native("redis", secured=True)    # TLS and users: server.url, server.recipe.url_as("app")
 await server_version(server.url)        # what the server itself says
 """
 

@@ -1,13 +1,16 @@
 """pytest fixtures: one server of each broker for a whole session, started when the first test asks for it."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import pytest
 
 from .choose import start
 from .errors import ServerUnavailable
 from .server import Server
+
+_S = TypeVar("_S")
 
 
 @pytest.fixture(scope="session")
@@ -30,16 +33,17 @@ def kafka_server() -> Iterator[Server]:
 
 def serving(name: str) -> Iterator[Server]:
     """The body of such a fixture, for those who need a scope or a name of their own."""
-    server = _start_or_skip(name)
+    server = or_skip(lambda: start(name))
     try:
         yield server
     finally:
         server.stop()
 
 
-def _start_or_skip(name: str) -> Server:
+def or_skip(begin: Callable[[], _S]) -> _S:
+    """What `begin` starts; where that cannot be had the test is skipped, and fails where CI=true."""
     try:
-        return start(name)
+        return begin()
     except ServerUnavailable as error:
         if os.environ.get("CI", "").lower() == "true":  # there, a test that does not run is a test that fails
             pytest.fail(str(error), pytrace=False)

@@ -4,12 +4,15 @@ import base64
 import secrets
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
-from . import cache
+from . import cache, kafka_acls, kafka_secured
 from .errors import ServerNotReady
 from .ports import LOOPBACK, free_ports
-from .recipe import Command, Recipe
+from .probes import probe
+from .recipe import Command, Recipe, Wish
+from .security import APP
 
 VERSION = "4.1.1"  # the one in kafka-pom.xml
 POM = Path(__file__).with_name("kafka-pom.xml")
@@ -25,8 +28,17 @@ class KafkaRecipe(Recipe):
     """One node; answers after some 4 s, formatting its folder included."""
 
     name = "kafka"
+    schemes = ("kafka", "kafka+ssl")
     way_out = "install Java 17 and Maven, then: make brokers; or set MSGBUS_TEST_KAFKA_URL"
     patience = 60.0
+    LEAST = (
+        *(f"{operation} topic contract-*" for operation in ("create", "describe-configs", "read", "write")),
+        "read group *",
+    )
+
+    def __init__(self, folder: Path, wish: Wish) -> None:
+        super().__init__(folder, wish)
+        self.port, self.clear_port, self._inside, self._controller = free_ports(4)
 
     @classmethod
     def missing(cls) -> str:
@@ -34,21 +46,38 @@ class KafkaRecipe(Recipe):
             return "java is not installed (17 or newer is needed)"
         return "" if jars().is_dir() else f"the jars of Kafka {VERSION} are not there"
 
-    @property
-    def url(self) -> str:
-        return f"kafka://{LOOPBACK}:{self.port}"
-
     def prepare(self) -> None:
-        if self.password:
-            raise ValueError("this Kafka listens in clear text and asks for no password")
-        self.port, self._controller = free_ports(2)
-        lines = "".join(f"{key}={value}\n" for key, value in self._configuration().items())
+        if self.wish.password:
+            raise ValueError("this Kafka asks for no password; secured=True gives one that has users")
+        secured = kafka_secured.settings(self.security, self._ports()) if self.security else {}
+        settings = {**self._configuration(), **secured, **self.wish.settings}
+        lines = "".join(f"{key}={value}\n" for key, value in settings.items())
         self._properties.write_text(lines, encoding="utf-8")
         self._format()
 
     def command(self) -> Command:
         heap = ["-Xmx512m", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
         return Command([*self._java(*heap), "kafka.Kafka", str(self._properties)])
+
+    def probe(self) -> Callable[[], bool]:
+        return probe(self.name, LOOPBACK, self._inside if self.security else self.port)
+
+    def started(self) -> None:
+        if self.security:
+            self.allow(APP, *self.LEAST)
+
+    def allow(self, user: str, *rights: str) -> None:
+        """`rights`: such as "write topic contract-*" (see `kafka_acls`)."""
+        self._secured()
+        kafka_acls.create((LOOPBACK, self._inside), user, rights)
+
+    def forbid(self, user: str) -> None:
+        self._secured()
+        kafka_acls.delete((LOOPBACK, self._inside), user)
+
+    def _ports(self) -> dict[str, int]:
+        names = ("SASL_SSL", "SASL_PLAINTEXT", "PLAINTEXT", "CONTROLLER")
+        return dict(zip(names, (self.port, self.clear_port, self._inside, self._controller), strict=True))
 
     @property
     def _properties(self) -> Path:
@@ -61,6 +90,8 @@ class KafkaRecipe(Recipe):
     def _format(self) -> None:
         cluster = base64.urlsafe_b64encode(b"\0" + secrets.token_bytes(15)).decode().rstrip("=")  # never begins with -
         tool = [*self._java(), "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(self._properties)]
+        for user, password in self.security.passwords.items() if self.security else ():
+            tool += ["--add-scram", f"SCRAM-SHA-512=[name={user},password={password}]"]
         with self.log.open("ab") as output:
             done = subprocess.run(tool, stdout=output, stderr=output, timeout=_FORMAT_TIME, check=False)  # noqa: S603
         if done.returncode:
@@ -75,7 +106,6 @@ class KafkaRecipe(Recipe):
             "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{self.port}",
             "log.dirs": str(self.folder / "data"),
             **SETTINGS,
-            **self.settings,
         }
 
 

@@ -1,4 +1,4 @@
-"""The two Kafka requests the tests need, as bytes: ApiVersions v3 and Metadata v1 (kafka.apache.org/protocol).
+"""Kafka requests as bytes (kafka.apache.org/protocol): ApiVersions v3 and Metadata v1, and what others are made of.
 
 Pure. A request is a frame of four length bytes, header and body; a response is read without its length bytes.
 """
@@ -39,12 +39,12 @@ def release(level: int | None) -> str:
 def api_versions_request() -> bytes:
     """ApiVersions v3: which features has this cluster?"""
     software = _compact("msgbus-tests") + _compact("1") + b"\0"  # the last byte: no tagged fields
-    return _frame(_API_VERSIONS, 3, b"\0" + software)
+    return request(_API_VERSIONS, 3, b"\0" + software)
 
 
 def metadata_request() -> bytes:
     """Metadata v1 about no topic: which brokers are alive (registered and not fenced)?"""
-    return _frame(_METADATA, 1, struct.pack(">i", 0))
+    return request(_METADATA, 1, struct.pack(">i", 0))
 
 
 def response_size(prefix: bytes) -> int:
@@ -57,7 +57,7 @@ def response_size(prefix: bytes) -> int:
 
 def alive_brokers(response: bytes) -> int:
     """How many brokers a Metadata v1 response names."""
-    return _Reader(response, 4).number(">i")
+    return Reader(response, 4).number(">i")
 
 
 def metadata_level(response: bytes) -> int | None:
@@ -65,17 +65,18 @@ def metadata_level(response: bytes) -> int | None:
 
     ValueError: the server answered with an error code.
     """
-    reader = _Reader(response, 4)  # after the correlation id
+    reader = Reader(response, 4)  # after the correlation id
     if error := reader.number(">h"):
         raise ValueError(f"ApiVersions v3 was answered with error code {error}")
     for _ in range(reader.varint() - 1):
         reader.skip(6)  # api key, lowest and highest version
         reader.skip_tags()
     reader.skip(4)  # throttle time
-    return reader.tags().get(_FINALIZED, _Reader(b"\1")).finalized().get("metadata.version")
+    return reader.tags().get(_FINALIZED, Reader(b"\1")).finalized().get("metadata.version")
 
 
-def _frame(key: int, version: int, rest: bytes) -> bytes:
+def request(key: int, version: int, rest: bytes) -> bytes:
+    """A frame: `rest` is what follows the header without a client's name."""
     body = struct.pack(">hhih", key, version, 1, -1) + rest  # correlation id 1, no client id
     return struct.pack(">i", len(body)) + body
 
@@ -85,7 +86,7 @@ def _compact(text: str) -> bytes:
 
 
 @dataclass
-class _Reader:
+class Reader:
     """A place in a response."""
 
     data: bytes
@@ -110,11 +111,11 @@ class _Reader:
             if byte < 0x80:  # the bit that says: more follows
                 return value
 
-    def tags(self) -> dict[int, "_Reader"]:
+    def tags(self) -> dict[int, "Reader"]:
         found = {}
         for _ in range(self.varint()):
             tag = self.varint()
-            found[tag] = _Reader(self.skip(self.varint()))
+            found[tag] = Reader(self.skip(self.varint()))
         return found
 
     def skip_tags(self) -> None:

@@ -10,10 +10,8 @@ from pathlib import Path
 from . import process
 from .errors import ServerNotReady, ServerUnavailable
 from .kafka_native import KafkaRecipe
-from .ports import LOOPBACK
-from .probes import probe
 from .rabbitmq_native import RabbitmqRecipe
-from .recipe import Command, Recipe
+from .recipe import Command, Recipe, Wish
 from .redis_native import RedisRecipe
 from .server import Server
 from .waiting import until
@@ -31,9 +29,9 @@ class NativeServer(Server):
     def __init__(self, recipe: Recipe, *, guarded: bool) -> None:
         super().__init__(recipe.name, recipe.url)
         self.folder = recipe.folder
-        self._recipe = recipe
+        self.recipe = recipe
         self._guarded = guarded
-        self._answers = probe(recipe.name, LOOPBACK, recipe.port, recipe.password)
+        self._answers = recipe.probe()
         self._helpers = [self._spawn(command) for command in recipe.helpers()]
         self._main: process.Process | None = None
         if guarded:
@@ -52,12 +50,12 @@ class NativeServer(Server):
         """Start it where it is not running and wait until it answers. ServerNotReady: it does not."""
         if self._main:
             return
-        self._main = self._spawn(self._recipe.command())
-        until(lambda: self._answers() or not self._alive(), self._recipe.patience)
+        self._main = self._spawn(self.recipe.command())
+        until(lambda: self._answers() or not self._alive(), self.recipe.patience)
         if not self._alive():
             raise ServerNotReady(self.name, "ended while starting", self._tail())
         if not self._answers():
-            raise ServerNotReady(self.name, f"did not answer within {self._recipe.patience:.0f} s", self._tail())
+            raise ServerNotReady(self.name, f"did not answer within {self.recipe.patience:.0f} s", self._tail())
 
     def kill(self) -> None:
         """SIGKILL, as a crash; port and data stay for `restart()`."""
@@ -96,27 +94,34 @@ class NativeServer(Server):
         return self._main is not None and self._main.alive()
 
     def _spawn(self, command: Command) -> process.Process:
-        return process.Process(command.argv, command.env, self._recipe.log, guarded=self._guarded)
+        return process.Process(command.argv, command.env, self.recipe.log, guarded=self._guarded)
 
     def _tail(self) -> str:
-        return self._recipe.log.read_text(encoding="utf-8", errors="replace")[-_TAIL:].strip()
+        return self.recipe.log.read_text(encoding="utf-8", errors="replace")[-_TAIL:].strip()
 
 
 def start_native(
-    name: str, *, password: str = "", settings: Mapping[str, str] | None = None, guarded: bool = True
+    name: str,
+    *,
+    password: str = "",
+    settings: Mapping[str, str] | None = None,
+    secured: bool = False,
+    guarded: bool = True,
 ) -> NativeServer:
     """A fresh server as a plain process, whatever the environment names.
 
-    `password`: of the default user (Redis, RabbitMQ). `settings`: lines for the broker's own configuration.
+    `password`, `settings` and `secured` are those of `recipe.Wish`; a secured server's `url` is the administrator's,
+    and `recipe.url_as()`, `recipe.allow()` and `recipe.forbid()` are about its users.
     `guarded=False`: it outlives this Python. ServerUnavailable: not installed. ServerNotReady: does not come up.
     """
     recipe = RECIPES[name]
+    wish = Wish(password, settings or {}, secured)
     if lack := lacks(name):
         raise ServerUnavailable(name, lack, recipe.way_out)
     try:
-        return _boot(recipe, password, settings, guarded=guarded)
+        return _boot(recipe, wish, guarded=guarded)
     except ServerNotReady:  # somebody may have taken a port between our look and its bind: once more with others
-        return _boot(recipe, password, settings, guarded=guarded)
+        return _boot(recipe, wish, guarded=guarded)
 
 
 def lacks(name: str) -> str:
@@ -124,10 +129,10 @@ def lacks(name: str) -> str:
     return RECIPES[name].missing() if Path("/proc/self/stat").exists() else "native servers need Linux's /proc"
 
 
-def _boot(kind: type[Recipe], password: str, settings: Mapping[str, str] | None, *, guarded: bool) -> NativeServer:
+def _boot(kind: type[Recipe], wish: Wish, *, guarded: bool) -> NativeServer:
     folder = Path(tempfile.mkdtemp(prefix=f"msgbus-{kind.name}-"))
-    recipe = kind(folder, password, settings)
     try:
+        recipe = kind(folder, wish)
         recipe.prepare()
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
@@ -135,6 +140,7 @@ def _boot(kind: type[Recipe], password: str, settings: Mapping[str, str] | None,
     server = NativeServer(recipe, guarded=guarded)
     try:
         server.run()
+        recipe.started()
     except BaseException:
         server.stop()
         raise

@@ -1,7 +1,8 @@
 """Does a server answer in its own protocol? One short connection per question, never longer than a second or two."""
 
 import socket
-from collections.abc import Callable
+import ssl
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from . import kafka_wire, redis_wire
@@ -9,10 +10,15 @@ from . import kafka_wire, redis_wire
 _PATIENCE = 1.0  # seconds for each step of a conversation
 
 
-def probe(name: str, host: str, port: int, password: str = "") -> Callable[[], bool]:
-    """A question to the server of broker `name`: True when it is ready to serve, False while it is not yet."""
+def probe(
+    name: str, host: str, port: int, login: Sequence[str] = (), tls: ssl.SSLContext | None = None
+) -> Callable[[], bool]:
+    """A question to the server of broker `name`: True when it is ready to serve, False while it is not yet.
+
+    `login`: password, or user and password, where Redis wants them.
+    """
     talks: dict[str, Callable[[socket.socket], bool]] = {
-        "redis": partial(_redis, password=password),
+        "redis": partial(_redis, login=login),
         "rabbitmq": _rabbitmq,
         "kafka": _kafka,
     }
@@ -20,19 +26,22 @@ def probe(name: str, host: str, port: int, password: str = "") -> Callable[[], b
 
     def ready() -> bool:
         try:
-            with socket.create_connection((host, port), timeout=_PATIENCE) as connection:
-                return talk(connection)
+            with socket.create_connection((host, port), timeout=_PATIENCE) as plain:
+                if tls is None:
+                    return talk(plain)
+                with tls.wrap_socket(plain, server_hostname=host) as connection:
+                    return talk(connection)
         except (OSError, ValueError):
             return False
 
     return ready
 
 
-def _redis(connection: socket.socket, password: str) -> bool:
+def _redis(connection: socket.socket, login: Sequence[str]) -> bool:
     """PING, also while it loads its append-only file: then the answer is an error and we ask again."""
-    login = redis_wire.command("AUTH", password) if password else b""
-    connection.sendall(login + redis_wire.command("PING"))
-    expected = b"+OK\r\n+PONG\r\n" if password else b"+PONG\r\n"
+    auth = redis_wire.command("AUTH", *login) if login else b""
+    connection.sendall(auth + redis_wire.command("PING"))
+    expected = b"+OK\r\n+PONG\r\n" if login else b"+PONG\r\n"
     return _read(connection, len(expected)) == expected
 
 

@@ -1,13 +1,23 @@
 """RabbitMQ as a plain process: a node of its own with its own epmd, and nothing outside its folder touched."""
 
+import base64
+import hashlib
+import json
+import os
 import secrets
 import shutil
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
 from .ports import LOOPBACK, free_ports
-from .recipe import Command, Recipe
+from .recipe import Command, Recipe, Wish
+from .security import Security
+
+VHOST = "shop/eu"
+"""Of a secured server, where all three users may connect."""
+_CTL_TIME = 60.0  # seconds; seen: 2
 
 # The script itself: Debian's wrapper on the PATH changes to the user rabbitmq and keeps to that user's folders.
 _SCRIPT = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
@@ -17,8 +27,14 @@ class RabbitmqRecipe(Recipe):
     """One node and its epmd; answers after some 4 s."""
 
     name = "rabbitmq"
+    schemes = ("rabbitmq", "rabbitmqs")
     way_out = "apt-get install rabbitmq-server (or: make brokers), or set MSGBUS_TEST_RABBITMQ_URL"
     patience = 60.0
+    LEAST = (r"^contract-", r"^(contract-|amq\.default$)", r"^contract-")
+
+    def __init__(self, folder: Path, wish: Wish) -> None:
+        super().__init__(folder, wish)
+        self.port, self.clear_port, self._epmd, self._distribution = free_ports(4)
 
     @classmethod
     def missing(cls) -> str:
@@ -26,18 +42,27 @@ class RabbitmqRecipe(Recipe):
             return "rabbitmq-server is not installed"
         return "" if shutil.which("epmd") else "epmd (a part of Erlang) is not on the PATH"
 
+    def login(self) -> str:
+        return f"guest:{quote(self.wish.password or 'guest', safe='')}@"
+
     @property
-    def url(self) -> str:
-        return f"rabbitmq://guest:{quote(self.password or 'guest', safe='')}@{LOOPBACK}:{self.port}"
+    def path(self) -> str:
+        return f"/{quote(VHOST, safe='')}" if self.security else ""
 
     def prepare(self) -> None:
-        self.port, self._epmd, self._distribution = free_ports(3)
         for folder in ("home", "data", "log", "generated"):
             (self.folder / folder).mkdir()
         self._cookie()
         self._write("env.conf", "")
         self._write("enabled_plugins", "[].")
-        self._write("rabbitmq.conf", "".join(f"{key} = {value}\n" for key, value in self._configuration().items()))
+        settings = {
+            **self._configuration(),
+            **(self._tls(self.security) if self.security else {}),
+            **self.wish.settings,
+        }
+        self._write("rabbitmq.conf", "".join(f"{key} = {value}\n" for key, value in settings.items()))
+        if self.security:
+            self._write("definitions.json", json.dumps(_definitions(self.security, self.LEAST)))
 
     def helpers(self) -> Sequence[Command]:
         # Ours, because one that the node started by itself would be shared and outlive every node.
@@ -45,6 +70,28 @@ class RabbitmqRecipe(Recipe):
 
     def command(self) -> Command:
         return Command([self._script()], self._environment())
+
+    def allow(self, user: str, *rights: str) -> None:
+        """`rights`: three patterns, what it may configure, write and read; they replace those it has."""
+        self.ctl("set_permissions", "--vhost", VHOST, user, *rights)
+
+    def forbid(self, user: str) -> None:
+        self.ctl("set_permissions", "--vhost", VHOST, user, "^$", "^$", "^$")
+
+    def ctl(self, *words: str) -> str:
+        """What `rabbitmqctl` says to these words. ValueError: it refused."""
+        script = [self._script().removesuffix("rabbitmq-server") + "rabbitmqctl", "--quiet", *words]
+        done = subprocess.run(  # noqa: S603 - the words are ours
+            script,
+            env={**os.environ, **self._environment()},
+            capture_output=True,
+            text=True,
+            timeout=_CTL_TIME,
+            check=False,
+        )
+        if done.returncode:
+            raise ValueError(f"rabbitmqctl {words[0]}: {(done.stdout + done.stderr).strip()[-500:]}")
+        return done.stdout
 
     @staticmethod
     def _script() -> str:
@@ -61,11 +108,21 @@ class RabbitmqRecipe(Recipe):
 
     def _configuration(self) -> dict[str, str]:
         return {
-            "listeners.tcp.1": f"{LOOPBACK}:{self.port}",
-            "default_pass": self.password or "guest",
+            "listeners.tcp.1": f"{LOOPBACK}:{self.clear_port if self.security else self.port}",
+            "default_pass": self.wish.password or "guest",
             "vm_memory_high_watermark.absolute": "512MB",
             "disk_free_limit.absolute": "50MB",
-            **self.settings,
+        }
+
+    def _tls(self, security: Security) -> dict[str, str]:
+        return {
+            "listeners.ssl.1": f"{LOOPBACK}:{self.port}",
+            "ssl_options.cacertfile": str(security.ca),
+            "ssl_options.certfile": str(security.certificate),
+            "ssl_options.keyfile": str(security.key),
+            "ssl_options.verify": "verify_peer",
+            "ssl_options.fail_if_no_peer_cert": "false",
+            "load_definitions": str(self.folder / "definitions.json"),
         }
 
     def _environment(self) -> dict[str, str]:
@@ -91,3 +148,23 @@ class RabbitmqRecipe(Recipe):
             # One scheduler that does not spin: tests share the processor with the server.
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1} +S 1:1 +sbwt none",
         }
+
+
+def _definitions(security: Security, least: Sequence[str]) -> dict[str, object]:
+    """Users, the vhost and who may do what there, for a node that boots for the first time."""
+    rights = {"admin": (".*", ".*", ".*"), "app": least, "nobody": ("^$", "^$", "^$")}
+    return {
+        "users": [_user(name, password) for name, password in security.passwords.items()],
+        "vhosts": [{"name": VHOST}],
+        "permissions": [
+            {"user": user, "vhost": VHOST, "configure": configure, "write": write, "read": read}
+            for user, (configure, write, read) in rights.items()
+        ],
+    }
+
+
+def _user(name: str, password: str) -> dict[str, object]:
+    salt = secrets.token_bytes(4)
+    hashed = base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()
+    tags = ["administrator"] if name == "admin" else []
+    return {"name": name, "password_hash": hashed, "hashing_algorithm": "rabbit_password_hashing_sha256", "tags": tags}

@@ -1,42 +1,132 @@
 """Redis as a plain process, with what promise 1 rests on: an append-only file and no eviction."""
 
 import shutil
+import socket
+from collections.abc import Callable
+from pathlib import Path
 from urllib.parse import quote
 
+from . import redis_wire
 from .ports import LOOPBACK, free_ports
-from .recipe import Command, Recipe
+from .probes import probe
+from .recipe import Command, Recipe, Wish
+from .security import ADMIN, Security
+
+_PATIENCE = 5.0  # seconds for the answer to one command
 
 
 class RedisRecipe(Recipe):
     """One redis-server; answers after some 20 ms."""
 
     name = "redis"
+    schemes = ("redis", "rediss")
     way_out = "apt-get install redis-server (or: make brokers), or set MSGBUS_TEST_REDIS_URL"
     patience = 15.0
+    LEAST = (
+        "~msgbus:*",
+        *("+ping", "+info", "+client|id", "+client|unblock"),
+        *("+eval", "+type", "+exists", "+get", "+set", "+del", "+expire", "+pexpire"),
+        *("+xadd", "+xlen", "+xrange", "+xrevrange", "+xread", "+xdel"),
+        *("+xgroup|create", "+xgroup|destroy", "+xgroup|delconsumer", "+xinfo|groups", "+xinfo|consumers"),
+        *("+xreadgroup", "+xack", "+xpending", "+xclaim", "+xautoclaim"),
+    )
+
+    def __init__(self, folder: Path, wish: Wish) -> None:
+        super().__init__(folder, wish)
+        self.port, self.clear_port = free_ports(2)
 
     @classmethod
     def missing(cls) -> str:
         return "" if shutil.which("redis-server") else "redis-server is not installed"
 
+    def login(self) -> str:
+        return f":{quote(self.wish.password, safe='')}@" if self.wish.password else ""
+
     @property
-    def url(self) -> str:
-        login = f":{quote(self.password, safe='')}@" if self.password else ""
-        return f"redis://{login}{LOOPBACK}:{self.port}/0"
+    def path(self) -> str:
+        return "/0"
 
     def prepare(self) -> None:
-        (self.port,) = free_ports(1)
+        if self.security:
+            self._users.write_text(_users(self.security, self.LEAST), encoding="utf-8")
+        settings = {
+            **self._configuration(),
+            **(self._tls(self.security) if self.security else {}),
+            **self.wish.settings,
+        }
+        # A file and no arguments: sentinels change it, so that a server that comes back knows its part.
+        lines = "".join(f"{key} {value or _EMPTY}\n" for key, value in settings.items())
+        self._file.write_text(lines, encoding="utf-8")
+
+    def probe(self) -> Callable[[], bool]:
+        if not self.security:
+            return probe(self.name, LOOPBACK, self.port, [self.wish.password] if self.wish.password else [])
+        login = [ADMIN, self.security.passwords[ADMIN]]
+        return probe(self.name, LOOPBACK, self.port, login, tls=self.security.context())
 
     def command(self) -> Command:
-        settings = {
+        return Command(["redis-server", str(self._file)])
+
+    def allow(self, user: str, *rights: str) -> None:
+        """`rights`: ACL rules, such as "+xadd" and "~msgbus:*"."""
+        self.ask("ACL", "SETUSER", user, *rights)
+
+    def forbid(self, user: str) -> None:
+        self.ask("ACL", "SETUSER", user, "-@all", "resetkeys", "resetchannels")
+
+    def ask(self, *words: str) -> None:
+        """One command of the administrator's. ValueError: the server refused it."""
+        with (
+            socket.create_connection((LOOPBACK, self.port), timeout=_PATIENCE) as plain,
+            self._secured().context().wrap_socket(plain, server_hostname=LOOPBACK) as connection,
+            connection.makefile("rb") as answers,
+        ):
+            login = redis_wire.command("AUTH", ADMIN, self._secured().passwords[ADMIN])
+            connection.sendall(login + redis_wire.command(*words))
+            for _ in ("AUTH", words[0]):
+                if (answer := answers.readline()).startswith(b"-"):
+                    raise ValueError(f"redis refused {words[0]}: {answer.decode().strip()}")
+
+    @property
+    def _file(self) -> Path:
+        return self.folder / "redis.conf"
+
+    @property
+    def _users(self) -> Path:
+        return self.folder / "users.acl"
+
+    def _configuration(self) -> dict[str, str]:
+        return {
             "bind": LOOPBACK,
-            "port": str(self.port),
+            "port": str(self.clear_port if self.security else self.port),
             "dir": str(self.folder),
             "save": "",
             "appendonly": "yes",
             "appendfsync": "everysec",
             "maxmemory-policy": "noeviction",
-            "requirepass": self.password,
-            **self.settings,
+            **({"requirepass": _quoted(self.wish.password)} if self.wish.password else {}),
         }
-        arguments = [word for key, value in settings.items() for word in (f"--{key}", value)]
-        return Command(["redis-server", *arguments])
+
+    def _tls(self, security: Security) -> dict[str, str]:
+        return {
+            "tls-port": str(self.port),
+            "tls-cert-file": str(security.certificate),
+            "tls-key-file": str(security.key),
+            "tls-ca-cert-file": str(security.ca),
+            "tls-auth-clients": "optional",
+            "aclfile": str(self._users),
+        }
+
+
+_EMPTY = '""'
+
+
+def _quoted(word: str) -> str:
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _users(security: Security, least: tuple[str, ...]) -> str:
+    rights = {"default": "off", "admin": "on ~* &* +@all", "app": f"on {' '.join(least)}", "nobody": "on"}
+    passwords = {user: f" >{password}" for user, password in security.passwords.items()}
+    return "".join(f"user {user} {rules}{passwords.get(user, '')}\n" for user, rules in rights.items())

@@ -1,6 +1,8 @@
 """Which version is this server? Asked of the server itself, over a connection of its own."""
 
 import asyncio
+import ssl
+from contextlib import suppress
 
 from . import kafka_wire, redis_wire
 from .url import Target, parse
@@ -24,6 +26,8 @@ async def server_version(url: str) -> str:
             raise ValueError(f"{target.broker} at {target.host}:{target.port} hung up without an answer") from error
         finally:
             writer.close()
+            with suppress(OSError, ssl.SSLError):
+                await writer.wait_closed()
 
 
 async def _redis(target: Target, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> str:
