@@ -29,6 +29,7 @@ from msgbus.errors import (
 )
 from msgbus.history import History, Replay
 from msgbus.message import Message
+from msgbus.observed import SessionCounts
 from msgbus.registry import connect
 from msgbus.retry import Backoff, Reject, RetryLater, RetryPolicy
 from msgbus.subscription import Subscription
@@ -68,6 +69,7 @@ __all__ = [
     "Replay",
     "RetryLater",
     "RetryPolicy",
+    "SessionCounts",
     "Subscription",
     "Unsupported",
     "WouldDeadlock",

@@ -19,6 +19,7 @@ from msgbus.link import Link
 from msgbus.member import Member, own_queues
 from msgbus.message import NOT_BEFORE, Outgoing
 from msgbus.names import Address, group_name, queue_name
+from msgbus.observed import SessionCounts
 from msgbus.signals import until_told_to_stop
 from msgbus.subscription import Callback, Subscription, inside
 
@@ -66,6 +67,7 @@ class Broker:
         self._link = Link(adapter, deadline, self._random)
         self._subscriptions: dict[tuple[str, Address], Subscription] = {}
         self._members: dict[str, Member] = {}
+        self._session_counts: dict[str, SessionCounts] = {}
         self._closing: asyncio.Task[None] | None = None
         self._started = False
         self._closed = False
@@ -200,6 +202,10 @@ class Broker:
         name = self._group(queue, group)
         return History(self._reach(), queue_name(queue, exchange), name, self._clock)
 
+    def session_counts(self, *, group: str | None = None) -> SessionCounts:
+        """What became of ``group``'s sessions in this object, so far; it goes on counting."""
+        return self._session_counts.setdefault(self._group("", group), SessionCounts())
+
     # The lifecycle.
 
     async def __aenter__(self) -> Self:
@@ -264,7 +270,11 @@ class Broker:
         member = self._members.get(subscription.group)
         if member is None:
             member = self._members[subscription.group] = Member(
-                self._link.adapter, subscription.group, self._random, self._clock
+                self._link.adapter,
+                subscription.group,
+                self._random,
+                self._clock,
+                self.session_counts(group=subscription.group),
             )
             member.start()
         member.add(subscription)

@@ -15,6 +15,7 @@ from msgbus.errors import BrokerClosed, BrokerError, QueueNotFound
 from msgbus.forwarding import Forwarding
 from msgbus.heads import Heads
 from msgbus.ladder import dead_letter_queue, ladder
+from msgbus.observed import Observed
 from msgbus.retry import Backoff
 from msgbus.sessions import Session, Stage
 from msgbus.settlement import Settlement
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from msgbus.adapter import Adapter, Consumer
     from msgbus.message import Delivery, Outgoing
     from msgbus.names import Address
+    from msgbus.observed import SessionCounts
     from msgbus.sessions import Held
     from msgbus.subscription import Subscription
 
@@ -49,8 +51,11 @@ _RECONNECT: Final = Backoff(first=0.1, most=5.0)
 class Member:
     """One process's part in a group; the SessionListener of its consumer."""
 
-    def __init__(self, adapter: Adapter, group: str, random: Random, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, adapter: Adapter, group: str, random: Random, clock: Callable[[], float], counts: SessionCounts
+    ) -> None:
         self.group = group
+        self._observed = Observed(group, counts)
         self._adapter = adapter
         self._random = random
         self._clock = clock
@@ -120,6 +125,7 @@ class Member:
     def begun(self, session: Hashable) -> None:
         """See SessionListener."""
         self._sessions[session] = Session(session)
+        self._observed.begun()
 
     async def ending(self, sessions: Sequence[Hashable], budget: float) -> None:
         """See SessionListener: the cut drain."""
@@ -130,20 +136,24 @@ class Member:
                 held.workers.give_up(held)
             for held in (*session.at(Stage.PARKED), *session.at(Stage.WAITING)):
                 held.workers.hurry(held)
+        in_hand, abandoned = sum(len(session.held) for session in mine), 0
         try:
             async with asyncio.timeout(budget):
                 for session in mine:
                     await session.empty()
         except TimeoutError:
+            abandoned = sum(len(session.held) for session in mine)
             for session in mine:
                 self._abandon(session)
         await self._flush()
-        self._forget(mine)
+        if ended := self._forget(mine):
+            self._observed.revoked(ended, in_hand - abandoned, abandoned)
 
     def lost(self, sessions: Sequence[Hashable]) -> None:
         """See SessionListener."""
         mine = [self._sessions[one] for one in sessions if one in self._sessions]
-        self._forget(mine)
+        if ended := self._forget(mine):
+            self._observed.lost(ended, sum(len(session.held) for session in mine))
         for session in mine:
             for held in list(session.held):
                 held.workers.fence(held)
@@ -299,10 +309,11 @@ class Member:
         for workers in self._wanted.values():
             workers.subscription.pending()
 
-    def _forget(self, sessions: Sequence[Session]) -> None:
+    def _forget(self, sessions: Sequence[Session]) -> int:
+        """These are over; how many of them were not before."""
         for session in sessions:
             session.over = True
-            self._sessions.pop(session.id, None)
+        return sum(self._sessions.pop(session.id, None) is not None for session in sessions)
 
     def _abandon(self, session: Session) -> None:
         running = list(session.held)

@@ -47,6 +47,8 @@ class Counts:
     retried: int = 0
     """Sent to a retry queue."""
     dead_lettered: int = 0
+    fenced: int = 0
+    """Calls that ended when their message was no longer this member's: their end counted for nothing."""
     outages: int = 0
     """How often a retry queue or the dead-letter queue could not be written."""
 

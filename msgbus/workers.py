@@ -217,6 +217,7 @@ class Workers:
 
     def _ended(self, held: Held, error: BaseException | None) -> None:
         if not held.current:
+            self.subscription.counts.fenced += 1
             held.in_lane = False
             self.lanes.finish(held)
         elif error is None:

@@ -19,6 +19,7 @@ from msgbus.testing.cases import (
     payload,
     refusals,
     retries,
+    sessions,
 )
 
 if TYPE_CHECKING:
@@ -38,7 +39,19 @@ def _cases(module: ModuleType) -> list[Case]:
 
 CASES: list[Case] = [
     case
-    for module in (payload, groups, history, handling, retries, letters, dynamics, lifecycle, faults, refusals)
+    for module in (
+        payload,
+        groups,
+        history,
+        handling,
+        retries,
+        letters,
+        dynamics,
+        lifecycle,
+        sessions,
+        faults,
+        refusals,
+    )
     for case in _cases(module)
 ]
 
