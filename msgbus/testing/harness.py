@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from msgbus.broker import Publication
 from msgbus.errors import LettersBusy
 from msgbus.registry import adapter_type, connect
-from msgbus.testing.members import ProcessMember, SeveredMember
+from msgbus.testing.members import Behaviour, ProcessMember, SeveredMember
 from msgbus.testing.probe import DEADLINE, within
 from msgbus.url import BrokerURL
 
@@ -96,10 +96,15 @@ class Harness:
         await subscription.ready()
         return broker
 
-    async def killable(self, queue: str, group: str = "g") -> KillableMember:
-        """A member that enters its callbacks, never returns from them, and can be killed."""
+    async def killable(
+        self, queue: str, group: str = "g", *, hanging: str = "", forward_to: str = ""
+    ) -> KillableMember:
+        """A member that can be killed and frozen. It does not return from the call for ``hanging``, or from any.
+
+        With ``forward_to`` it publishes there first.
+        """
         kind = ProcessMember if self.capabilities.durable else SeveredMember
-        member = kind(self.url, queue, group)
+        member = kind(Behaviour(self.url, queue, group, hanging, forward_to))
         self._stack.push_async_callback(member.end)
         await member.start()
         return member
@@ -114,6 +119,12 @@ class Harness:
         ids = [f"{mark}-{n}" for n in range(FENCES)]
         await publish_all(broker, queue, [Publication(b"fence", message_id=one, key=one) for one in ids])
         await _together(probes, lambda: _passed(ids, probes), "the fences")
+
+    async def quiesce(self, broker: Broker, queue: str) -> None:
+        """Wait until the server says that the group has nothing to come. A commit may be 200 ms late on Kafka."""
+        async with within(DEADLINE, f"no lag of {queue}"):
+            while (await broker.lag(queue)).total:  # noqa: ASYNC110 - a server tells nobody
+                await asyncio.sleep(0.02)
 
 
 def _passed(ids: Sequence[str], probes: Sequence[Probe]) -> bool:

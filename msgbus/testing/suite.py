@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from msgbus.testing.cases import (
+    closing,
     dynamics,
     faults,
     groups,
@@ -16,10 +17,14 @@ from msgbus.testing.cases import (
     history,
     letters,
     lifecycle,
+    membership,
     payload,
+    queues,
     refusals,
     retries,
+    sameness,
     sessions,
+    sharing,
 )
 
 if TYPE_CHECKING:
@@ -37,23 +42,26 @@ def _cases(module: ModuleType) -> list[Case]:
     return [one for one in own if one.__module__ == module.__name__ and not one.__name__.startswith("_")]
 
 
-CASES: list[Case] = [
-    case
-    for module in (
-        payload,
-        groups,
-        history,
-        handling,
-        retries,
-        letters,
-        dynamics,
-        lifecycle,
-        sessions,
-        faults,
-        refusals,
-    )
-    for case in _cases(module)
-]
+_SUBJECTS = (
+    queues,
+    payload,
+    sameness,
+    groups,
+    history,
+    sharing,
+    handling,
+    retries,
+    letters,
+    dynamics,
+    membership,
+    sessions,
+    lifecycle,
+    closing,
+    faults,
+    refusals,
+)
+
+CASES: list[Case] = [case for module in _SUBJECTS for case in _cases(module)]
 
 contract = pytest.mark.parametrize("case", [pytest.param(case, id=case.__name__) for case in CASES])
 """Runs a test once for each case."""
