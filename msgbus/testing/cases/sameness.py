@@ -138,8 +138,9 @@ async def what_a_message_tells_has_the_same_types_on_every_broker(harness: Harne
     await broker.publish(queue, {"a": 1}, message_id="m", headers={"traceparent": "00-1-2-01"})
     await probe.until_handled(["m"])
     (message,) = probe.handled
-    kinds = {name: type(getattr(message, name)) for name in ("body", "id", "queue", "group", "origin", "content_type")}
-    assert kinds == {"body": bytes, **dict.fromkeys(("id", "queue", "group", "origin", "content_type"), str)}
+    assert isinstance(message.body, bytes)
+    words: list[object] = [message.id, message.queue, message.group, message.origin, message.content_type]
+    assert all(isinstance(word, str) for word in words)
     assert (type(message.attempt), type(message.redelivered), message.key) == (int, bool, None)
     assert message.published_at.tzinfo is UTC
     assert abs((message.published_at - before).total_seconds()) < 60
