@@ -11,14 +11,15 @@ from pydantic import Field
 from redis.exceptions import ResponseError
 
 from msgbus.adapter import Adapter, AdapterOptions, Capabilities, Lag
-from msgbus.errors import AccessRefused, ConfigurationError, QueueNotFound, Unsupported
+from msgbus.errors import AccessRefused, ConfigurationError, QueueConflict, QueueNotFound, Unsupported
 from msgbus_redis.connection import Client, Place, ours
 from msgbus_redis.consumer import KEEPER, RedisConsumer
 from msgbus_redis.history import RedisStretch, before, first, last, rewind
 from msgbus_redis.letters import RedisLetters
 from msgbus_redis.publisher import Publisher
 from msgbus_redis.scripts import CREATE, call
-from msgbus_redis.wire import stream
+from msgbus_redis.upkeep import RETENTION
+from msgbus_redis.wire import about, stream
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from msgbus.message import Outgoing
     from msgbus.names import Address
     from msgbus.url import BrokerURL
+    from msgbus_redis.connection import Command
 
 __all__ = ["RedisAdapter", "RedisOptions"]
 
@@ -105,11 +107,24 @@ class RedisAdapter(Adapter):
             _check(spec)
         if not specs:
             return
-        commands = [call(CREATE, self._key(spec.address), spec.groups) for spec in specs]
-        replies = await self._client.run(commands, "creating queues")
+        replies = await self._client.run([self._creating(spec) for spec in specs], "creating queues")
         for spec, reply in zip(specs, replies, strict=True):
             if isinstance(reply, ResponseError):
                 raise ours(reply, f"{self._client.place}: queue {spec.address}")
+            if isinstance(reply, list):
+                raise self._conflict(spec, int(reply[0]) / 1000)
+
+    def _creating(self, spec: QueueSpec) -> Command:
+        keys = (self._key(spec.address), about(self._options.prefix, spec.address))
+        retention = "" if spec.retention is None else round(spec.retention * 1000)
+        return call(CREATE, keys, (round(RETENTION * 1000), retention, *spec.groups))
+
+    def _conflict(self, spec: QueueSpec, kept: float) -> QueueConflict:
+        key = about(self._options.prefix, spec.address).decode()
+        return QueueConflict(
+            f"{self._client.place}: queue {spec.address}: retention is {kept:g} s, not {spec.retention:g} s; "
+            f"HSET {key} retention {round((spec.retention or 0) * 1000)} changes it"
+        )
 
     async def publish(self, messages: Sequence[Outgoing], timeout: float) -> Sequence[BrokerError | None]:
         """See Adapter."""
@@ -196,7 +211,7 @@ def _fields(info: Any) -> dict[str, str]:
 def _check(spec: QueueSpec) -> None:
     refused = {
         "partitions": spec.partitions is not None,
-        "retention": spec.retention is not None,
+        "retention": bool(spec.address.part) and spec.retention is not None,
         "compact": spec.compact,
         "native": bool(spec.native),
     }

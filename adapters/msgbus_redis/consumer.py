@@ -96,7 +96,7 @@ class RedisConsumer(Consumer):
         return missing
 
     def _begin(self, address: Address) -> None:
-        session = self._sessions[address] = Session(address, self._group, self._key(address), self._visibility)
+        session = self._sessions[address] = Session(address, self._group, self._prefix, self._visibility)
         self._listener.begun(session)
 
     def _key(self, address: Address) -> bytes:

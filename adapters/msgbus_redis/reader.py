@@ -15,8 +15,8 @@ from redis.exceptions import NoPermissionError, ResponseError
 
 from msgbus.errors import BrokerError, BrokerUnavailable
 from msgbus_redis.connection import ANSWER, FAILURES, Line, ours, refusal
-from msgbus_redis.scripts import REAP, call
 from msgbus_redis.session import START
+from msgbus_redis.upkeep import Upkeep
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,9 +33,6 @@ PAUSE_MOST: Final = 0.1
 """Seconds between two tries to end a read, at first and at most."""
 WITHOUT_UNBLOCK: Final = 0.05
 """Seconds a read blocks at most where the user may not CLIENT UNBLOCK."""
-REAP_EVERY: Final = 600.0
-DEAD_AFTER: Final = 3600.0
-"""Seconds after which an idle consumer's name with nothing pending is deleted."""
 REPAIRS: Final = 3
 """Groups are made again so often without a good read between; then it is an error."""
 
@@ -56,8 +53,7 @@ class Reader:
         self._waker: asyncio.Task[None] | None = None
         self._unwanted: asyncio.Task[None] | None = None
         self._repairs = 0
-        loop = asyncio.get_running_loop()
-        self._reap_at = loop.time() + random.uniform(0.1, 1) * REAP_EVERY  # noqa: S311 - spreads members
+        self._upkeep = Upkeep(group)
         self.changed = asyncio.Event()
         """Set when a read has ended, or somebody wants the attention of whoever waits for one."""
 
@@ -138,6 +134,7 @@ class Reader:
         try:
             if await self._line.ready():
                 (self._line_id,) = await self._run([("CLIENT", "ID")])
+            await self._upkeep.do(rooms, self._run)
             if await self._take_over(rooms):
                 return
             await self._read_new(rooms, wait)
@@ -164,7 +161,6 @@ class Reader:
             await self._repair(due, refused)
             return True
         found = [self._taken(session, reply) for session, reply in zip(due, replies, strict=True)]
-        await self._reap(rooms)
         return any(found)
 
     def _taken(self, session: Session, reply: Sequence[Any]) -> int:
@@ -176,12 +172,6 @@ class Reader:
         # What was trimmed meanwhile: 7.0 drops it by itself, 6.2 names it without fields.
         there = [entry for entry in reply[1] if entry is not None and entry[1] is not None]
         return session.fetched(there, now, redelivered=True)
-
-    async def _reap(self, sessions: Mapping[Session, int]) -> None:
-        now = asyncio.get_running_loop().time()
-        if now >= self._reap_at:
-            self._reap_at = now + REAP_EVERY
-            await self._run([call(REAP, one.key, (self._group, int(DEAD_AFTER * 1000))) for one in sessions])
 
     # What is new.
 

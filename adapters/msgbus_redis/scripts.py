@@ -25,6 +25,7 @@ __all__ = [
     "LET_GO",
     "REAP",
     "REMOVE",
+    "TRIM",
     "call",
     "chunks",
 ]
@@ -40,13 +41,20 @@ if kind == 'none' then
 elseif kind ~= 'stream' then
   return redis.error_reply('WRONGTYPE it is a ' .. kind)
 end
-for _, group in ipairs(ARGV) do
-  local made = redis.pcall('XGROUP', 'CREATE', KEYS[1], group, '0')
+if ARGV[2] ~= '' then
+  local kept = redis.call('HGET', KEYS[2], 'retention') or (kind == 'stream' and ARGV[1])
+  if kept and kept ~= ARGV[2] then return {kept} end
+  redis.call('HSET', KEYS[2], 'retention', ARGV[2])
+end
+for i = 3, #ARGV do
+  local made = redis.pcall('XGROUP', 'CREATE', KEYS[1], ARGV[i], '0')
   if made.err and not string.find(made.err, 'BUSYGROUP', 1, true) then return made end
 end
 return 'OK'
 """
-"""ARGV: groups. An empty stream where there is none, and the groups that are missing, at 0."""
+"""KEYS: the stream, and what is known about it. ARGV: ms of retention where nothing was said, ms of retention wanted or
+'', groups. An empty stream where there is none, and the groups that are missing, at 0. Where there is one with another
+retention than wanted, answers with that and makes nothing."""
 
 ADD: Final = """
 local messages, wanted, open = {}, {}, 0
@@ -163,6 +171,53 @@ end
 return reaped
 """
 """ARGV: group, ms. Deletes the names of consumers that have nothing pending and were idle for longer."""
+
+TRIM: Final = """
+local groups = redis.pcall('XINFO', 'GROUPS', KEYS[1])
+if groups.err or #groups == 0 then return {0} end
+local function named(flat)
+  local one = {}
+  for i = 1, #flat, 2 do one[flat[i]] = flat[i + 1] end
+  return one
+end
+local function before(one, other)
+  local ms, seq = string.match(one, '(%d+)-(%d+)')
+  local other_ms, other_seq = string.match(other, '(%d+)-(%d+)')
+  ms, other_ms = tonumber(ms), tonumber(other_ms)
+  return ms < other_ms or ms == other_ms and tonumber(seq) < tonumber(other_seq)
+end
+local now = redis.call('TIME')
+local kept = tonumber(redis.call('HGET', KEYS[2], 'retention') or ARGV[1])
+local age = string.format('%.0f-0', math.max(now[1] * 1000 + math.floor(now[2] / 1000) - kept, 0))
+local cut, answer = age, {0}
+for _, flat in ipairs(groups) do
+  local group = named(flat)
+  local low = group['last-delivered-id']
+  local oldest
+  if group.pending > 0 then
+    low = redis.call('XPENDING', KEYS[1], group.name)[2]
+    oldest = low
+  else
+    local first = redis.call('XRANGE', KEYS[1], '(' .. low, '+', 'COUNT', 1)[1]
+    oldest = first and first[1]
+  end
+  if before(low, cut) then cut = low end
+  if oldest and before(oldest, age) then
+    local alive = false
+    for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], group.name)) do
+      alive = alive or named(consumer).idle < tonumber(ARGV[3])
+    end
+    if not alive then answer[#answer + 1] = group.name end
+  end
+end
+answer[1] = redis.call('XTRIM', KEYS[1], 'MINID', '~', cut, 'LIMIT', ARGV[2])
+if answer[1] < ARGV[2] / 2 then answer[1] = answer[1] + redis.call('XTRIM', KEYS[1], 'MINID', cut) end
+return answer
+"""
+"""KEYS: the stream, and what is known about it. ARGV: ms of retention where nothing was said, about how many entries at
+most, ms. Deletes what is older than the retention and handled by every group: below the oldest pending entry, and
+below the last that was delivered. Answers how many, and the groups that hold older entries and have no consumer that
+was heard of for so long. Whole nodes first, since only they can be limited; then the rest of one node."""
 
 HOLD: Final = """
 local holder = redis.call('GET', KEYS[1])

@@ -9,7 +9,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from msgbus.message import Delivery
-from msgbus_redis.wire import message
+from msgbus_redis.wire import about, message, stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -36,6 +36,7 @@ class Session:
     """This consumer's name on one stream."""
 
     __slots__ = (
+        "about",
         "address",
         "claim_at",
         "cursor",
@@ -50,10 +51,11 @@ class Session:
         "visibility",
     )
 
-    def __init__(self, address: Address, group: str, key: bytes, visibility: float) -> None:
+    def __init__(self, address: Address, group: str, prefix: str, visibility: float) -> None:
         self.address = address
         self.group = group
-        self.key = key
+        self.key = stream(prefix, address)
+        self.about = about(prefix, address)
         self.visibility = visibility
         self.private = address.part.startswith("retry.") and address.group == group
         """Nobody else reads it: what is acknowledged is of no use to anyone."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from msgbus.names import Address
     from msgbus_redis.connection import Command
 
-__all__ = ["append", "bell", "message", "size", "stream", "taker", "text"]
+__all__ = ["about", "append", "bell", "message", "size", "stream", "taker", "text"]
 
 _LAST: Final = 253_402_300_799_999
 """The last millisecond that a datetime can say."""
@@ -27,6 +27,11 @@ _LAST: Final = 253_402_300_799_999
 def stream(prefix: str, address: Address) -> bytes:
     """The key of a queue's stream; the braces are the hash tag of a cluster."""
     return f"{prefix}:{{{address}}}".encode()
+
+
+def about(prefix: str, address: Address) -> bytes:
+    """The key of what create_queue() was told about a queue, in the same slot of a cluster; none where it was not."""
+    return f"{prefix}:about:{{{address}}}".encode()
 
 
 def bell(prefix: str, group: str) -> bytes:

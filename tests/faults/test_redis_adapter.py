@@ -73,7 +73,7 @@ async def test_a_queue_without_groups_exists_and_is_empty(bench: Bench) -> None:
     assert (await adapter.lag(address, "late")).total == 1
 
 
-@pytest.mark.parametrize("option", [{"partitions": 2}, {"compact": True}, {"retention": 3.0}, {"native": {"a": "b"}}])
+@pytest.mark.parametrize("option", [{"partitions": 2}, {"compact": True}, {"native": {"a": "b"}}])
 async def test_what_redis_cannot_honour_is_refused_before_anything_is_made(bench: Bench, option: Any) -> None:
     adapter = await bench.adapter()
     good, bad = bench.address(), bench.address()
