@@ -39,6 +39,7 @@ class Publisher:
     def __init__(self, link: Link) -> None:
         self._link = link
         self._channel: Any = None  # aiormq's Channel: its abstract class hides what a batch needs
+        self._left: set[Any] = set()
         self._known: set[str] = set()
         self._opening = asyncio.Lock()
 
@@ -57,6 +58,8 @@ class Publisher:
         confirmations = await self._send(channel, wanted, end)
         if pending := [one for one in confirmations if not one.done()]:
             await asyncio.wait(pending, timeout=max(0.0, end - asyncio.get_running_loop().time()))
+        if any(_refused(one) for one in confirmations):
+            self._leave(channel)
         verdicts = iter(
             [self._verdict(channel, outgoing, one) for outgoing, one in zip(wanted, confirmations, strict=False)]
         )
@@ -71,10 +74,27 @@ class Publisher:
             if self._channel is None or self._channel.is_closed or not self._link.is_up:
                 self._known.clear()
                 self._channel = await self._link.channel(confirms=True)
+            await self._close_left()
         channel = self._channel
         with guarded(self._link.where):
             await channel.connection.ready()
         return channel
+
+    def _leave(self, channel: Any) -> None:
+        """The next call takes another channel.
+
+        A channel keeps to the leader of a quorum queue that it found at its first publish. Had that one just died, it
+        refuses everything until the node is back, while a new channel finds the new leader.
+        """
+        if self._channel is channel:
+            self._channel = None
+        self._left.add(channel)
+
+    async def _close_left(self) -> None:
+        """Close those on which nobody waits for a confirmation any more."""
+        for channel in [one for one in self._left if one.is_closed or not one.confirmations]:
+            self._left.discard(channel)
+            await self._link.leave(channel)
 
     async def _missing(self, addresses: set[Address]) -> set[Address]:
         """Those without an exchange. Publishing to one would close the channel under everybody's messages."""
@@ -152,6 +172,14 @@ def _forget(channel: Any, tags: dict[int, str]) -> None:
     channel.delivery_tag -= len(tags)
     for tag in tags:
         channel.confirmations.pop(tag).cancel()
+
+
+def _refused(confirmation: Confirmation) -> bool:
+    """The server said no to it (basic.nack)."""
+    if not confirmation.done() or confirmation.cancelled():
+        return False
+    error = confirmation.exception()
+    return isinstance(error, DeliveryError) and not isinstance(error, PublishError)
 
 
 def _all(messages: Sequence[Outgoing], error: BrokerError) -> list[BrokerError | None]:

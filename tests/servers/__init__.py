@@ -3,16 +3,19 @@
 server = start("redis")                 # any of the three ways; server.url is a msgbus URL
 server = start_native("redis")          # a process to kill, pause and restart
 server = start_native("redis", secured=True)    # TLS and users: server.url, server.recipe.url_as("app")
+cluster = start_cluster("redis")        # nodes to kill one by one
 await server_version(server.url)        # what the server itself says
 """
 
 from .choose import start
+from .cluster import Cluster, start_cluster
 from .errors import ServerNotReady, ServersError, ServerUnavailable
 from .native import NativeServer, start_native
 from .server import Origin, Server
 from .version import server_version
 
 __all__ = [
+    "Cluster",
     "NativeServer",
     "Origin",
     "Server",
@@ -21,5 +24,6 @@ __all__ = [
     "ServersError",
     "server_version",
     "start",
+    "start_cluster",
     "start_native",
 ]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from .errors import ServerNotReady, ServerUnavailable
 from .kafka_native import SETTINGS
-from .probes import probe
+from .probes import PROBES
 from .server import Server
 from .waiting import until
 
@@ -109,7 +109,7 @@ def start_container(name: str, *, guarded: bool = True) -> ContainerServer:
     host, port = container.get_container_host_ip(), container.get_exposed_port(image.port)
     container.exec(["sh", "-c", f"echo {shlex.quote(f'{host}:{port}')} > {_ADVERTISED}"])
     server = ContainerServer(name, image.url.format(host=host, port=port), container, guarded=guarded)
-    if not until(probe(name, host, int(port)), _READY_PATIENCE):
+    if not until(PROBES[name]((host, int(port))), _READY_PATIENCE):
         tail = b"\n".join(container.get_logs())[-2000:].decode(errors="replace")
         server.stop()
         raise ServerNotReady(name, f"did not answer within {_READY_PATIENCE:.0f} s", tail)

@@ -4,13 +4,13 @@ import base64
 import secrets
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
-from . import cache, kafka_acls, kafka_secured
+from . import cache, kafka_acls, kafka_secured, probes
 from .errors import ServerNotReady
 from .ports import LOOPBACK, free_ports
-from .probes import probe
+from .probes import Probe
 from .recipe import Command, Recipe, Wish
 from .security import APP
 
@@ -29,6 +29,7 @@ class KafkaRecipe(Recipe):
 
     name = "kafka"
     schemes = ("kafka", "kafka+ssl")
+    nodes = 3
     way_out = "install Java 17 and Maven, then: make brokers; or set MSGBUS_TEST_KAFKA_URL"
     patience = 60.0
     LEAST = (
@@ -39,6 +40,9 @@ class KafkaRecipe(Recipe):
     def __init__(self, folder: Path, wish: Wish) -> None:
         super().__init__(folder, wish)
         self.port, self.clear_port, self._inside, self._controller = free_ports(4)
+        self._cluster = (
+            base64.urlsafe_b64encode(b"\0" + secrets.token_bytes(15)).decode().rstrip("=")
+        )  # never begins with -
 
     @classmethod
     def missing(cls) -> str:
@@ -56,11 +60,11 @@ class KafkaRecipe(Recipe):
         self._format()
 
     def command(self) -> Command:
-        heap = ["-Xmx512m", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
+        heap = ["-Xmx384m" if self.peers else "-Xmx512m", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
         return Command([*self._java(*heap), "kafka.Kafka", str(self._properties)])
 
-    def probe(self) -> Callable[[], bool]:
-        return probe(self.name, LOOPBACK, self._inside if self.security else self.port)
+    def probe(self) -> Probe:
+        return probes.kafka((LOOPBACK, self._inside if self.security else self.port), self._node)
 
     def started(self) -> None:
         if self.security:
@@ -75,6 +79,15 @@ class KafkaRecipe(Recipe):
         self._secured()
         kafka_acls.delete((LOOPBACK, self._inside), user)
 
+    @property
+    def _all(self) -> Sequence["KafkaRecipe"]:
+        """The nodes of its cluster, or itself alone."""
+        return [one for one in self.peers if isinstance(one, KafkaRecipe)] or [self]
+
+    @property
+    def _node(self) -> int:
+        return self._all.index(self) + 1
+
     def _ports(self) -> dict[str, int]:
         names = ("SASL_SSL", "SASL_PLAINTEXT", "PLAINTEXT", "CONTROLLER")
         return dict(zip(names, (self.port, self.clear_port, self._inside, self._controller), strict=True))
@@ -88,8 +101,15 @@ class KafkaRecipe(Recipe):
         return ["java", "-XX:TieredStopAtLevel=1", *options, "-cp", f"{jars()}/*"]
 
     def _format(self) -> None:
-        cluster = base64.urlsafe_b64encode(b"\0" + secrets.token_bytes(15)).decode().rstrip("=")  # never begins with -
-        tool = [*self._java(), "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(self._properties)]
+        tool = [
+            *self._java(),
+            "kafka.tools.StorageTool",
+            "format",
+            "-t",
+            self._all[0]._cluster,
+            "-c",
+            str(self._properties),
+        ]
         for user, password in self.security.passwords.items() if self.security else ():
             tool += ["--add-scram", f"SCRAM-SHA-512=[name={user},password={password}]"]
         with self.log.open("ab") as output:
@@ -100,12 +120,13 @@ class KafkaRecipe(Recipe):
     def _configuration(self) -> dict[str, str]:
         return {
             "process.roles": "broker,controller",
-            "node.id": "1",
-            "controller.quorum.voters": f"1@{LOOPBACK}:{self._controller}",
+            "node.id": str(self._node),
+            "controller.quorum.voters": ",".join(f"{one._node}@{LOOPBACK}:{one._controller}" for one in self._all),
             "listeners": f"PLAINTEXT://{LOOPBACK}:{self.port},CONTROLLER://{LOOPBACK}:{self._controller}",
             "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{self.port}",
             "log.dirs": str(self.folder / "data"),
             **SETTINGS,
+            **(CLUSTER if self.peers else {}),
         }
 
 
@@ -124,4 +145,13 @@ SETTINGS = {
     # A killed node may come back only when its old registration has run out: 9 s by default, measured as 12 s to serve.
     "broker.session.timeout.ms": "3000",
     "broker.heartbeat.interval.ms": "500",
+}
+
+# What every confirmed message of a cluster rests on: three copies, two of them written.
+CLUSTER = {
+    "default.replication.factor": "3",
+    "min.insync.replicas": "2",
+    "offsets.topic.replication.factor": "3",
+    "transaction.state.log.replication.factor": "3",
+    "transaction.state.log.min.isr": "2",
 }

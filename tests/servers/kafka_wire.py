@@ -55,9 +55,10 @@ def response_size(prefix: bytes) -> int:
     return size
 
 
-def alive_brokers(response: bytes) -> int:
-    """How many brokers a Metadata v1 response names."""
-    return Reader(response, 4).number(">i")
+def alive_brokers(response: bytes) -> set[int]:
+    """The ids of the brokers that a Metadata v1 response names."""
+    reader = Reader(response, 4)
+    return {reader.broker() for _ in range(reader.number(">i"))}
 
 
 def metadata_level(response: bytes) -> int | None:
@@ -101,6 +102,13 @@ class Reader:
 
     def number(self, form: str) -> int:
         return int(struct.unpack(form, self.skip(struct.calcsize(form)))[0])
+
+    def broker(self) -> int:
+        """The id of a broker in Metadata v1, whose host, port and rack are skipped."""
+        found = self.number(">i")
+        self.skip(self.number(">h") + 4)
+        self.skip(max(self.number(">h"), 0))
+        return found
 
     def varint(self) -> int:
         value = shift = 0

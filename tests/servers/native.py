@@ -48,9 +48,16 @@ class NativeServer(Server):
 
     def run(self) -> None:
         """Start it where it is not running and wait until it answers. ServerNotReady: it does not."""
-        if self._main:
-            return
-        self._main = self._spawn(self.recipe.command())
+        self.launch()
+        self.settle()
+
+    def launch(self) -> None:
+        """Start it where it is not running, and wait for nothing."""
+        if not self._main:
+            self._main = self._spawn(self.recipe.command())
+
+    def settle(self) -> None:
+        """Wait until it answers. ServerNotReady: it does not."""
         until(lambda: self._answers() or not self._alive(), self.recipe.patience)
         if not self._alive():
             raise ServerNotReady(self.name, "ended while starting", self._tail())
@@ -130,18 +137,26 @@ def lacks(name: str) -> str:
 
 
 def _boot(kind: type[Recipe], wish: Wish, *, guarded: bool) -> NativeServer:
-    folder = Path(tempfile.mkdtemp(prefix=f"msgbus-{kind.name}-"))
-    try:
-        recipe = kind(folder, wish)
-        recipe.prepare()
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    server = NativeServer(recipe, guarded=guarded)
+    server = made(kind(folder_for(kind), wish), guarded=guarded)
     try:
         server.run()
-        recipe.started()
+        server.recipe.started()
     except BaseException:
         server.stop()
         raise
     return server
+
+
+def folder_for(kind: type[Recipe]) -> Path:
+    """A fresh folder for one server."""
+    return Path(tempfile.mkdtemp(prefix=f"msgbus-{kind.name}-"))
+
+
+def made(recipe: Recipe, *, guarded: bool) -> NativeServer:
+    """A server that is prepared and not running yet; its folder is removed where that fails."""
+    try:
+        recipe.prepare()
+        return NativeServer(recipe, guarded=guarded)
+    except BaseException:
+        shutil.rmtree(recipe.folder, ignore_errors=True)
+        raise

@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
+from . import probes
 from .ports import LOOPBACK, free_ports
+from .probes import Probe
 from .recipe import Command, Recipe, Wish
 from .security import Security
 
@@ -28,6 +30,8 @@ class RabbitmqRecipe(Recipe):
 
     name = "rabbitmq"
     schemes = ("rabbitmq", "rabbitmqs")
+    nodes = 3
+    ahead = 1  # it is the cluster that the others find and join
     way_out = "apt-get install rabbitmq-server (or: make brokers), or set MSGBUS_TEST_RABBITMQ_URL"
     patience = 60.0
     LEAST = (r"^contract-", r"^(contract-|amq\.default$)", r"^contract-")
@@ -35,6 +39,7 @@ class RabbitmqRecipe(Recipe):
     def __init__(self, folder: Path, wish: Wish) -> None:
         super().__init__(folder, wish)
         self.port, self.clear_port, self._epmd, self._distribution = free_ports(4)
+        self._cookie = secrets.token_hex(16)
 
     @classmethod
     def missing(cls) -> str:
@@ -52,7 +57,7 @@ class RabbitmqRecipe(Recipe):
     def prepare(self) -> None:
         for folder in ("home", "data", "log", "generated"):
             (self.folder / folder).mkdir()
-        self._cookie()
+        self._write_cookie()
         self._write("env.conf", "")
         self._write("enabled_plugins", "[].")
         settings = {
@@ -64,9 +69,12 @@ class RabbitmqRecipe(Recipe):
         if self.security:
             self._write("definitions.json", json.dumps(_definitions(self.security, self.LEAST)))
 
+    def probe(self) -> Probe:
+        return probes.rabbitmq((LOOPBACK, self.port), self.security.context() if self.security else None)
+
     def helpers(self) -> Sequence[Command]:
         # Ours, because one that the node started by itself would be shared and outlive every node.
-        return [Command(["epmd", "-address", LOOPBACK, "-port", str(self._epmd)])]
+        return [Command(["epmd", "-address", LOOPBACK, "-port", str(self._epmd)])] if self._first is self else []
 
     def command(self) -> Command:
         return Command([self._script()], self._environment())
@@ -97,10 +105,23 @@ class RabbitmqRecipe(Recipe):
     def _script() -> str:
         return str(_SCRIPT) if _SCRIPT.exists() else shutil.which("rabbitmq-server") or ""
 
-    def _cookie(self) -> None:
+    @property
+    def _all(self) -> Sequence["RabbitmqRecipe"]:
+        """The nodes of its cluster, or itself alone."""
+        return [one for one in self.peers if isinstance(one, RabbitmqRecipe)] or [self]
+
+    @property
+    def _first(self) -> "RabbitmqRecipe":
+        return self._all[0]
+
+    @property
+    def _node(self) -> str:
+        return f"n{self.port}@localhost"
+
+    def _write_cookie(self) -> None:
         cookie = self.folder / "home" / ".erlang.cookie"
         cookie.touch(mode=0o600)
-        cookie.write_text(secrets.token_hex(16), encoding="ascii")
+        cookie.write_text(self._first._cookie, encoding="ascii")
         cookie.chmod(0o400)  # Erlang refuses anything wider
 
     def _write(self, name: str, text: str) -> None:
@@ -112,7 +133,15 @@ class RabbitmqRecipe(Recipe):
             "default_pass": self.wish.password or "guest",
             "vm_memory_high_watermark.absolute": "512MB",
             "disk_free_limit.absolute": "50MB",
+            **(self._discovery() if self.peers else {}),
         }
+
+    def _discovery(self) -> dict[str, str]:
+        """How the nodes of a cluster find each other, and that they miss a frozen one after 5 s, not 60."""
+        formation = "cluster_formation"
+        listed = {f"{formation}.classic_config.nodes.{at}": one._node for at, one in enumerate(self._all, 1)}
+        found = {f"{formation}.peer_discovery_backend": "classic_config", **listed} if self._first is not self else {}
+        return {"net_ticktime": "5", **found}
 
     def _tls(self, security: Security) -> dict[str, str]:
         return {
@@ -131,9 +160,9 @@ class RabbitmqRecipe(Recipe):
             "HOME": str(at / "home"),
             "LC_ALL": "C.UTF-8",
             "RUNNING_UNDER_SYSTEMD": "true",  # no shell in between: the script becomes the Erlang machine
-            "ERL_EPMD_PORT": str(self._epmd),
+            "ERL_EPMD_PORT": str(self._first._epmd),
             "ERL_EPMD_ADDRESS": LOOPBACK,
-            "RABBITMQ_NODENAME": f"n{self.port}@localhost",
+            "RABBITMQ_NODENAME": self._node,
             "RABBITMQ_DIST_PORT": str(self._distribution),
             "RABBITMQ_CONF_ENV_FILE": str(at / "env.conf"),
             "RABBITMQ_CONFIG_FILE": str(at / "rabbitmq.conf"),

@@ -1,13 +1,13 @@
 """What it takes to run a server as a plain process: each broker has a recipe."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
 from .ports import LOOPBACK
-from .probes import probe
+from .probes import Probe
 from .security import ADMIN, Security
 
 
@@ -40,6 +40,8 @@ class Recipe(ABC):
     way_out: ClassVar[str]  # how a person gets the server
     patience: ClassVar[float]  # seconds until it must answer; several times what was seen
     LEAST: ClassVar[Sequence[str]]  # what `allow()` must be told for a service with the contract suite's queues
+    nodes: ClassVar[int]  # of its usual cluster
+    ahead: ClassVar[int] = 0  # nodes of a cluster that start one after the other, before all others together
     port: int
     clear_port: int  # of a secured server
 
@@ -48,6 +50,7 @@ class Recipe(ABC):
         self.wish = wish
         self.log = folder / "server.log"
         self.security = Security.made(folder) if wish.secured else None
+        self.peers: Sequence[Recipe] = ()  # all nodes of its cluster, itself included, in the same order everywhere
 
     @classmethod
     @abstractmethod
@@ -56,7 +59,7 @@ class Recipe(ABC):
 
     @abstractmethod
     def prepare(self) -> None:
-        """Write the configuration. Called once: a restart finds everything as it was."""
+        """Write the configuration. Called once, `peers` being known: a restart finds everything as it was."""
 
     @property
     def url(self) -> str:
@@ -72,6 +75,11 @@ class Recipe(ABC):
         place = f"{security.login(user, password)}@{LOOPBACK}:{port}{self.path}"
         return f"{self.schemes[tls]}://{place}{security.query(query, tls=tls)}"
 
+    def cluster_url(self) -> str:
+        """The msgbus URL of the cluster that it is a node of."""
+        hosts = ",".join(f"{LOOPBACK}:{peer.port}" for peer in self.peers)
+        return f"{self.schemes[0]}://{self.login()}{hosts}{self.path}"
+
     def login(self) -> str:
         """`user:password@` of a server that is not secured; "" if it asks for none."""
         return ""
@@ -81,9 +89,9 @@ class Recipe(ABC):
         """What follows the host in its URL."""
         return ""
 
-    def probe(self) -> Callable[[], bool]:
+    @abstractmethod
+    def probe(self) -> Probe:
         """A question to the server: True when it is ready to serve."""
-        return probe(self.name, LOOPBACK, self.port, tls=self.security.context() if self.security else None)
 
     def helpers(self) -> Sequence[Command]:
         """What must run before it and longer than it."""

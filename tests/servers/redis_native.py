@@ -2,24 +2,30 @@
 
 import shutil
 import socket
-from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
 
-from . import redis_wire
+from . import probes, redis_wire
+from .errors import ServerNotReady
 from .ports import LOOPBACK, free_ports
-from .probes import probe
+from .probes import Probe
 from .recipe import Command, Recipe, Wish
 from .security import ADMIN, Security
+from .waiting import until
 
+SERVICE = "main"
+"""What the sentinels of a cluster call it."""
+_DATA = 2  # nodes of a cluster that hold data: the primary and its replica
 _PATIENCE = 5.0  # seconds for the answer to one command
 
 
 class RedisRecipe(Recipe):
-    """One redis-server; answers after some 20 ms."""
+    """One redis-server; answers after some 20 ms. In a cluster: a primary, its replica, and sentinels."""
 
     name = "redis"
     schemes = ("redis", "rediss")
+    nodes = 5
+    ahead = 2  # sentinels look for replicas when they start, and then every 10 s
     way_out = "apt-get install redis-server (or: make brokers), or set MSGBUS_TEST_REDIS_URL"
     patience = 15.0
     LEAST = (
@@ -52,20 +58,36 @@ class RedisRecipe(Recipe):
         settings = {
             **self._configuration(),
             **(self._tls(self.security) if self.security else {}),
+            **self._part(),
             **self.wish.settings,
         }
         # A file and no arguments: sentinels change it, so that a server that comes back knows its part.
         lines = "".join(f"{key} {value or _EMPTY}\n" for key, value in settings.items())
         self._file.write_text(lines, encoding="utf-8")
 
-    def probe(self) -> Callable[[], bool]:
-        if not self.security:
-            return probe(self.name, LOOPBACK, self.port, [self.wish.password] if self.wish.password else [])
-        login = [ADMIN, self.security.passwords[ADMIN]]
-        return probe(self.name, LOOPBACK, self.port, login, tls=self.security.context())
+    def probe(self) -> Probe:
+        at = (LOOPBACK, self.port)
+        if self.is_sentinel:
+            return probes.sentinel(at, len(self.peers) - _DATA)
+        if self.security:
+            return probes.redis(at, [ADMIN, self.security.passwords[ADMIN]], self.security.context())
+        return probes.redis(at, [self.wish.password] if self.wish.password else [])
+
+    def started(self) -> None:
+        if self in self.peers[1:_DATA] and not until(probes.replica((LOOPBACK, self.port)), self.patience):
+            raise ServerNotReady(self.name, "did not become a replica", self.log.read_text(encoding="utf-8"))
 
     def command(self) -> Command:
-        return Command(["redis-server", str(self._file)])
+        return Command(["redis-server", str(self._file), *(["--sentinel"] if self.is_sentinel else [])])
+
+    def cluster_url(self) -> str:
+        hosts = ",".join(f"{LOOPBACK}:{peer.port}" for peer in self.peers[_DATA:])
+        return f"redis+sentinel://{hosts}{self.path}?service={SERVICE}"
+
+    @property
+    def is_sentinel(self) -> bool:
+        """It watches over the others and holds no data."""
+        return self in self.peers[_DATA:]
 
     def allow(self, user: str, *rights: str) -> None:
         """`rights`: ACL rules, such as "+xadd" and "~msgbus:*"."""
@@ -96,16 +118,32 @@ class RedisRecipe(Recipe):
         return self.folder / "users.acl"
 
     def _configuration(self) -> dict[str, str]:
-        return {
+        place = {
             "bind": LOOPBACK,
             "port": str(self.clear_port if self.security else self.port),
             "dir": str(self.folder),
+        }
+        if self.is_sentinel:
+            return place
+        return {
+            **place,
             "save": "",
+            "repl-diskless-sync-delay": "0",
             "appendonly": "yes",
             "appendfsync": "everysec",
             "maxmemory-policy": "noeviction",
             **({"requirepass": _quoted(self.wish.password)} if self.wish.password else {}),
         }
+
+    def _part(self) -> dict[str, str]:
+        """What its place in a cluster adds."""
+        if self.is_sentinel:
+            return {
+                f"sentinel monitor {SERVICE}": f"{LOOPBACK} {self.peers[0].port} 2",
+                f"sentinel down-after-milliseconds {SERVICE}": "1000",
+                f"sentinel failover-timeout {SERVICE}": "3000",
+            }
+        return {"replicaof": f"{LOOPBACK} {self.peers[0].port}"} if self in self.peers[1:] else {}
 
     def _tls(self, security: Security) -> dict[str, str]:
         return {

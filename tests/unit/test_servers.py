@@ -68,8 +68,9 @@ def test_what_is_not_kafka_is_not_read(prefix: bytes) -> None:
         kafka_wire.response_size(prefix)
 
 
-def test_a_metadata_response_counts_its_brokers() -> None:
-    assert kafka_wire.alive_brokers(struct.pack(">ii", 1, 3)) == 3
+def test_a_metadata_response_names_its_brokers() -> None:
+    brokers = [struct.pack(">ih4sih", node, 4, b"host", 9092, -1) for node in (1, 7)]
+    assert kafka_wire.alive_brokers(struct.pack(">ii", 1, 2) + b"".join(brokers)) == {1, 7}
 
 
 @pytest.mark.parametrize("name", ["redis", "rabbitmq", "kafka"])
