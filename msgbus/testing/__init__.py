@@ -17,6 +17,7 @@ For an adapter, or a cluster, of your own::
 
 from msgbus.testing.harness import Harness
 from msgbus.testing.probe import Probe
+from msgbus.testing.proxy import Proxy
 from msgbus.testing.suite import CASES, contract
 
-__all__ = ["CASES", "Harness", "Probe", "contract"]
+__all__ = ["CASES", "Harness", "Probe", "Proxy", "contract"]

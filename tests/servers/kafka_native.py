@@ -39,7 +39,7 @@ class KafkaRecipe(Recipe):
 
     def __init__(self, folder: Path, wish: Wish) -> None:
         super().__init__(folder, wish)
-        self.port, self.clear_port, self._inside, self._controller = free_ports(4)
+        self.port, self.clear_port, self._inside, self._controller, *self._proxied = free_ports(6)
         self._cluster = (
             base64.urlsafe_b64encode(b"\0" + secrets.token_bytes(15)).decode().rstrip("=")
         )  # never begins with -
@@ -88,6 +88,12 @@ class KafkaRecipe(Recipe):
     def _node(self) -> int:
         return self._all.index(self) + 1
 
+    @property
+    def behind_proxy(self) -> tuple[int, int]:
+        # Clients go where Kafka tells them to: this listener tells those who come by it the proxy's port.
+        behind, front = self._proxied
+        return behind, front
+
     def _ports(self) -> dict[str, int]:
         names = ("SASL_SSL", "SASL_PLAINTEXT", "PLAINTEXT", "CONTROLLER")
         return dict(zip(names, (self.port, self.clear_port, self._inside, self._controller), strict=True))
@@ -118,14 +124,17 @@ class KafkaRecipe(Recipe):
             raise ServerNotReady(self.name, "could not format its folder", self.log.read_text(errors="replace")[-2000:])
 
     def _configuration(self) -> dict[str, str]:
+        behind, front = self.behind_proxy
         return {
             "process.roles": "broker,controller",
             "node.id": str(self._node),
             "controller.quorum.voters": ",".join(f"{one._node}@{LOOPBACK}:{one._controller}" for one in self._all),
-            "listeners": f"PLAINTEXT://{LOOPBACK}:{self.port},CONTROLLER://{LOOPBACK}:{self._controller}",
-            "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{self.port}",
             "log.dirs": str(self.folder / "data"),
             **SETTINGS,
+            "listeners": f"PLAINTEXT://{LOOPBACK}:{self.port},PROXIED://{LOOPBACK}:{behind},"
+            f"CONTROLLER://{LOOPBACK}:{self._controller}",
+            "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{self.port},PROXIED://{LOOPBACK}:{front}",
+            "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT",
             **(CLUSTER if self.peers else {}),
         }
 

@@ -80,6 +80,11 @@ class Recipe(ABC):
         hosts = ",".join(f"{LOOPBACK}:{peer.port}" for peer in self.peers)
         return f"{self.schemes[0]}://{self.login()}{hosts}{self.path}"
 
+    @property
+    def behind_proxy(self) -> tuple[int, int]:
+        """The port that a proxy leads to, and the one it must listen on itself: 0 for any."""
+        return self.port, 0
+
     def login(self) -> str:
         """`user:password@` of a server that is not secured; "" if it asks for none."""
         return ""

@@ -1,0 +1,44 @@
+"""The proxy in front of each broker: everything goes through it, and what it breaks is mended by msgbus."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import pytest
+
+from msgbus import connect
+from msgbus.testing import Probe
+from tests.servers import proxied, start_native
+from tests.servers.fixtures import or_skip
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.servers import NativeServer
+
+
+@pytest.fixture(scope="module", params=["redis", "rabbitmq", "kafka"])
+def server(request: pytest.FixtureRequest) -> Iterator[NativeServer]:
+    server = or_skip(lambda: start_native(request.param))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> None:
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it says a lot about connections that break
+
+
+async def test_a_publish_whose_confirmation_is_lost_is_made_again_and_consuming_goes_on(server: NativeServer) -> None:
+    probe = Probe()
+    async with proxied(server) as (proxy, url), connect(url, group="g", deadline=60) as broker:
+        await broker.create_queue("proxied", groups=["g"])
+        subscription = await broker.consume("proxied", probe)
+        await subscription.ready()
+        lost = proxy.lose_reply(b"one of a kind")
+        await broker.publish("proxied", b"one of a kind", message_id="a")
+        assert lost.is_set()
+        assert proxy.cut() > 1
+        await broker.publish("proxied", b"x", message_id="b")
+        await probe.until_handled(["a", "b"])
