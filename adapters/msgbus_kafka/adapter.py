@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from msgbus.adapter import Adapter, AdapterOptions, Capabilities
 from msgbus.errors import AccessRefused, BrokerUnavailable, ConfigurationError
 from msgbus_kafka.access import Access
-from msgbus_kafka.births import Births, bear_outside
+from msgbus_kafka.births import bear_outside
 from msgbus_kafka.cluster import Cluster
 from msgbus_kafka.consumer import KafkaConsumer, started
 from msgbus_kafka.groups import commit
 from msgbus_kafka.lag import lag
 from msgbus_kafka.letters import KafkaLetters
 from msgbus_kafka.options import KafkaOptions, Timing
+from msgbus_kafka.places import Places
 from msgbus_kafka.positions import offsets_of
 from msgbus_kafka.publisher import Publisher
 from msgbus_kafka.reading import KafkaStretch
@@ -60,6 +61,7 @@ class KafkaAdapter(Adapter):
         self._topics: Final = Topics(self._cluster)
         self._publisher: Final = Publisher(self._access, self._topics)
         self._consumers: set[KafkaConsumer] = set()
+        self._places: dict[str, Places] = {}
         self._warned = False
 
     async def connect(self) -> None:
@@ -108,9 +110,9 @@ class KafkaAdapter(Adapter):
 
     async def open_consumer(self, group: str, listener: SessionListener) -> Consumer:
         """See Adapter."""
-        births = Births(self._cluster, self._topics, group)
-        client = await started(self._access, group, self._timing, self._assignor, births)
-        consumer = KafkaConsumer(client, group, listener, self._topics, self._timing, births)
+        places = self._places.setdefault(group, Places(self._cluster, self._topics, group))
+        client = await started(self._access, places, self._timing, self._assignor)
+        consumer = KafkaConsumer(client, listener, places, self._timing)
         self._consumers = {one for one in self._consumers if not one.closed} | {consumer}
         return consumer
 

@@ -33,6 +33,8 @@ logger = logging.getLogger("msgbus.kafka")
 
 LOOK: Final = 0.05
 """Seconds between two looks whether another member has made the group."""
+BEAR: Final = 1.0
+"""Seconds of one try: aiokafka's commit never ends by itself while the coordinator is not to be had."""
 PATIENCE: Final = 30.0
 """Seconds for which a member waits for the owner of partition 0: one that is none of ours may never commit."""
 
@@ -64,8 +66,7 @@ class Births:
         if await self._born(name):
             return False
         if TopicPartition(name, 0) in coordinator._subscription.assigned_partitions():  # noqa: SLF001
-            await self._bear(coordinator, name)
-            return True
+            return not await self._bear(coordinator, name) and name in self.newest
         return name in self.newest and self._patient(name)
 
     def _patient(self, name: str) -> bool:
@@ -95,7 +96,8 @@ class Births:
             self._there.add(name)
         return there
 
-    async def _bear(self, coordinator: Any, name: str) -> None:
+    async def _bear(self, coordinator: Any, name: str) -> bool:
+        """Whether it could be done. A group that begins at the oldest record does not wait for it."""
         leaders = (await self._topics.state(name)).leaders
         if name in self.newest:
             offsets = await offsets_at(self._cluster, name, leaders, ENDS)
@@ -104,7 +106,14 @@ class Births:
             offsets = await offsets_at(self._cluster, name, {0: leaders[0]}, KEPT)
         # As a member: a commit of a generation that is over is refused, so two of them never make it.
         commits = {TopicPartition(name, one): OffsetAndMetadata(offset, "") for one, offset in offsets.items()}
-        await coordinator.commit_offsets(None, commits)
+        try:
+            async with asyncio.timeout(BEAR):
+                await coordinator.commit_offsets(None, commits)
+        except (KafkaError, TimeoutError) as error:
+            logger.debug("queue %s, group %s: not made yet: %s", name, self._group, reason(error))
+            return False
+        self._there.add(name)
+        return name not in self.newest  # its ends are to be fetched as commits now
 
 
 async def bear_outside(cluster: Cluster, topics: Topics, name: str, group: str) -> None:

@@ -10,6 +10,7 @@ from aiokafka.protocol.admin import DescribeConfigsRequest
 from aiokafka.protocol.metadata import MetadataRequest
 
 from msgbus.errors import BrokerUnavailable, translated
+from msgbus_kafka.calm import calm
 from msgbus_kafka.failures import TABLE, answered
 from msgbus_kafka.stopping import stop_client
 
@@ -66,6 +67,7 @@ class Cluster:
 
     async def _started(self) -> Any:
         client = AIOKafkaClient(**self._access.settings(), client_id="msgbus", request_timeout_ms=30_000)
+        calm(client)
         try:
             with translated(TABLE, f"kafka: {self._access.servers}"):
                 await client.bootstrap()

@@ -13,7 +13,7 @@ from aiokafka.structs import OffsetAndMetadata
 from msgbus_kafka.failures import reason
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from msgbus_kafka.sessions import PartitionSession, Sessions
 
@@ -33,8 +33,11 @@ class Fenced(Exception):
 class Commits:
     """Commits for one consumer, one request at a time."""
 
-    def __init__(self, coordinator: Any, sessions: Sessions, wait: float) -> None:
-        """``wait``: seconds that a commit may take."""
+    def __init__(
+        self, coordinator: Any, sessions: Sessions, wait: float, confirmed: Callable[[Any, int], None]
+    ) -> None:
+        """``wait``: seconds that a commit may take; ``confirmed`` is told partitions and offsets."""
+        self._confirmed = confirmed
         self._coordinator = coordinator
         self._sessions = sessions
         self._wait = wait
@@ -90,3 +93,4 @@ class Commits:
             raise Fenced from error
         for session, at in positions.items():
             session.committed(at)
+            self._confirmed(session.partition, at)

@@ -12,6 +12,7 @@ from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitio
 
 from msgbus.adapter import Consumer
 from msgbus.errors import BrokerUnavailable, translated
+from msgbus_kafka.calm import calm
 from msgbus_kafka.commits import Commits
 from msgbus_kafka.failures import TABLE
 from msgbus_kafka.fetching import Fetching
@@ -19,6 +20,7 @@ from msgbus_kafka.guard import guard
 from msgbus_kafka.rebalancing import Rebalancing
 from msgbus_kafka.sessions import Sessions
 from msgbus_kafka.stopping import stop_consumer
+from msgbus_kafka.watching import Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,10 +30,9 @@ if TYPE_CHECKING:
     from msgbus.message import Delivery
     from msgbus.names import Address
     from msgbus_kafka.access import Access
-    from msgbus_kafka.births import Births
     from msgbus_kafka.options import Timing
+    from msgbus_kafka.places import Places
     from msgbus_kafka.sessions import PartitionSession
-    from msgbus_kafka.topics import Topics
 
 __all__ = ["KafkaConsumer", "started"]
 
@@ -46,12 +47,12 @@ LEAVE_DEAD: Final = 1.5
 FOR_EVER: Final = 2**31 - 1
 
 
-async def started(access: Access, group: str, timing: Timing, assignor: str, births: Births) -> Any:
-    """An AIOKafkaConsumer of ``group`` that is subscribed to nothing. Raises BrokerUnavailable or AccessRefused."""
+async def started(access: Access, places: Places, timing: Timing, assignor: str) -> Any:
+    """An AIOKafkaConsumer of a group that is subscribed to nothing. Raises BrokerUnavailable or AccessRefused."""
     client = AIOKafkaConsumer(
         **access.settings(),
         client_id="msgbus",
-        group_id=group,
+        group_id=places.group,
         enable_auto_commit=False,  # it commits what was fetched, done or not
         auto_offset_reset="earliest",
         session_timeout_ms=int(timing.session * 1000),
@@ -59,46 +60,42 @@ async def started(access: Access, group: str, timing: Timing, assignor: str, bir
         rebalance_timeout_ms=int(timing.rebalance * 1000),
         request_timeout_ms=int(timing.request * 1000),
         metadata_max_age_ms=60_000,
+        isolation_level="read_committed",  # what a transaction of somebody else's took back was never published
         fetch_max_wait_ms=100,  # a partition that becomes hungry waits for the fetch that is under way
         max_poll_interval_ms=FOR_EVER,  # full of slow messages is not dead
         partition_assignment_strategy=[_assignor(assignor)],  # two of them join the group twice
     )
+    calm(client._client)  # noqa: SLF001
     try:
         # Connected once before: aiokafka says "unable to bootstrap" of a wrong password too.
         await access.reach()
-        with translated(TABLE, f"kafka: group {group}"):
+        with translated(TABLE, f"kafka: group {places.group}"):
             await client.start()
     except BaseException:
         await stop_consumer(client, 0)
         raise
-    guard(client, births.pending)
+    guard(client, places.births.pending, places.starts.told)
     return client
 
 
 class KafkaConsumer(Consumer):
     """See Consumer. Receiving never waits for the network: a task fetches, this hands out."""
 
-    def __init__(  # noqa: PLR0913, PLR0917 - what it is made of
-        self,
-        client: Any,
-        group: str,
-        listener: SessionListener,
-        topics: Topics,
-        timing: Timing,
-        births: Births,
-    ) -> None:
+    def __init__(self, client: Any, listener: SessionListener, places: Places, timing: Timing) -> None:
+        group = places.group
         self._client = client
-        self._topics = topics
-        self._births = births
+        self._places = places
         self._wanted: dict[str, Address] = {}
         self._missing: tuple[AbstractSet[Address], AbstractSet[Address]] = (set(), set())
         self._event = asyncio.Event()
         self.closed = False
         self._sessions = Sessions(group)
-        commits = Commits(client._coordinator, self._sessions, timing.commit)  # noqa: SLF001
+        commits = Commits(client._coordinator, self._sessions, timing.commit, self._confirmed)  # noqa: SLF001
         self._timing = timing
-        self._fetching = Fetching(client, self._sessions, self._fetched)
+        self._fetching = Fetching(client, self._sessions, places.starts, self._fetched)
         self._rebalancing = Rebalancing(client, listener, self._sessions, commits, timing)
+        watchdog = Watchdog(client, self._sessions, places, self._rebalancing.settled)
+        self._watch_task = asyncio.create_task(watchdog.run(self._stuck), name=f"msgbus watching over {group}")
         self._fetch_task = asyncio.create_task(self._fetching.run(), name=f"msgbus fetching for {group}")
         self._commit_task = asyncio.create_task(commits.run(), name=f"msgbus committing for {group}")
 
@@ -112,8 +109,8 @@ class KafkaConsumer(Consumer):
         self._sessions.limit(limits)
         if wanted.keys() != self._wanted.keys():
             fresh = wanted.keys() - self._wanted.keys()
-            self._births.queues = {name for name, address in wanted.items() if not address.part}
-            self._births.newest = {str(address) for address in newest}
+            self._places.births.queues = {name for name, address in wanted.items() if not address.part}
+            self._places.births.newest = {str(address) for address in newest}
             await self._change(wanted)
             await self._until_born(fresh)
             self._alive()
@@ -122,20 +119,29 @@ class KafkaConsumer(Consumer):
     async def _until_born(self, fresh: AbstractSet[str]) -> None:
         try:
             async with asyncio.timeout(SETTLE):
-                await self._births.settled(fresh & self._births.newest)
+                await self._places.births.settled(fresh & self._places.births.newest)
         except TimeoutError:
             return  # nobody owns its first partition yet: the guard goes on with it
 
     async def _look(self, asked: AbstractSet[Address]) -> AbstractSet[Address]:
         try:
-            missing = await self._topics.missing(asked)
+            widths = await self._places.topics.widths(asked)
         except BrokerUnavailable:
             before, missing_before = self._missing
             if asked != before:
                 raise
             return missing_before  # aiokafka survives an outage; looking again for what was missing must not end that
+        missing = {address for address, width in widths.items() if not width}
         self._missing = (set(asked), missing)
+        self._compare({str(address): width for address, width in widths.items()})
         return missing
+
+    def _compare(self, widths: Mapping[str, int]) -> None:
+        """What aiokafka believes of its topics is up to a minute old: one may have been made anew, or widened."""
+        known = self._client._client.cluster  # noqa: SLF001
+        there = {name: len(known.partitions_for_topic(name) or ()) for name in self._wanted}
+        if any(widths.get(name, width) != width for name, width in there.items()):
+            self._client._client.force_metadata_update()  # noqa: SLF001
 
     async def _change(self, wanted: dict[str, Address]) -> None:
         await _within(CALM, self._rebalancing.settled)
@@ -202,11 +208,20 @@ class KafkaConsumer(Consumer):
         self._rebalancing.lose()
         self._fetching.stop()
         self._commit_task.cancel()
+        self._watch_task.cancel()
         self._event.set()
         await stop_consumer(self._client, LEAVE if flushed else LEAVE_DEAD)
         # getmany() during a rebalance waits for an assignment that will not come.
         self._fetch_task.cancel()
-        await asyncio.wait({self._fetch_task, self._commit_task}, timeout=1.0)
+        await asyncio.wait({self._fetch_task, self._commit_task, self._watch_task}, timeout=1.0)
+
+    def _confirmed(self, partition: Any, offset: int) -> None:
+        self._places.starts.committed(partition, offset)
+        if (session := self._sessions.living(partition)) is not None and session.waiting:
+            self._event.set()  # it may have been held back by what was not committed
+
+    def _stuck(self, why: str) -> None:
+        self._fetching.fail(BrokerUnavailable(f"kafka: stuck: {why}"))
 
     def _fetched(self) -> None:
         self._event.set()

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka import errors as kafka
 
-from msgbus.errors import AccessRefused, BrokerUnavailable
+from msgbus.errors import AccessRefused, BrokerError, BrokerUnavailable, QueueNotFound
 from msgbus_kafka.failures import REFUSALS, reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from msgbus.errors import BrokerError
     from msgbus_kafka.sessions import Sessions
+    from msgbus_kafka.starts import Starts
 
 __all__ = ["Fetching"]
 
@@ -40,8 +40,9 @@ _HOPELESS: Final[Mapping[type[BaseException], str]] = {
 class Fetching:
     """The fetch loop. ``failure`` says why it ended, if it did by itself."""
 
-    def __init__(self, client: Any, sessions: Sessions, fetched: Callable[[], None]) -> None:
+    def __init__(self, client: Any, sessions: Sessions, starts: Starts, fetched: Callable[[], None]) -> None:
         self._client = client
+        self._starts = starts
         self._sessions = sessions
         self._fetched = fetched
         self._stopped = False
@@ -58,8 +59,10 @@ class Fetching:
         try:
             while not self._stopped and self.failure is None:
                 await self._round()
+        except BrokerError as error:
+            self.fail(error)
         except Exception as error:  # noqa: BLE001 - whatever it is, receive() must say that nothing comes any more
-            self._fail(BrokerUnavailable(f"kafka: fetching failed: {error!r}"), error)
+            self.fail(BrokerUnavailable(f"kafka: fetching failed: {error!r}"), error)
 
     async def _round(self) -> None:
         try:
@@ -69,7 +72,7 @@ class Fetching:
         except kafka.ConsumerStoppedError:
             self._stopped = True
         except REFUSALS as error:
-            self._fail(AccessRefused(f"kafka: {reason(error)}"), error)
+            self.fail(AccessRefused(f"kafka: {reason(error)}"), error)
         except kafka.KafkaError as error:
             await self._count(error)
 
@@ -84,9 +87,32 @@ class Fetching:
         records = await self._client.getmany(
             *(() if everyone else hungry), timeout_ms=int((LONG if everyone else SHORT) * 1000), max_records=RECORDS
         )
-        if records and self._sessions.bind(records):
+        good = {one: some for one, some in records.items() if await self._continues(one, some[0].offset)}
+        if good and self._sessions.bind(good):
             self._fetched()
         return True
+
+    async def _continues(self, partition: Any, first: int) -> bool:
+        """Whether ``first`` is where this partition should go on, and not where aiokafka has jumped to."""
+        session = self._sessions.living(partition)
+        if session is None:
+            return False
+        if session.reached >= first:
+            raise BrokerUnavailable(
+                f"kafka: {partition.topic}-{partition.partition} went back from {session.reached} to {first}: "
+                "it was made anew, or cut off"
+            )
+        if session.reached >= 0:
+            return True
+        try:
+            return await self._starts.check(self._client, partition, first)
+        except QueueNotFound:
+            return True  # it was deleted meanwhile; what was fetched of it is good
+        except BrokerError as error:
+            logger.debug("%s: where it should begin is not known, trying again: %s", partition.topic, error)
+            if self._sessions.living(partition) is session:
+                self._client.seek(partition, first)
+            return False
 
     async def _idle(self) -> None:
         self._client._coordinator.check_errors()  # noqa: SLF001 - else only getmany() would tell what ended the group
@@ -101,12 +127,13 @@ class Fetching:
         self._errors += 1
         logger.debug("fetching failed, %d in a row: %s", self._errors, reason(error))
         if type(error) in _HOPELESS:
-            self._fail(BrokerUnavailable(f"kafka: {_HOPELESS[type(error)]}"), error)
+            self.fail(BrokerUnavailable(f"kafka: {_HOPELESS[type(error)]}"), error)
         elif self._errors >= ENOUGH and not error.retriable:
-            self._fail(BrokerUnavailable(f"kafka: fetching fails again and again: {reason(error)}"), error)
+            self.fail(BrokerUnavailable(f"kafka: fetching fails again and again: {reason(error)}"), error)
         await asyncio.sleep(AGAIN)
 
-    def _fail(self, failure: BrokerError, cause: BaseException) -> None:
-        failure.__cause__ = cause
+    def fail(self, failure: BrokerError, cause: BaseException | None = None) -> None:
+        """This consumer is of no use any more: receive() says so, and why."""
+        failure.__cause__ = cause or failure.__cause__
         self.failure = failure
         self._fetched()

@@ -35,10 +35,13 @@ def offset_fetch_error(response: Any) -> int:
     return next(iter(codes & _LATER), 0)
 
 
-def guard(consumer: Any, pending: Callable[[Any, AbstractSet[str]], Awaitable[bool]]) -> None:
+def guard(
+    consumer: Any, pending: Callable[[Any, AbstractSet[str]], Awaitable[bool]], told: Callable[[Any], None]
+) -> None:
     """Install it: after start(), before subscribe().
 
     ``pending`` is asked about topics some of whose partitions have no commit, and says whether to ask again later.
+    ``told`` gets every answer that aiokafka gets.
     """
     coordinator = consumer._coordinator  # noqa: SLF001
     send = coordinator._send_req  # noqa: SLF001
@@ -51,6 +54,7 @@ def guard(consumer: Any, pending: Callable[[Any, AbstractSet[str]], Awaitable[bo
         if not code and (unknown := _without_commit(response)) and await pending(coordinator, unknown):
             code = _LOADING
         if not code:
+            told(response)
             return response
         if code in _MOVED:
             coordinator.coordinator_dead()

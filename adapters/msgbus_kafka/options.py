@@ -46,6 +46,13 @@ class Timing:
     session: float
     heartbeat: float
 
+    def __post_init__(self) -> None:
+        if not self.drain + self.commit < self.rebalance < self.request < self.session:
+            raise ConfigurationError(
+                f"kafka: of drain + commit ({self.drain + self.commit:g} s), rebalance ({self.rebalance:g} s), request "
+                f"({self.request:g} s) and session ({self.session:g} s) each should be below the next"
+            )
+
     @classmethod
     def of(cls, session: float) -> Timing:
         """18, 5, 30 and 40 s at 45 s and above; below, all of them shrink with the session.

@@ -10,6 +10,7 @@ from aiokafka.errors import UnknownTopicOrPartitionError
 from aiokafka.partitioner import murmur2
 
 from msgbus.errors import translated
+from msgbus_kafka.calm import calm
 from msgbus_kafka.creation import LARGEST
 from msgbus_kafka.failures import TABLE
 from msgbus_kafka.stopping import fail_pending, stop_producer
@@ -64,6 +65,7 @@ class Line:
             metadata_max_age_ms=60_000,
             partitioner=self._spread,
         )
+        calm(producer.client)
         try:
             with translated(TABLE, f"kafka: {self._access.servers}"):
                 await producer.start()

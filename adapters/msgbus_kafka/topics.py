@@ -74,11 +74,15 @@ class Topics:
         """Look again: it may be gone, or changed."""
         self._limits.pop(name, None)
 
-    async def missing(self, addresses: Iterable[Address]) -> set[Address]:
-        """Those that do not exist. Raises BrokerUnavailable."""
+    async def widths(self, addresses: Iterable[Address]) -> dict[Address, int]:
+        """How many partitions each has; 0 for one that does not exist. Raises BrokerUnavailable."""
         wanted = list(addresses)
         states = await self._cluster.states([str(address) for address in wanted])
-        return {address for address in wanted if states[str(address)].missing}
+        return {one: 0 if (state := states[str(one)]).missing else len(state.leaders) for one in wanted}
+
+    async def missing(self, addresses: Iterable[Address]) -> set[Address]:
+        """Those that do not exist. Raises BrokerUnavailable."""
+        return {address for address, width in (await self.widths(addresses)).items() if not width}
 
     async def create(self, specs: Sequence[QueueSpec]) -> None:
         """Make them in one request, and wait until every broker knows them. See Adapter.create_queues."""

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgbus.names import Address
-from msgbus_kafka.sessions import SURPLUS, SURPLUS_BYTES, PartitionSession, Sessions
+from msgbus_kafka.sessions import SURPLUS, SURPLUS_BYTES, UNCOMMITTED, PartitionSession, Sessions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -167,3 +167,27 @@ def test_a_new_limit_holds_for_sessions_that_run() -> None:
     assert positions(sessions.take({A: 9})) == [0, 1]
     sessions.limit({A: 5})
     assert positions(sessions.take({A: 9})) == [2, 3, 4]
+
+
+def test_what_was_handed_out_since_the_last_commit_is_bounded() -> None:
+    one = session(limit=UNCOMMITTED + 100)
+    one.bind(records(range(7, UNCOMMITTED + 200)))
+    taken = one.take(UNCOMMITTED + 200, "g")
+    assert len(taken) == UNCOMMITTED
+    for delivery in taken:
+        one.finished(delivery.position or 0)
+    assert one.take(10, "g") == []
+    one.committed(100)
+    assert positions(one.take(200, "g")) == list(range(UNCOMMITTED + 7, UNCOMMITTED + 100))
+    one.committed(UNCOMMITTED + 7)
+    assert positions(one.take(1, "g")) == [UNCOMMITTED + 100]
+
+
+def test_a_gap_after_all_is_committed_is_no_obstacle() -> None:
+    one = session()
+    one.bind(records([1, 5 * UNCOMMITTED]))
+    one.take(1, "g")
+    one.finished(1)
+    assert one.take(1, "g") == []
+    one.committed(2)
+    assert positions(one.take(1, "g")) == [5 * UNCOMMITTED]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -27,6 +28,7 @@ from msgbus_kafka.guard import guard, offset_fetch_error
 from msgbus_kafka.options import Timing
 from msgbus_kafka.positions import named
 from msgbus_kafka.producers import BATCH, Spread
+from msgbus_kafka.starts import judged
 from msgbus_kafka.stopping import stop_client
 
 
@@ -159,7 +161,7 @@ async def test_the_guard_lets_other_requests_pass() -> None:
         return request
 
     coordinator = SimpleNamespace(_send_req=send, _do_commit_offsets=send)
-    guard(SimpleNamespace(_coordinator=coordinator), nothing_pending)
+    guard(SimpleNamespace(_coordinator=coordinator), nothing_pending, lambda _: None)
     assert await coordinator._send_req("heartbeat") == "heartbeat"
 
 
@@ -173,7 +175,7 @@ async def test_the_guard_makes_aiokafka_ask_again() -> None:
         return offsets(error=16)
 
     coordinator = SimpleNamespace(_send_req=send, _do_commit_offsets=send, coordinator_dead=lambda: dead.append(True))
-    guard(SimpleNamespace(_coordinator=coordinator), nothing_pending)
+    guard(SimpleNamespace(_coordinator=coordinator), nothing_pending, lambda _: None)
     with pytest.raises(NotCoordinatorForGroupError) as caught:
         await coordinator._send_req(OffsetFetchRequest("g", []))
     assert caught.value.retriable
@@ -199,3 +201,29 @@ def test_positions_are_read_in_kafkas_words_and_stay_within_what_is_kept() -> No
     for wrong in ("r-0@1", "q-2@1", "q-0", "q-0@", "-1", "yesterday"):
         with pytest.raises(ConfigurationError):
             named("q", wrong, bounds)
+
+
+@pytest.mark.parametrize("wrong", [{"drain": 26}, {"rebalance": 40}, {"request": 45}])
+def test_timeouts_out_of_their_order_are_named(wrong: dict[str, float]) -> None:
+    with pytest.raises(ConfigurationError, match=r"drain.*rebalance.*request.*session"):
+        replace(Timing.of(45), **wrong)
+
+
+@pytest.mark.parametrize(
+    ("first", "commit", "kept", "end", "seek", "says"),
+    [
+        (7, 7, 0, 9, None, ""),
+        (0, 7, 0, 9, 7, "sent back"),
+        (0, 7, 0, 5, None, "once more"),  # cut off, or made anew
+        (5, 2, 5, 9, None, "3 records were deleted"),
+        (5, 2, 0, 9, None, ""),  # compaction, or another member was further
+        (0, None, 0, 9, None, ""),  # rewound by nobody's commit
+    ],
+)
+def test_a_partition_that_begins_elsewhere_is_sent_back_or_explained(  # noqa: PLR0913, PLR0917 - a row of the table
+    first: int, commit: int | None, kept: int, end: int, seek: int | None, says: str
+) -> None:
+    verdict = judged(first, commit, kept, end)
+    assert verdict.seek == seek
+    assert says in verdict.warning
+    assert bool(verdict.warning) == bool(says)

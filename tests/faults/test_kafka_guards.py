@@ -1,0 +1,350 @@
+"""What aiokafka or a broker does wrong, made to happen, and what the adapter makes of it.
+
+Errors that a healthy broker does not give are put into its answers on their way in. What cannot be made to happen here:
+a topic that is deleted, made anew and filled beyond the old position between two fetches (Kafka's protocol as aiokafka
+speaks it has no topic ids, so nobody can tell); an election of a replica that lagged (its verdict is a unit test); a
+half-open network between machines (a frozen broker stands for it); a full disk; quotas.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.conn import AIOKafkaConnection
+from aiokafka.protocol.commit import OffsetCommitRequest, OffsetFetchRequest
+from aiokafka.protocol.metadata import MetadataRequest
+
+import msgbus_kafka.sessions
+import msgbus_kafka.watching
+from msgbus.errors import AccessRefused, BrokerUnavailable
+from msgbus.names import Address
+from msgbus.testing import Harness, Probe
+from msgbus.url import BrokerURL
+from msgbus_kafka import KafkaAdapter, KafkaOptions
+from msgbus_kafka.groups import commit
+from tests.faults.kafka_group import DEADLINE, SESSION, Group, Member, delete, made, publish
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from tests.servers.server import Server
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> None:
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it says a lot about what is done to it here
+
+
+@pytest.fixture
+async def adapter(kafka_server: Server) -> AsyncIterator[KafkaAdapter]:
+    adapter = KafkaAdapter(BrokerURL.parse(kafka_server.url), KafkaOptions(session_timeout=SESSION))
+    await adapter.connect()
+    yield adapter
+    await adapter.close()
+
+
+@pytest.fixture
+async def group(adapter: KafkaAdapter) -> AsyncIterator[Group]:
+    async with AsyncExitStack() as stack:
+        yield Group(adapter, stack)
+
+
+class Answers:
+    """The coordinator's answers to requests of one kind, changed on their way to a member's client."""
+
+    def __init__(self, member: Member, kind: type[Any], change: Callable[[Any], None], times: int = 1_000_000) -> None:
+        self.changed = 0
+        self.seen = asyncio.Event()
+        self._times = times
+        client = member.consumer._client._client  # type: ignore[attr-defined]
+        send = client.send
+
+        async def changing(node: Any, request: Any, **how: Any) -> Any:
+            answer = await send(node, request, **how)
+            if isinstance(request, kind) and self.changed < self._times:
+                self.changed += 1
+                change(answer)
+                self.seen.set()
+            return answer
+
+        client.send = changing
+
+    def stop(self) -> None:
+        """Change no more."""
+        self._times = 0
+
+    async def until_changed(self, count: int) -> None:
+        async with asyncio.timeout(DEADLINE):
+            while self.changed < count:
+                self.seen.clear()
+                await self.seen.wait()
+
+
+async def opened(group: Group) -> Member:
+    """A member that is subscribed to nothing yet."""
+    return await group.member()
+
+
+async def until_it_ends(member: Member, queue: Address) -> None:
+    """Receive nothing, for as long as nothing is raised."""
+    async with asyncio.timeout(DEADLINE):
+        while True:
+            assert not await member.consumer.receive({queue: 10}, 0.5)
+
+
+def whole(code: int) -> Callable[[Any], None]:
+    """An OffsetFetch answer about no topic, with an error for the group."""
+
+    def change(answer: Any) -> None:
+        answer.error_code, answer.topics = code, []
+
+    return change
+
+
+def of_partitions(code: int) -> Callable[[Any], None]:
+    """An OffsetFetch answer with an error for each partition."""
+
+    def change(answer: Any) -> None:
+        answer.topics = [(topic, [(one, -1, "", code) for one, *_ in rows]) for topic, rows in answer.topics]
+
+    return change
+
+
+# Where a partition begins.
+
+
+@pytest.mark.parametrize("how", [whole, of_partitions])
+@pytest.mark.parametrize("code", [7, 14, 15, 16])
+async def test_commits_that_cannot_be_told_yet_are_never_taken_for_none(
+    adapter: KafkaAdapter, group: Group, code: int, how: Callable[[int], Callable[[Any], None]]
+) -> None:
+    queue = await made(adapter, partitions=1)
+    await publish(adapter, queue, range(100))
+    await commit(adapter._cluster, str(queue), group.name, {0: 50})
+    member = await opened(group)
+    answers = Answers(member, OffsetFetchRequest, how(code), times=2)
+    await member.subscribe({queue: 100})
+    await group.until_handled(range(50, 100))
+    assert answers.changed == 2
+    assert [one.id for one in group.handled] == [str(n) for n in range(50, 100)]
+
+
+async def test_a_group_that_may_not_be_read_is_refused_and_not_reset(adapter: KafkaAdapter, group: Group) -> None:
+    queue = await made(adapter, partitions=1)
+    await publish(adapter, queue, range(10))
+    member = await opened(group)
+    await member.pause()
+    Answers(member, OffsetFetchRequest, whole(30))
+    await member.consumer.subscribe({queue: 100})
+    with pytest.raises(AccessRefused, match="GroupAuthorization"):
+        await until_it_ends(member, queue)
+
+
+async def test_an_answer_that_forgets_the_commit_is_caught_by_the_first_record(
+    adapter: KafkaAdapter, group: Group, caplog: pytest.LogCaptureFixture
+) -> None:
+    queue = await made(adapter, partitions=1)
+    first = await group.member(queue)
+    await publish(adapter, queue, range(50))
+    await group.until_handled(range(50))
+    await first.leave()
+    await publish(adapter, queue, range(50, 60))
+    member = await opened(group)
+    Answers(member, OffsetFetchRequest, whole(0))
+    await member.subscribe({queue: 100})
+    await group.until_handled(range(60))
+    assert group.repeated == 0
+    assert "it began at 0 and not at its commit 50" in caplog.text
+
+
+async def test_what_retention_took_before_it_was_consumed_is_said(
+    adapter: KafkaAdapter, group: Group, caplog: pytest.LogCaptureFixture
+) -> None:
+    from aiokafka.protocol.admin import DeleteRecordsRequest
+
+    queue = await made(adapter, partitions=1)
+    await publish(adapter, queue, range(20))
+    await commit(adapter._cluster, str(queue), group.name, {0: 5})
+    leader = (await adapter._topics.state(str(queue))).leaders[0]
+    answer = await adapter._cluster.ask(DeleteRecordsRequest([(str(queue), [(0, 12)])], 5000), leader)
+    assert answer.topics[0][1][0][2] == 0
+    await group.member(queue)
+    await group.until_handled(range(12, 20))
+    assert "7 records were deleted by retention before the group consumed them" in caplog.text
+
+
+async def test_what_a_transaction_took_back_is_not_delivered_and_its_markers_hold_up_nothing(
+    adapter: KafkaAdapter, kafka_server: Server, group: Group
+) -> None:
+    queue = await made(adapter, partitions=1)
+    servers = kafka_server.url.removeprefix("kafka://")
+    async with AIOKafkaProducer(bootstrap_servers=servers, transactional_id=group.name) as producer:
+        for number in range(6):
+            await producer.begin_transaction()
+            await producer.send(str(queue), str(number).encode(), headers=[("msgbus-id", str(number).encode())])
+            await (producer.commit_transaction() if number % 2 else producer.abort_transaction())
+    await group.member(queue, limit=2)
+    await publish(adapter, queue, ["after"])
+    await group.until_handled(["after"])
+    assert [one.id for one in group.handled] == ["1", "3", "5", "after"]
+
+
+# Committing.
+
+
+async def test_what_is_not_committed_is_bounded(
+    adapter: KafkaAdapter, group: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(msgbus_kafka.sessions, "UNCOMMITTED", 20)
+    queue = await made(adapter, partitions=1)
+    member = await opened(group)
+
+    def refuse(answer: Any) -> None:
+        answer.topics = [(topic, [(one, 14) for one, _ in rows]) for topic, rows in answer.topics]
+
+    answers = Answers(member, OffsetCommitRequest, refuse)
+    await member.subscribe({queue: 100})
+    await publish(adapter, queue, range(100))
+    await group.until_handled(range(20))
+    await answers.until_changed(answers.changed + 3)
+    assert len(group.handled) == 20
+    answers.stop()
+    await group.until_handled(range(100))
+    assert group.repeated == 0
+
+
+async def test_a_deleted_queue_holds_up_no_commit_of_another(adapter: KafkaAdapter, group: Group) -> None:
+    gone, other = await made(adapter, partitions=1), await made(adapter, partitions=1)
+    member = await group.member(gone, other)
+    member.holding = True
+    await publish(adapter, gone, ["gone"])
+    await publish(adapter, other, ["other"])
+    await group.until(lambda: len(member.held) == 2, "holding both")
+    await delete(adapter, gone)
+    await member.handle(member.held)
+    async with asyncio.timeout(DEADLINE):
+        while (await adapter.lag(other, group.name)).total:
+            await asyncio.sleep(0.05)
+
+
+async def test_a_queue_that_is_deleted_and_made_anew_goes_on_from_its_beginning(kafka_server: Server) -> None:
+    probe = Probe()
+    async with Harness(f"{kafka_server.url}?session_timeout={SESSION}") as harness:
+        queue = await harness.queue("g", partitions=1)
+        broker = await harness.member(queue, probe)
+        for number in range(20):
+            await broker.publish(queue, b"x", message_id=f"old{number}")
+        await probe.until_handled(f"old{number}" for number in range(20))
+        probe.hold()
+        await broker.publish(queue, b"x", message_id="held")
+        await probe.until_entered(21)
+        adapter: Any = broker._link.adapter
+        await delete(adapter, Address(queue))
+        await broker.create_queue(queue, groups=["g"], partitions=1)
+        for number in range(5):
+            await broker.publish(queue, b"x", message_id=f"new{number}")
+        await probe.release()
+        await probe.until_handled(f"new{number}" for number in range(5))
+        await harness.fence(broker, queue, probe)
+
+
+# Standing still, and running wild.
+
+
+async def test_a_consumer_that_gets_nothing_although_there_is_something_is_replaced(
+    adapter: KafkaAdapter, group: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(msgbus_kafka.watching, "EVERY", 0.3)
+    queue = await made(adapter, partitions=1)
+    member = await group.member(queue)
+    await publish(adapter, queue, ["arrives"])
+    await group.until_handled(["arrives"])
+    await member.pause()
+    assert not await member.consumer.receive({queue: 10}, 1.0), "an idle one is left alone"
+
+    async def nothing(*partitions: Any, timeout_ms: int, max_records: int) -> dict[Any, Any]:
+        del partitions, max_records
+        await asyncio.sleep(timeout_ms / 1000)
+        return {}
+
+    member.consumer._client.getmany = nothing  # type: ignore[attr-defined]
+    await publish(adapter, queue, ["stuck"])
+    with pytest.raises(BrokerUnavailable, match=f"stuck: nothing of {queue} arrives"):
+        await until_it_ends(member, queue)
+
+
+async def test_a_consumer_without_an_assignment_for_long_is_replaced(
+    adapter: KafkaAdapter, group: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(msgbus_kafka.watching, "EVERY", 0.1)
+    monkeypatch.setattr(msgbus_kafka.watching, "UNSETTLED", 0.3)
+    queue = await made(adapter, partitions=1)
+    member = await group.member(queue)
+    await publish(adapter, queue, ["arrives"])
+    await group.until_handled(["arrives"])
+    await member.pause()
+    member.consumer._rebalancing.settled.clear()  # type: ignore[attr-defined]
+    with pytest.raises(BrokerUnavailable, match="stuck: no assignment"):
+        await until_it_ends(member, queue)
+
+
+async def test_a_topic_without_leaders_is_asked_for_at_a_walk(
+    adapter: KafkaAdapter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float] = []
+    send = AIOKafkaConnection.send
+
+    def counting(self: Any, request: Any, *rest: Any, **how: Any) -> Any:
+        if isinstance(request, MetadataRequest):
+            asked.append(time.monotonic())
+        return send(self, request, *rest, **how)
+
+    queue = await made(adapter, partitions=1)
+    await publish(adapter, queue, [1])
+    await delete(adapter, queue)
+    monkeypatch.setattr(AIOKafkaConnection, "send", counting)
+    (line,) = adapter._publisher._lines.values()
+    producer = await line.ready()
+    await producer.send(str(queue), b"x")
+    began = time.monotonic()
+    async with asyncio.timeout(DEADLINE):
+        while time.monotonic() - began < 2:
+            await asyncio.sleep(0.05)
+    line.give_up(str(queue))
+    assert 5 < len(asked) < 40, "more than 20 a second"
+
+
+async def test_a_member_whose_loop_stood_still_for_longer_than_its_session_comes_back(kafka_server: Server) -> None:
+    probe = Probe()
+    async with Harness(f"{kafka_server.url}?session_timeout=1.5") as harness:
+        queue = await harness.queue("g")
+        broker = await harness.member(queue, probe)
+        for turn in range(2):
+            ids = [f"{turn}-{number}" for number in range(20)]
+            for one in ids:
+                await broker.publish(queue, b"x", message_id=one, key=one)
+            await probe.until_handled(ids)
+            time.sleep(3.0)  # noqa: ASYNC251 - this is the fault
+        await broker.publish(queue, b"x", message_id="after")
+        await probe.until_handled(["after"])
+        assert broker.session_counts().lost > 0
+
+
+async def test_another_assignor_than_the_groups_is_named(
+    kafka_server: Server, group: Group, adapter: KafkaAdapter
+) -> None:
+    queue = await made(adapter, partitions=1)
+    await group.member(queue)
+    other = KafkaAdapter(BrokerURL.parse(kafka_server.url), KafkaOptions(session_timeout=SESSION, assignor="range"))
+    await other.connect()
+    member = Member(group.handled, group.changed)
+    member.consumer = await other.open_consumer(group.name, member)
+    with pytest.raises(BrokerUnavailable, match="assignor="):
+        await member.consumer.subscribe({queue: 10})
+    await other.close()
