@@ -57,8 +57,9 @@ class Session:
         )
         return Delivery(message, self.address, self, entry)
 
-    def end(self) -> None:
-        """What is held goes back."""
+    def end(self, event: asyncio.Event) -> None:
+        """What is held goes back, and nobody wakes ``event`` any more."""
+        self.queue.waiting.remove(event)
         self.group.members.discard(self)
         if self.group.give_back(self):
             self.queue.tell()
@@ -94,7 +95,7 @@ class MemoryConsumer(Consumer):
         queue = self._server.find(address)
         group = queue.group(self._group, at_end=at_end)
         session = self._sessions[address] = Session(address, queue, group, limit)
-        queue.waiting.add(self._event)
+        queue.waiting.append(self._event)
         self._listener.begun(session)
 
     async def receive(self, room: Mapping[Address, int], wait: float) -> Sequence[Delivery]:
@@ -146,15 +147,13 @@ class MemoryConsumer(Consumer):
             del self._sessions[address]  # from here on receive() gives nothing of it
         await self._listener.ending(sessions, budget)
         for session in sessions:
-            session.queue.waiting.discard(self._event)
-            session.end()
+            session.end(self._event)
 
     def sever(self) -> None:
         """As if this process had died: what it holds goes back, and nothing it does arrives any more."""
         self._severed = True
         for session in self._sessions.values():
-            session.queue.waiting.discard(self._event)
-            session.end()
+            session.end(self._event)
         self._sessions.clear()
         self._event.set()
 

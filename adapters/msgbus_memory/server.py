@@ -108,7 +108,8 @@ class Queue:
     def __init__(self, retention: float) -> None:
         self.retention = retention
         self.groups: dict[str, Group] = {}
-        self.waiting: set[asyncio.Event] = set()
+        self.waiting: deque[asyncio.Event] = deque()
+        """Each in its turn is woken first: the one that always was would take everything."""
         self.first = 0
         self.taker: object | None = None
         """Who has the letters of this dead-letter queue in hand."""
@@ -140,6 +141,7 @@ class Queue:
 
     def tell(self) -> None:
         """Wake everyone who waits for a message."""
+        self.waiting.rotate()
         for event in self.waiting:
             event.set()
 
