@@ -50,6 +50,7 @@ class Hand:
         self._channel: AbstractChannel | None = None
         self._places: list[DeliveredMessage | None] = []
         self._fences: list[int] = []
+        self._there = 0
         self._held = 0
         self._low = 0
         self._fence = ""
@@ -76,7 +77,7 @@ class Hand:
     @property
     def fenced(self) -> bool:
         """All that was in the queue when the walk began is in hand."""
-        return self._end is not None
+        return self._end is not None and len(self._places) >= self._end
 
     async def open(self) -> None:
         """Lock the queue and consume it. Raises LettersBusy, QueueNotFound, BrokerUnavailable."""
@@ -89,6 +90,7 @@ class Hand:
         )
         if not await self._all_back(ANSWER):
             raise LettersBusy(f"queue {self._queue!r}: somebody consumes it, and not by way of msgbus")
+        self._there = (await passive(self._link, self._queue))[0]
         self._channel = channel = await self._link.channel()
         channel.closing.add_done_callback(self._lost)
         channel.on_consumer_cancel_callbacks.add(self._lost)
@@ -98,6 +100,11 @@ class Hand:
     def expect(self, fence: str) -> None:
         """A walk begins, and ends at this fence, which is published next: every letter of before lies in front."""
         self._fence, self._end = fence, None
+
+    async def expect_no_fence(self) -> None:
+        """The queue takes none, being full: the walk ends where it ended when we came, or what is ready now ends."""
+        ready = (await passive(self._link, self._queue))[0]
+        self._fence, self._end = "", max(self._there, len(self._places) + ready)
 
     async def some(self, start: int, most: int) -> Sequence[tuple[int, DeliveredMessage]]:
         """Up to ``most`` letters with their places, from ``start`` on: fewer only before the fence or a full hand.
@@ -118,7 +125,8 @@ class Hand:
 
     async def ready(self) -> int:
         """Letters in the queue and in nobody's hands, but the fence."""
-        return max((await passive(self._link, self._queue))[0] - (not self.fenced), 0)
+        fence_is_out = bool(self._fence) and self._end is None
+        return max((await passive(self._link, self._queue))[0] - fence_is_out, 0)
 
     async def remove(self, places: Collection[int]) -> None:
         """Acknowledge these, and hear from the server. Raises LettersLost."""
@@ -154,7 +162,7 @@ class Hand:
             await self._all_back(GOODBYE)  # before the lock goes: the next one may not find an empty queue
 
     def _letters(self, start: int) -> Iterator[tuple[int, DeliveredMessage]]:
-        stop = len(self._places) if self._end is None else self._end
+        stop = len(self._places) if self._end is None else min(self._end, len(self._places))
         for place in range(start, stop):
             letter = self._places[place]
             if letter is not None:
@@ -180,7 +188,7 @@ class Hand:
         else:
             self._held += 1
         self._places.append(None if fence else delivered)
-        if fence or self.full or len(self._places) >= self._wanted:
+        if fence or self.full or self.fenced or len(self._places) >= self._wanted:
             self._news.set()
 
     async def _arrival(self, size: int) -> None:

@@ -6,7 +6,7 @@ import secrets
 from typing import TYPE_CHECKING, Final
 
 from msgbus.adapter import Letters
-from msgbus.errors import LettersLost
+from msgbus.errors import BrokerUnavailable, LettersLost
 from msgbus.message import Delivery, Outgoing
 from msgbus_rabbitmq.hand import Hand
 from msgbus_rabbitmq.topology import passive
@@ -86,7 +86,9 @@ class RabbitLetters(Letters):
         self._hand.expect(fence)
         outgoing = Outgoing(self._address, fence, 0, b"", None, {FENCE: fence})
         (verdict,) = await self._publisher.publish([outgoing], CONFIRM)
-        if verdict is not None:
+        if isinstance(verdict, BrokerUnavailable) and not verdict.uncertain and self._link.is_up:
+            await self._hand.expect_no_fence()  # refused: the queue is full, and somebody comes to make room
+        elif verdict is not None:
             raise verdict
         return self._hand
 

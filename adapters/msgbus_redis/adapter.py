@@ -22,7 +22,7 @@ from msgbus_redis.upkeep import RETENTION
 from msgbus_redis.wire import about, stream
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from msgbus.adapter import Consumer, Letters, Position, QueueSpec, SessionListener, Stretch
     from msgbus.errors import BrokerError
@@ -105,14 +105,27 @@ class RedisAdapter(Adapter):
         """See Adapter."""
         for spec in specs:
             _check(spec)
-        if not specs:
+        wanted = await self._not_there(specs)
+        if not wanted:
             return
-        replies = await self._client.run([self._creating(spec) for spec in specs], "creating queues")
-        for spec, reply in zip(specs, replies, strict=True):
+        replies = await self._client.run([self._creating(spec) for spec in wanted], "creating queues")
+        for spec, reply in zip(wanted, replies, strict=True):
             if isinstance(reply, ResponseError):
                 raise ours(reply, f"{self._client.place}: queue {spec.address}")
             if isinstance(reply, list):
                 raise self._conflict(spec, int(reply[0]) / 1000)
+
+    async def _not_there(self, specs: Sequence[QueueSpec]) -> list[QueueSpec]:
+        """Those that must be made or compared. Looked at first, since who may not write to what is there may use it."""
+        if not specs:
+            return []
+        looks = [("XINFO", "GROUPS", self._key(spec.address)) for spec in specs]
+        replies = await self._client.run(looks, "looking at queues")
+        return [
+            spec
+            for spec, reply in zip(specs, replies, strict=True)
+            if spec.retention is not None or not _has(reply, spec.groups)
+        ]
 
     def _creating(self, spec: QueueSpec) -> Command:
         keys = (self._key(spec.address), about(self._options.prefix, spec.address))
@@ -183,6 +196,15 @@ class RedisAdapter(Adapter):
 
     def _key(self, address: Address) -> bytes:
         return stream(self._options.prefix, address)
+
+
+def _has(reply: Any, groups: Iterable[str]) -> bool:
+    """Whether a stream, by its XINFO GROUPS, is there with these groups."""
+    if isinstance(reply, ResponseError):
+        return False
+    return {group.encode() for group in groups} <= {
+        dict(zip(one[::2], one[1::2], strict=True))[b"name"] for one in reply
+    }
 
 
 def _place(url: BrokerURL, options: RedisOptions) -> Place:

@@ -24,28 +24,31 @@ _OPERATIONS = {  # org.apache.kafka.common.acl.AclOperation
     "idempotent-write": 12,
 }
 _KINDS = {"any": 1, "topic": 2, "group": 3, "cluster": 4, "transactional-id": 5}  # ...common.resource.ResourceType
-_ANY, _LITERAL, _PREFIXED, _ALLOW = 1, 3, 4, 3
+_ANY, _LITERAL, _PREFIXED = 1, 3, 4
+_DENY, _ALLOW = 2, 3
 _PATIENCE = 10.0  # seconds; seen: 0.05
 
 
-def create(address: tuple[str, int], user: str, rights: Sequence[str]) -> None:
-    """Allow `user` these. ValueError: the broker refused one of them."""
-    creations = [_creation(user, *right.split(" ", 2)) for right in rights]
+def create(address: tuple[str, int], user: str, rights: Sequence[str], *, deny: bool = False) -> None:
+    """Allow `user` these, or deny them, which wins. ValueError: the broker refused one of them."""
+    permission = _DENY if deny else _ALLOW
+    creations = [_creation(user, permission, *right.split(" ", 2)) for right in rights]
     answer = _ask(address, _CREATE, struct.pack(">i", len(creations)) + b"".join(creations))
     answer.skip(4)  # throttle time
     for right in rights[: answer.number(">i")]:
         _check(answer, right)
 
 
-def delete(address: tuple[str, int], user: str) -> None:
-    """Take all rights from `user`. ValueError: the broker refused."""
-    which = struct.pack(">bhb", _ANY, -1, _ANY) + _text(f"User:{user}") + struct.pack(">hbb", -1, _ANY, _ANY)
+def delete(address: tuple[str, int], user: str, *, denied: bool = False) -> None:
+    """Forget all that `user` may, or only what it was denied. ValueError: the broker refused."""
+    permission = _DENY if denied else _ANY
+    which = struct.pack(">bhb", _ANY, -1, _ANY) + _text(f"User:{user}") + struct.pack(">hbb", -1, _ANY, permission)
     answer = _ask(address, _DELETE, struct.pack(">i", 1) + which)
     answer.skip(8)  # throttle time, and the number of filters: ours
     _check(answer, f"deleting the rights of {user}")
 
 
-def _creation(user: str, operation: str, kind: str, name: str) -> bytes:
+def _creation(user: str, permission: int, operation: str, kind: str, name: str) -> bytes:
     prefixed = name.endswith("*") and name != "*"
     pattern = _PREFIXED if prefixed else _LITERAL
     resource = struct.pack(">b", _KINDS[kind]) + _text(name.rstrip("*") if prefixed else name)
@@ -54,7 +57,7 @@ def _creation(user: str, operation: str, kind: str, name: str) -> bytes:
         + struct.pack(">b", pattern)
         + _text(f"User:{user}")
         + _text("*")  # from any host
-        + struct.pack(">bb", _OPERATIONS[operation], _ALLOW)
+        + struct.pack(">bb", _OPERATIONS[operation], permission)
     )
 
 

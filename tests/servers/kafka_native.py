@@ -79,6 +79,14 @@ class KafkaRecipe(Recipe):
         self._secured()
         kafka_acls.delete((LOOPBACK, self._inside), user)
 
+    def deny(self, user: str, *rights: str) -> None:
+        """Whatever else `user` may, not these; without any, what was denied is forgotten."""
+        self._secured()
+        if rights:
+            kafka_acls.create((LOOPBACK, self._inside), user, rights, deny=True)
+        else:
+            kafka_acls.delete((LOOPBACK, self._inside), user, denied=True)
+
     @property
     def _all(self) -> Sequence["KafkaRecipe"]:
         """The nodes of its cluster, or itself alone."""
