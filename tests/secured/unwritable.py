@@ -15,7 +15,7 @@ from tests.servers.kafka_native import KafkaRecipe
 from tests.servers.rabbitmq_native import VHOST, RabbitmqRecipe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from msgbus.adapter import Adapter
     from msgbus.errors import BrokerError
@@ -142,7 +142,7 @@ class Memory:
         return made
 
 
-PLACES = {"redis": Redis, "rabbitmq": Rabbit, "kafka": Kafka}
+PLACES: dict[str, Callable[[NativeServer], Place]] = {"redis": Redis, "rabbitmq": Rabbit, "kafka": Kafka}
 
 
 def place(name: str) -> Iterator[Place]:
