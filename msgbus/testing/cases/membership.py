@@ -51,7 +51,9 @@ async def a_member_that_joins_gets_its_share(harness: Harness) -> None:
     publishing = asyncio.ensure_future(_stream(publisher, queue, enough, ids))
     await first.until(lambda: len(first.handled) > 50, "the first one being busy")
     await harness.member(queue, second)
+    first.hold()  # it could be quick enough for all
     await second.until(lambda: bool(second.handled), "the second one having its share")
+    await first.release()
     enough.set()
     await publishing
     await harness.until_all_handled([first, second], set(ids))
