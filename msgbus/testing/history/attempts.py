@@ -1,0 +1,76 @@
+"""Of each message: is the count of attempts right? Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgbus.testing.history.events import Kind
+from msgbus.testing.history.finding import Finding, Verdict, found
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from msgbus.testing.history.events import Event
+    from msgbus.testing.history.story import Life, Story
+
+__all__ = ["miscounted"]
+
+
+def miscounted(story: Story) -> Iterator[Finding]:
+    """Of each message, the first attempt that was counted wrong."""
+    for life in story.lives.values():
+        if life.calls:
+            yield from _Counting(story, life).wrong()
+
+
+class _Counting:
+    """Follows the attempts of one message in one group."""
+
+    def __init__(self, story: Story, life: Life) -> None:
+        self._story = story
+        self._life = life
+        self._sure = story.bound(life) <= 1
+        """Only one copy of it can be there."""
+        self._failures = 0
+        self._low = 1
+        """What the next attempt must be."""
+        self._parked = 1
+        self._last: Event | None = None
+
+    def wrong(self) -> Iterator[Finding]:
+        """The first mistake."""
+        for event in self._life.events:
+            if (what := self._hear(event)) is not None:
+                yield found(Verdict.ATTEMPT, f"message {self._life.name.id}: {what}", self._last, event)
+                return
+            if event.kind in {Kind.CALLED, Kind.RAISED, Kind.CANCELLED, Kind.RETRIED, Kind.REDRIVEN}:
+                self._last = event
+
+    def _hear(self, event: Event) -> str | None:
+        if event.kind is Kind.RAISED:
+            self._failures += 1
+            self._low = event.attempt + 1
+        elif event.kind is Kind.REDRIVEN:
+            self._failures = self._failures if not self._sure else 0
+            self._low = self._parked = 1
+        elif event.kind is Kind.HANDED and event.part != "dlq":
+            self._low = self._parked if event.part else 1
+        elif event.kind in {Kind.CALLED, Kind.RETRIED}:
+            if event.kind is Kind.RETRIED:
+                self._parked = event.attempt
+            return self._check(event, event.attempt)
+        elif event.kind is Kind.DEAD_LETTERED:
+            return self._check(event, event.attempt + 1)
+        return None
+
+    def _check(self, event: Event, attempt: int) -> str | None:
+        if attempt > self._failures + 1:
+            return f"attempt {attempt} after {self._failures} failures"
+        if self._sure and attempt < self._low and not self._excused(event):
+            return f"attempt {attempt} where {self._low} was due"
+        return None
+
+    def _excused(self, event: Event) -> bool:
+        """What fails in an outage costs no attempt."""
+        since = self._last.at if self._last is not None else event.at
+        return bool(self._story.hits(event.member, since, event.at))

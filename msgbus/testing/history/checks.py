@@ -1,0 +1,31 @@
+"""Everything that a recording must not show, each with the shortest excerpt that shows it. Pure.
+
+A recording is judged from its end: everything published should have been handled or dead-lettered by then.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from msgbus.testing.history.attempts import miscounted
+from msgbus.testing.history.finding import Finding, Verdict
+from msgbus.testing.history.lanes import disordered, overlaps
+from msgbus.testing.history.messages import corrupt, duplicates, lost, phantoms, regressed, settled_early
+from msgbus.testing.history.telling import tell
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from msgbus.testing.history.events import Event
+
+__all__ = ["check"]
+
+_LOOKS: Final = (lost, settled_early, phantoms, corrupt, disordered, overlaps, duplicates, miscounted, regressed)
+
+
+def check(events: Iterable[Event]) -> list[Finding]:
+    """Everything that is wrong in a recording, by verdict and time."""
+    story = tell(events)
+    findings = [one for look in _LOOKS for one in look(story)]
+    order = list(Verdict)
+    return sorted(findings, key=lambda one: (order.index(one.verdict), one.excerpt[-1].at))
