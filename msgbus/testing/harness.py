@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from msgbus.broker import Publication
 from msgbus.errors import LettersBusy
-from msgbus.registry import adapter_type, connect
+from msgbus.registry import adapter_type
+from msgbus.testing.history import Pen, check, recorded, report
 from msgbus.testing.members import Behaviour, ProcessMember, SeveredMember
 from msgbus.testing.probe import DEADLINE, within
 from msgbus.url import BrokerURL
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from msgbus.broker import Broker
     from msgbus.deadletters import Letter
     from msgbus.retry import RetryPolicy
+    from msgbus.testing.history import Event
     from msgbus.testing.members import KillableMember
     from msgbus.testing.probe import Probe
 
@@ -43,6 +45,9 @@ class Harness:
         self.scheme = BrokerURL.parse(url).scheme
         self._run = secrets.token_hex(4)
         self._names = 0
+        self._members = 0
+        self.events: list[Event] = []
+        """What the brokers of this harness did."""
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -70,13 +75,14 @@ class Harness:
     async def queue(self, *groups: str, word: str = "queue", **settings: Any) -> str:
         """A fresh queue with ``groups``."""
         name = self.name(word)
-        async with connect(self.url) as broker:
+        async with self.make() as broker:
             await broker.create_queue(name, groups=groups, **settings)
         return name
 
     def make(self, group: str = "g", **settings: Any) -> Broker:
         """A broker that is not started."""
-        return connect(self.url, group=group, **settings)
+        self._members += 1
+        return recorded(self.url, Pen(f"member {self._members}", self.events.append), group=group, **settings)
 
     async def broker(self, group: str = "g", **settings: Any) -> Broker:
         """A started broker, closed at the end of the case."""
@@ -125,6 +131,15 @@ class Harness:
         async with within(DEADLINE, f"no lag of {queue}"):
             while (await broker.lag(queue)).total:  # noqa: ASYNC110 - a server tells nobody
                 await asyncio.sleep(0.02)
+
+    def judge(self, *more: Event) -> None:
+        """The promise was kept, by all that was recorded until now, when nothing is under way any more.
+
+        ``more`` are events of other processes, and faults.
+        """
+        events = [*self.events, *more]
+        findings = check(events)
+        assert not findings, report(events, findings)
 
 
 def _passed(ids: Sequence[str], probes: Sequence[Probe]) -> bool:

@@ -15,6 +15,7 @@ from msgbus.testing.cases import (
     groups,
     handling,
     history,
+    judged,
     letters,
     lifecycle,
     membership,
@@ -58,6 +59,7 @@ _SUBJECTS = (
     lifecycle,
     closing,
     faults,
+    judged,
     refusals,
 )
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
-    from msgbus.adapter import Lag, QueueSpec, SessionListener
+    from msgbus.adapter import Lag, Position, QueueSpec, SessionListener, Stretch
     from msgbus.errors import BrokerError
     from msgbus.message import Delivery, Outgoing
     from msgbus.names import Address
@@ -70,6 +70,7 @@ class WatchedAdapter(Adapter):
     def __init__(self, inner: Adapter, watch: Callable[[Passing], None]) -> None:
         self.inner = inner
         self.extend_every = inner.extend_every
+        self.starts = inner.starts
         self._watch = watch
 
     async def connect(self) -> None:
@@ -104,6 +105,14 @@ class WatchedAdapter(Adapter):
     async def open_letters(self, address: Address) -> Letters:
         """See Adapter."""
         return WatchedLetters(await self.inner.open_letters(address), address.group, self._watch)
+
+    async def rewind(self, address: Address, group: str, to: Position) -> None:
+        """See Adapter."""
+        await self.inner.rewind(address, group, to)
+
+    async def open_stretch(self, address: Address, group: str, since: Position, until: Position | None) -> Stretch:
+        """See Adapter."""
+        return await self.inner.open_stretch(address, group, since, until)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,9 +151,11 @@ class WatchedConsumer(Consumer):
         self._group = group
         self._watch = watch
 
-    async def subscribe(self, limits: Mapping[Address, int]) -> AbstractSet[Address]:
+    async def subscribe(
+        self, limits: Mapping[Address, int], newest: AbstractSet[Address] = frozenset()
+    ) -> AbstractSet[Address]:
         """See Consumer."""
-        missing = await self._inner.subscribe(limits)
+        missing = await self._inner.subscribe(limits, newest)
         there = [address for address in limits if address not in missing]
         self._watch(Passing(point=Point.SUBSCRIBED, group=self._group, addresses=there))
         return missing

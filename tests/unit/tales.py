@@ -20,6 +20,7 @@ class Tale:
         self._now = 0
         self._calls = 0
         self._open: dict[tuple[str, str], Event] = {}
+        self._hands: dict[tuple[str, int, str, str], int] = {}
         self._keys: dict[str, str | None] = {}
         self.add(Kind.EXISTS, group="g", ordered=ordered)
 
@@ -46,15 +47,16 @@ class Tale:
             self.add(verdict or Kind.CONFIRMED, id=id, key=key, call=call)
         return self
 
-    def handed(self, member: str, *ids: str, session: int = 1, part: str = "", place: str = "") -> Tale:
-        """In the member's hand; with ``place`` that is where it lies on the server."""
+    def handed(self, member: str, *ids: str, session: int = 1, part: str = "") -> Tale:
+        """In the member's hand."""
         for id in ids:
-            position = int(place or id) if (place or id).isdigit() and part == "" and self.logged else None
-            origin = f"at-{place or id}"
+            self._calls += 1
+            self._hands[member, session, part, id] = self._calls
+            position = int(id) if self.logged and not part else None
+            origin = f"at-{id}"
             name = f"{member}/{session}"
-            self.add(
-                Kind.HANDED, member=member, group="g", id=id, part=part, session=name, origin=origin, position=position
-            )
+            fields = {"member": member, "group": "g", "id": id, "part": part, "session": name, "call": self._calls}
+            self.add(Kind.HANDED, **fields, origin=origin, position=position)
         return self
 
     logged = False
@@ -73,11 +75,11 @@ class Tale:
         self.events.append(replace(self._open.pop((member, id)), at=self._now, kind=kind, content=""))
         return self
 
-    def settled(self, member: str, *ids: str, session: int = 1, part: str = "", place: str = "") -> Tale:
+    def settled(self, member: str, *ids: str, session: int = 1, part: str = "") -> Tale:
         """Acknowledged."""
         for id in ids:
-            name, origin = f"{member}/{session}", f"at-{place or id}"
-            self.add(Kind.SETTLED, member=member, group="g", id=id, part=part, session=name, origin=origin)
+            fields = {"member": member, "group": "g", "id": id, "part": part, "session": f"{member}/{session}"}
+            self.add(Kind.SETTLED, **fields, call=self._hands[member, session, part, id])
         return self
 
     def handled(self, member: str, *ids: str, session: int = 1) -> Tale:

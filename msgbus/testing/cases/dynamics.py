@@ -41,6 +41,7 @@ async def a_queue_added_at_run_time_disturbs_no_other(harness: Harness) -> None:
     await harness.fence(broker, first, one)
     assert one.times(ids) == [1] * len(ids)
     assert other.times(added) == [1] * len(added)
+    harness.judge()
 
 
 async def many_queues_are_dispatched_each_to_its_own_callback(harness: Harness) -> None:

@@ -33,3 +33,4 @@ async def a_survivor_takes_over_from_a_killed_member(harness: Harness) -> None:
     await victim.until_entered(1)
     await victim.kill()
     await probe.until_handled(ids)
+    harness.judge()

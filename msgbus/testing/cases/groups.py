@@ -34,6 +34,7 @@ async def every_group_gets_everything(harness: Harness) -> None:
         await probe.until_handled(ids)
         assert sorted(probe.ids) == sorted(ids)
         assert {one.group for one in probe.handled} == {name}
+    harness.judge()
 
 
 async def two_groups_of_one_broker_object_both_get_everything(harness: Harness) -> None:
@@ -64,6 +65,7 @@ async def members_of_a_group_share(harness: Harness) -> None:
     assert sorted(together) == sorted(ids)
     assert one.handled
     assert other.handled
+    harness.judge()
 
 
 async def a_queue_without_groups_keeps_its_messages_or_says_that_nobody_gets_them(harness: Harness) -> None:

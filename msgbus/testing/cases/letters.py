@@ -68,6 +68,7 @@ async def a_redrive_goes_to_the_failing_group_only_and_adds_up(harness: Harness)
         assert of_key == sorted(of_key)
     await harness.fence(broker, queue, other)
     assert other.times(ids) == [1] * 300
+    harness.judge()
 
 
 async def a_part_of_the_dead_letters_is_redriven_or_purged_out_of_the_middle(harness: Harness) -> None:
@@ -102,6 +103,7 @@ async def two_redrives_at_once_do_no_harm(harness: Harness) -> None:
     ids = [str(n) for n in range(400)]
     await again.until_handled(ids)
     assert again.times(ids) == [1] * 400
+    harness.judge()
 
 
 async def a_message_that_fails_after_every_redrive_does_not_grow_and_is_shown_as_looping(harness: Harness) -> None:

@@ -54,6 +54,7 @@ async def closing_finishes_what_runs_and_gives_back_the_rest(harness: Harness) -
     handled = [id for id in probe.ids + next_member.ids if not id.startswith("fence")]
     assert sorted(handled) == sorted(ids), "each once: a graceful close causes no duplicate"
     assert {one.attempt for one in next_member.handled} == {1}
+    harness.judge()
 
 
 async def what_does_not_end_within_the_grace_comes_back(harness: Harness) -> None:
@@ -106,6 +107,7 @@ async def many_rounds_of_leaving_and_joining_lose_and_repeat_nothing(harness: Ha
     await harness.fence(publisher, queue, steady)
     together = [id for id in steady.ids + handled if not id.startswith("fence")]
     assert sorted(together) == sorted(published)
+    harness.judge()
 
 
 async def a_broker_can_be_entered_again(harness: Harness) -> None:

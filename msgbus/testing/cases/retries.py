@@ -49,6 +49,7 @@ async def every_message_is_called_exactly_as_often_as_it_should_be(harness: Harn
     await other.until_handled(ids)
     assert other.times(ids) == [1] * 1000
     assert {one.attempt for one in other.entered} == {1}
+    harness.judge()
 
 
 async def a_delayed_retry_is_never_early(harness: Harness) -> None:
@@ -147,6 +148,7 @@ async def a_stop_while_messages_are_tried_again_loses_and_repeats_nothing(harnes
     await harness.until_all_handled([first, second], set(ids))
     calls = Counter(one.id for probe in (first, second) for one in probe.entered)
     assert calls == {str(n): 2 if n % 4 == 0 else 1 for n in range(40)}
+    harness.judge()
 
 
 async def a_policy_that_changes_between_two_deploys_strands_nothing(harness: Harness) -> None:

@@ -65,7 +65,7 @@ class Event:
     id: str = ""
     key: str | None = None
     call: int = 0
-    """Joins the beginning and the end of a publish, a callback's call or a fault of one member."""
+    """Of one member: joins the beginning and the end of a publish, a hand-over, a callback's call or a fault."""
     content: str = ""
     """A checksum of body, key, headers and content type."""
     attempt: int = 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import contextmanager
 from hashlib import blake2b
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -23,13 +24,12 @@ from msgbus.testing.wrapping import Passing, Point, WatchedAdapter
 from msgbus.url import BrokerURL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping, Sequence
+    from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
     from random import Random
 
     from msgbus.adapter import Adapter, QueueSpec
     from msgbus.errors import BrokerError
     from msgbus.message import Delivery, Message, Outgoing
-    from msgbus.retry import RetryPolicy
     from msgbus.subscription import Callback, Subscription
 
 __all__ = ["Pen", "RecordedBroker", "recorded"]
@@ -49,21 +49,17 @@ class RecordedBroker(Broker):
     def __init__(
         self, adapter: Adapter, pen: Pen, *, group: str = "", deadline: float = 30.0, grace: float = 25.0
     ) -> None:
-        watched = WatchedAdapter(adapter, pen.passing)
-        super().__init__(watched, group=group, deadline=deadline, grace=grace)
+        self.watched = WatchedAdapter(adapter, pen.passing)
+        super().__init__(self.watched, group=group, deadline=deadline, grace=grace)
         self.pen = pen
-        self._link = RecordedLink(watched, deadline, self._random, pen)
+        self._recorded: set[Subscription] = set()
+        self._link = RecordedLink(self.watched, deadline, self._random, pen)
 
-    def _subscribe(  # noqa: PLR0913, PLR0917 - consume()'s arguments
-        self,
-        queue: str,
-        callback: Callback,
-        group: str | None,
-        exchange: str,
-        retry: RetryPolicy | None,
-        concurrency: int,
-    ) -> Subscription:
-        return super()._subscribe(queue, self.pen.around(callback), group, exchange, retry, concurrency)
+    def _attach(self, subscription: Subscription) -> None:
+        if subscription not in self._recorded:  # a broker that is entered again attaches it again
+            self._recorded.add(subscription)
+            subscription.callback = self.pen.around(subscription.callback)
+        super()._attach(subscription)
 
 
 class RecordedLink(Link):
@@ -101,10 +97,21 @@ class Pen:
         self._clock = clock
         self._calls = count(1)
         self._sessions: dict[Hashable, str] = {}
+        self._hands: dict[Delivery, int] = {}
 
     def note(self, kind: Kind, **fields: Any) -> None:
         """Write down one event, of now."""
         self._write(Event(at=self._clock(), kind=kind, member=self.member, **fields))
+
+    @contextmanager
+    def fault(self, name: str, *members: str) -> Generator[None]:
+        """While the block runs, and whatever it did not undo, ``members`` (none named: all) are hit by a fault."""
+        call = next(self._calls)
+        self.note(Kind.FAULT, call=call, detail=name, members=members)
+        try:
+            yield
+        finally:
+            self.note(Kind.OVER, call=call)
 
     # Publishing.
 
@@ -162,7 +169,7 @@ class Pen:
             self._copied(what.messages, what.verdicts)
         elif (kind := _OF_DELIVERIES.get(what.point)) is not None:
             for delivery in what.deliveries:
-                self.note(kind, **self._delivery(delivery))
+                self.note(kind, **self._delivery(delivery), call=self._hand(kind, delivery))
         elif (kind := _OF_SESSIONS.get(what.point)) is not None:
             for session in what.sessions:
                 self.note(kind, group=what.group, session=self._session(session))
@@ -193,6 +200,11 @@ class Pen:
             "origin": message.origin,
             "position": delivery.position,
         }
+
+    def _hand(self, kind: Kind, delivery: Delivery) -> int:
+        if kind is Kind.HANDED:
+            return self._hands.setdefault(delivery, next(self._calls))
+        return self._hands.pop(delivery, 0)
 
     def _session(self, session: Hashable) -> str:
         return self._sessions.setdefault(session, f"{self.member}/{len(self._sessions) + 1}")

@@ -34,7 +34,7 @@ class _Teller:
         self._publishes: dict[tuple[str, int, Name], Publish] = {}
         self._places: dict[tuple[str, int], int] = defaultdict(int)
         self._calls: dict[tuple[str, int], Call] = {}
-        self._hands: dict[tuple[str, str, Name, str], Handing] = {}
+        self._hands: dict[tuple[str, int], Handing] = {}
         self._latest: dict[tuple[str, str, Name], Handing] = {}
         self._faults: dict[tuple[str, int], Fault] = {}
 
@@ -81,7 +81,7 @@ class _Teller:
         if event.kind is Kind.HANDED:
             self._hand(life, event)
         elif event.kind is Kind.SETTLED:
-            self._settle(event, name)
+            self._settle(event)
         elif event.kind is Kind.CALLED:
             call = Call(event, handing=self._latest.get((event.member, event.group, name)))
             self._calls[event.member, event.call] = call
@@ -93,12 +93,12 @@ class _Teller:
         handing = Handing(event)
         life.handings.append(handing)
         self.sessions[event.session].append(handing)
-        self._hands[event.session, event.part, life.name, event.origin] = handing
+        self._hands[event.member, event.call] = handing
         if event.part != "dlq":
             self._latest[event.member, event.group, life.name] = handing
 
-    def _settle(self, event: Event, name: Name) -> None:
-        handing = self._hands.get((event.session, event.part, name, event.origin))
+    def _settle(self, event: Event) -> None:
+        handing = self._hands.get((event.member, event.call))
         if handing is not None and handing.revoked is None and handing.settled is None:
             handing.settled = event
 
