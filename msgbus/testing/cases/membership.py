@@ -42,6 +42,7 @@ async def a_rolling_restart_under_load_loses_and_repeats_nothing(harness: Harnes
     await harness.until_all_handled(probes, set(ids))
     await harness.fence(publisher, queue, *probes)
     _each_once(probes, ids)
+    harness.judge()
 
 
 async def a_member_that_joins_gets_its_share(harness: Harness) -> None:
@@ -59,6 +60,7 @@ async def a_member_that_joins_gets_its_share(harness: Harness) -> None:
     await harness.until_all_handled([first, second], set(ids))
     await harness.fence(publisher, queue, first, second)
     _each_once([first, second], ids)
+    harness.judge()
 
 
 async def subscriptions_that_change_at_random_under_load_lose_and_repeat_nothing(harness: Harness) -> None:
@@ -79,6 +81,7 @@ async def subscriptions_that_change_at_random_under_load_lose_and_repeat_nothing
     await harness.fence(publisher, steady_queue, steady)
     _each_once([steady], ids)
     _each_once([other], sent)
+    harness.judge()
 
 
 async def what_a_killed_member_had_finished_behind_an_unfinished_one_loses_nothing(harness: Harness) -> None:

@@ -39,6 +39,7 @@ async def five_members_share_and_none_is_idle(harness: Harness) -> None:
     await harness.fence(broker, queue, *probes)
     assert _own(id for probe in probes for id in probe.ids) == sorted(ids), "each once"
     assert all(probe.handled for probe in probes)
+    harness.judge()
 
 
 async def a_member_that_hangs_keeps_little_from_the_others(harness: Harness) -> None:
@@ -66,6 +67,7 @@ async def what_was_handled_comes_to_no_member_again(harness: Harness) -> None:
     await harness.fence(other, queue, second)
     assert _own(second.ids) == []
     await harness.quiesce(other, queue)
+    harness.judge()
 
 
 async def a_group_that_always_fails_costs_another_nothing(harness: Harness) -> None:
@@ -109,6 +111,7 @@ async def poisoned_messages_among_many_cost_the_others_nothing(harness: Harness)
     assert {id: letter.attempts for id, letter in letters.items()} == {"unreadable": 1, "fails": 3}
     assert letters["unreadable"].message.body == b"\xff\xfe"
     assert probe.times(good) == [1] * len(good)
+    harness.judge()
 
 
 async def a_hot_queue_leaves_a_cold_one_its_turn(harness: Harness) -> None:
