@@ -9,6 +9,6 @@ acknowledged. What a quorum queue gives up on (``x-delivery-limit``) it dead-let
 ``queue.group.dlq``.
 """
 
-from msgbus_rabbitmq.adapter import RabbitAdapter
+from msgbus_rabbitmq.adapter import RabbitAdapter, RabbitOptions
 
-__all__ = ["RabbitAdapter"]
+__all__ = ["RabbitAdapter", "RabbitOptions"]

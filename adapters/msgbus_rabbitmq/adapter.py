@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final
+
+from pydantic import Field
 
 from msgbus.adapter import Adapter, AdapterOptions, Capabilities, Lag
 from msgbus.errors import ConfigurationError
@@ -22,7 +24,18 @@ if TYPE_CHECKING:
     from msgbus.names import Address
     from msgbus.url import BrokerURL
 
-__all__ = ["RabbitAdapter"]
+__all__ = ["RabbitAdapter", "RabbitOptions"]
+
+HELD_MOST: Final = 5 / 6
+"""Of the server's consumer_timeout: what is held for so long goes back before the server takes it."""
+
+
+class RabbitOptions(AdapterOptions):
+    """RabbitMQ's own URL parameters."""
+
+    consumer_timeout: Annotated[float, Field(ge=1)] = 1800.0
+    """Seconds after which the server takes back what a member has not acknowledged; its own setting has the same name,
+    and cannot be asked for."""
 
 
 class RabbitAdapter(Adapter):
@@ -35,13 +48,16 @@ class RabbitAdapter(Adapter):
         history=False,
         rests_on="quorum queues, publisher confirms and mandatory; at-least-once dead-lettering",
     )
-    Options: ClassVar[type[AdapterOptions]] = AdapterOptions
+    Options: ClassVar[type[AdapterOptions]] = RabbitOptions
     starts: AbstractSet[Start] = frozenset({"newest"})
 
     def __init__(self, url: BrokerURL, options: AdapterOptions) -> None:
         """See Adapter."""
         if not url.hosts:
             raise ConfigurationError(f"{url}: name a host, e.g. rabbitmq://localhost:5672")
+        if not isinstance(options, RabbitOptions):
+            raise ConfigurationError(f"rabbitmq: the options should be RabbitOptions, not {type(options).__name__}")
+        self._held_most: Final = options.consumer_timeout * HELD_MOST
         self._url = url
         self._options = options
         self._link = Link(url, options, "publisher")
@@ -87,6 +103,6 @@ class RabbitAdapter(Adapter):
         """See Adapter."""
         link = Link(self._url, self._options, f"consumer of {group}")
         await link.up()
-        consumer = RabbitConsumer(link, group, listener, self._consumers.discard)
+        consumer = RabbitConsumer(link, group, listener, self._consumers.discard, self._held_most)
         self._consumers.add(consumer)
         return consumer

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import ssl
+from collections import deque
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -97,6 +98,7 @@ class Link:
     def __init__(self, url: BrokerURL, options: AdapterOptions, purpose: str) -> None:
         """``purpose`` names the connection in the server's own lists."""
         self._url = url
+        self._hosts = deque(hosts(url))
         self._options = options
         self._purpose = purpose
         self._connection: aiormq.Connection | None = None
@@ -192,11 +194,13 @@ class Link:
     async def _connect(self) -> aiormq.Connection:
         context = self._context()
         failures: list[str] = []
-        for host, port in hosts(self._url):
+        # The one that answered last stands first: each that does not may take five seconds.
+        while len(failures) < len(self._hosts):
             try:
-                self._connection = await self._dial(host, port, context)
+                self._connection = await self._dial(*self._hosts[0], context)
             except BrokerUnavailable as error:
                 failures.append(str(error))
+                self._hosts.rotate(-1)
             else:
                 return self._connection
         raise BrokerUnavailable("; ".join(failures))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import math
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["RabbitConsumer"]
 
+logger = logging.getLogger("msgbus.rabbitmq")
+
 DRAIN: Final = 18.0
 """Seconds for what is in hand of a queue that is left while the member goes on."""
 SURPLUS: Final = 0.1
@@ -33,13 +37,19 @@ class RabbitConsumer(Consumer):
     """See Consumer."""
 
     def __init__(
-        self, link: Link, group: str, listener: SessionListener, closed: Callable[[RabbitConsumer], None]
+        self,
+        link: Link,
+        group: str,
+        listener: SessionListener,
+        closed: Callable[[RabbitConsumer], None],
+        held_most: float = math.inf,
     ) -> None:
-        """``closed`` is called when it is."""
+        """``closed`` is called when it is; nothing is held for longer than ``held_most`` seconds and a drain."""
         self._link = link
         self._group = group
         self._listener = listener
         self._on_closed = closed
+        self._held_most = held_most
         self._limits: dict[Address, int] = {}
         self._sessions: dict[Address, ChannelSession] = {}
         self._news = asyncio.Event()
@@ -69,6 +79,7 @@ class RabbitConsumer(Consumer):
     async def receive(self, room: Mapping[Address, int], wait: float) -> Sequence[Delivery]:
         """See Consumer."""
         self._check()
+        await self._give_up_old()
         await self._resume(room)
         deliveries = self._take(room)
         if not deliveries and not self._news.is_set():
@@ -158,7 +169,7 @@ class RabbitConsumer(Consumer):
         del self._sessions[session.address]
         session.forget()
         queue = server_queue(session.address, self._group)
-        self._broken = BrokerUnavailable(f"{self._link.where} ended the consumer of queue {queue!r}")
+        self._broken = BrokerUnavailable(f"{self._link.where} ended the consumer of queue {queue!r}: {session.reason}")
         self._listener.lost([session])
         self.wake()
 
@@ -173,6 +184,20 @@ class RabbitConsumer(Consumer):
             if self._sessions.get(session.address) is session:
                 del self._sessions[session.address]
         await asyncio.gather(*(session.close() for session in sessions))
+
+    async def _give_up_old(self) -> None:
+        """End in good order what the server would end by force, with all that is in hand: see ``consumer_timeout``."""
+        now = asyncio.get_running_loop().time()
+        old = [one for one in self._sessions.values() if now - one.oldest() > self._held_most]
+        for session in old:
+            logger.warning(
+                "queue %s, group %s: held for %.0f s, which is most of the server's consumer_timeout: what is not "
+                "finished goes back",
+                session.address,
+                self._group,
+                now - session.oldest(),
+            )
+        await self._end(old, DRAIN)
 
     def _stuck(self, room: Mapping[Address, int]) -> list[ChannelSession]:
         return [one for one in self._sessions.values() if one.idle_surplus and room.get(one.address, 0) < 1]

@@ -1,13 +1,11 @@
-"""Publishing: one channel with confirms; messages of one call in one write, and a future for each confirmation."""
+"""Publishing: one channel with confirms, and what became of each message as its verdict."""
 
 from __future__ import annotations
 
 import asyncio
 import copy
-import uuid
 from typing import TYPE_CHECKING, Any
 
-from aiormq.abc import ChannelFrame
 from aiormq.exceptions import (
     ChannelAccessRefused,
     ChannelPreconditionFailed,
@@ -19,7 +17,8 @@ from msgbus.errors import AccessRefused, BrokerError, BrokerUnavailable, Message
 from msgbus.errors import QueueNotFound as Missing
 from msgbus_rabbitmq.connection import guarded
 from msgbus_rabbitmq.topology import exists
-from msgbus_rabbitmq.wire import chunks, frames, refused, route
+from msgbus_rabbitmq.wire import refused, route
+from msgbus_rabbitmq.writing import fits, write_each, write_many
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,10 +26,9 @@ if TYPE_CHECKING:
     from msgbus.message import Outgoing
     from msgbus.names import Address
     from msgbus_rabbitmq.connection import Link
+    from msgbus_rabbitmq.writing import Confirmation
 
 __all__ = ["Publisher"]
-
-Confirmation = asyncio.Future[Any]
 
 
 class Publisher:
@@ -40,6 +38,7 @@ class Publisher:
         self._link = link
         self._channel: Any = None  # aiormq's Channel: its abstract class hides what a batch needs
         self._left: set[Any] = set()
+        self._at_once = False
         self._known: set[str] = set()
         self._opening = asyncio.Lock()
 
@@ -74,6 +73,7 @@ class Publisher:
             if self._channel is None or self._channel.is_closed or not self._link.is_up:
                 self._known.clear()
                 self._channel = await self._link.channel(confirms=True)
+                self._at_once = fits(self._channel)
             await self._close_left()
         channel = self._channel
         with guarded(self._link.where):
@@ -92,7 +92,7 @@ class Publisher:
 
     async def _close_left(self) -> None:
         """Close those on which nobody waits for a confirmation any more."""
-        for channel in [one for one in self._left if one.is_closed or not one.confirmations]:
+        for channel in [one for one in self._left if one.is_closed or not getattr(one, "confirmations", ())]:
             self._left.discard(channel)
             await self._link.leave(channel)
 
@@ -104,13 +104,13 @@ class Publisher:
         return missing
 
     async def _send(self, channel: Any, messages: Sequence[Outgoing], end: float) -> list[Confirmation]:
-        """Write as many as can be until ``end``, in order; calls queue for the lock in theirs."""
+        """Write as many as can be until ``end``, in order; calls queue for the channel in theirs."""
         confirmations: list[Confirmation] = []
+        write = write_many if self._at_once else write_each
         try:
             with guarded("publishing"):
-                async with asyncio.timeout_at(end), channel.lock:
-                    for chunk in chunks(messages):
-                        confirmations += await _write(channel, chunk)
+                async with asyncio.timeout_at(end):
+                    await write(channel, messages, confirmations)
         except BrokerError:
             pass  # the time is over or the channel closed: what is not in the list was not sent
         return confirmations
@@ -133,45 +133,6 @@ class Publisher:
         return _blamed(outgoing, error) or BrokerUnavailable(
             f"{queue}: the connection to {self._link.where} broke before the confirmation: {error}", uncertain=True
         )
-
-
-async def _write(channel: Any, messages: Sequence[Outgoing]) -> list[Confirmation]:
-    """Publish these in one write, under the channel's lock; basic_publish() takes three times as long for each.
-
-    What it does for one message is done here for many: a delivery tag, a future for its confirmation, and the
-    message_id by which a returned message finds its future. Two equal ones in flight swap results: it is fresh.
-    """
-    tags: dict[int, str] = {}
-    payload: list[Any] = []
-    for tag, outgoing in enumerate(messages, channel.delivery_tag + 1):
-        tags[tag] = uuid.uuid4().hex
-        payload += frames(outgoing, tags[tag], channel.max_content_size)
-    # Marshalled before anything is noted down, since it fails for what AMQP cannot carry.
-    frame = ChannelFrame.marshall(channel.number, payload, channel.create_future())
-    confirmations = [_expect(channel, tag, attempt) for tag, attempt in tags.items()]
-    try:
-        # The frame's future makes the writer drain the socket: that is the back-pressure. Nobody waits for it here.
-        await channel.write_queue.put(frame)
-    except BaseException:
-        _forget(channel, tags)
-        raise
-    return confirmations
-
-
-def _expect(channel: Any, tag: int, attempt: str) -> Confirmation:
-    confirmation: Confirmation = channel.create_future()
-    channel.delivery_tag = tag
-    channel.confirmations[tag] = confirmation
-    channel.message_id_delivery_tag[attempt] = tag
-    confirmation.add_done_callback(lambda _: channel.message_id_delivery_tag.pop(attempt, None))
-    return confirmation
-
-
-def _forget(channel: Any, tags: dict[int, str]) -> None:
-    """The server has not seen these: their sequence numbers are for the next."""
-    channel.delivery_tag -= len(tags)
-    for tag in tags:
-        channel.confirmations.pop(tag).cancel()
 
 
 def _refused(confirmation: Confirmation) -> bool:

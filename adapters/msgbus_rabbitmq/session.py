@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -38,8 +39,10 @@ class ChannelSession:
         self._group = group
         self._channel: AbstractChannel | None = None
         self._closed = False
-        self._pushed: deque[DeliveredMessage] = deque()
-        self._in_hand: set[int] = set()
+        self._pushed: deque[tuple[float, DeliveredMessage]] = deque()
+        self._in_hand: dict[int, float] = {}
+        self.reason = ""
+        """Why the server or the network ended it."""
         self._done = Watermark(1)
         self._flush = asyncio.Lock()
 
@@ -55,13 +58,16 @@ class ChannelSession:
         """
         doing = f"{self._link.where}: cannot consume queue {queue!r}"
 
+        now = asyncio.get_running_loop().time
+
         async def pushed(delivered: DeliveredMessage) -> None:
             # No more than this: the client cancels its callbacks when the channel dies.
-            self._pushed.append(delivered)
+            self._pushed.append((now(), delivered))
             arrived()
 
-        def gone(_: object) -> None:
+        def gone(what: object) -> None:
             if not self._closed:
+                self.reason = _reason(what)
                 broken(self)
 
         self._channel = channel = await self._link.channel()
@@ -74,11 +80,18 @@ class ChannelSession:
         """Up to ``room`` deliveries, oldest first."""
         if self.ended:
             return []
-        return [self._handed(self._pushed.popleft()) for _ in range(min(room, len(self._pushed)))]
+        return [self._handed(*self._pushed.popleft()) for _ in range(min(room, len(self._pushed)))]
 
-    def _handed(self, delivered: DeliveredMessage) -> Delivery:
+    def oldest(self) -> float:
+        """When the server delivered what it has waited for longest (event loop time); infinite where it waits not."""
+        waiting = [next(iter(self._in_hand.values()))] if self._in_hand else []
+        if self._pushed:
+            waiting.append(self._pushed[0][0])
+        return min(waiting, default=math.inf)
+
+    def _handed(self, at: float, delivered: DeliveredMessage) -> Delivery:
         tag = delivered.delivery_tag or 0
-        self._in_hand.add(tag)
+        self._in_hand[tag] = at
         self._done.started(tag)
         return Delivery(message(self.address, self._group, delivered), self.address, self, tag)
 
@@ -87,9 +100,9 @@ class ChannelSession:
         if self._channel is None or self._closed:
             return
         async with self._flush:  # the frames must go out in the order in which the watermark was asked
-            mine = self._in_hand.intersection(tags)
-            self._in_hand -= mine
+            mine = self._in_hand.keys() & set(tags)
             for tag in sorted(mine):
+                del self._in_hand[tag]
                 self._done.finished(tag)
             # Not the watermark itself: the last below it may be acknowledged already, and once more is an error.
             below = max((tag for tag in mine if tag < self._done.position), default=0)
@@ -119,3 +132,11 @@ class ChannelSession:
         """It is lost or left: nothing counts any more."""
         self.ended = self._closed = True
         self._pushed.clear()
+
+
+def _reason(what: object) -> str:
+    """In the server's words: of a channel that was closed, or of a consumer that was cancelled."""
+    if not isinstance(what, asyncio.Future):
+        return "the queue was deleted, or lost its leader"
+    error = what.exception() if not what.cancelled() else None
+    return str(error or "") or "the connection broke"

@@ -34,7 +34,18 @@ if TYPE_CHECKING:
     from msgbus.message import Message, Outgoing
     from msgbus.names import Address
 
-__all__ = ["FENCE", "chunks", "fence_of", "frames", "headers_of", "letter", "message", "refused", "route"]
+__all__ = [
+    "FENCE",
+    "chunks",
+    "fence_of",
+    "frames",
+    "headers_of",
+    "letter",
+    "message",
+    "properties_of",
+    "refused",
+    "route",
+]
 
 FENCE: Final = "msgbus-fence"
 """Of a letter that is none: who looks at a dead-letter queue publishes it there, to know where the queue ends."""
@@ -56,7 +67,7 @@ def frames(outgoing: Outgoing, attempt: str, content_max: int) -> Iterator[Any]:
     """A publish as frames. ``attempt`` is the AMQP message_id, by which the client finds what the server returned."""
     exchange, key = route(outgoing.address)
     yield Basic.Publish(exchange=exchange, routing_key=key, mandatory=True)
-    yield ContentHeader(properties=_properties(outgoing, attempt), body_size=len(outgoing.body))
+    yield ContentHeader(properties=properties_of(outgoing, attempt), body_size=len(outgoing.body))
     for start in range(0, len(outgoing.body), content_max):
         yield ContentBody(outgoing.body[start : start + content_max])
 
@@ -73,7 +84,8 @@ def chunks(messages: Sequence[Outgoing]) -> Iterator[Sequence[Outgoing]]:
         yield messages[first:]
 
 
-def _properties(outgoing: Outgoing, attempt: str) -> Basic.Properties:
+def properties_of(outgoing: Outgoing, attempt: str) -> Basic.Properties:
+    """Of a publish; ``attempt`` as in frames()."""
     headers: dict[str, Any] = {name: _outward(text) for name, text in outgoing.headers.items()}
     headers[ID] = _outward(outgoing.id)
     headers[TIME] = str(outgoing.time)

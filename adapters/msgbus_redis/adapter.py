@@ -11,13 +11,21 @@ from pydantic import Field
 from redis.exceptions import ResponseError
 
 from msgbus.adapter import Adapter, AdapterOptions, Capabilities, Lag
-from msgbus.errors import AccessRefused, ConfigurationError, QueueConflict, QueueNotFound, Unsupported
+from msgbus.errors import (
+    AccessRefused,
+    BrokerUnavailable,
+    ConfigurationError,
+    QueueConflict,
+    QueueNotFound,
+    Unsupported,
+)
 from msgbus_redis.connection import Client, Place, ours
 from msgbus_redis.consumer import KEEPER, RedisConsumer
 from msgbus_redis.history import RedisStretch, before, first, last, rewind
 from msgbus_redis.letters import RedisLetters
 from msgbus_redis.publisher import Publisher
 from msgbus_redis.scripts import CREATE, call
+from msgbus_redis.sentinel import Sentinels
 from msgbus_redis.upkeep import RETENTION
 from msgbus_redis.wire import about, stream
 
@@ -36,6 +44,7 @@ __all__ = ["RedisAdapter", "RedisOptions"]
 logger = logging.getLogger("msgbus")
 
 PORT: Final = 6379
+SENTINEL_PORT: Final = 26379
 PAGE: Final = 1000
 """Entries of one XRANGE where the server does not know a group's lag."""
 
@@ -47,10 +56,15 @@ class RedisOptions(AdapterOptions):
     """What every key begins with."""
     visibility: Annotated[float, Field(ge=0.1, le=86_400)] = 30.0
     """Seconds after which others take over what a member holds and does not extend."""
+    service: str = ""
+    """What the sentinels of ``redis+sentinel://`` call the primary and its replicas."""
 
 
 class RedisAdapter(Adapter):
-    """``redis://`` and, with TLS, ``rediss://``: ``[user[:password]@]host[:6379][/database]``."""
+    """``redis://`` and, with TLS, ``rediss://``: ``[user[:password]@]host[:6379][/database]``.
+
+    ``redis+sentinel://`` names sentinels instead, ``h1[:26379],h2``, and ``?service=``.
+    """
 
     capabilities: ClassVar[Capabilities] = Capabilities(
         rests_on="appendonly yes (appendfsync always where a power cut must lose nothing), maxmemory-policy noeviction"
@@ -81,6 +95,10 @@ class RedisAdapter(Adapter):
 
     def _judge(self, info: Mapping[str, str]) -> None:
         place = self._client.place
+        if info.get("redis_mode") == "sentinel":
+            raise ConfigurationError(f"{place}: it is a sentinel: use redis+sentinel://…?service=")
+        if info.get("role") == "slave":
+            raise BrokerUnavailable(f"{place}: the server is a replica")
         if info.get("redis_mode") == "cluster" or info.get("cluster_enabled") == "1":
             raise Unsupported(f"{place}: Redis Cluster is not supported yet; use a single server")
         if (policy := info.get("maxmemory_policy", "")).startswith("allkeys-"):
@@ -208,12 +226,25 @@ def _has(reply: Any, groups: Iterable[str]) -> bool:
 
 
 def _place(url: BrokerURL, options: RedisOptions) -> Place:
-    if len(url.hosts) != 1:
+    sentinels = _sentinels(url, options)
+    if sentinels is None and len(url.hosts) != 1:
         raise ConfigurationError(f"{url}: the URL should name one host, e.g. redis://localhost:{PORT}")
     if url.path and not url.path.isdecimal():
         raise ConfigurationError(f"{url}: the path should be the number of a database")
-    ((host, port),) = url.hosts
-    return Place(host, port or PORT, int(url.path or 0), url.username, url.password, _tls(url, options))
+    host, port = url.hosts[0]
+    return Place(host, port or PORT, int(url.path or 0), url.username, url.password, _tls(url, options), sentinels)
+
+
+def _sentinels(url: BrokerURL, options: RedisOptions) -> Sentinels | None:
+    if url.scheme != "redis+sentinel":
+        if options.service:
+            raise ConfigurationError(f"{url}: service= is for redis+sentinel:// URLs")
+        return None
+    if not (options.service and url.hosts):
+        raise ConfigurationError(
+            f"{url}: name sentinels and a service, e.g. redis+sentinel://h1:{SENTINEL_PORT},h2/0?service=main"
+        )
+    return Sentinels(options.service, tuple((host, port or SENTINEL_PORT) for host, port in url.hosts))
 
 
 def _tls(url: BrokerURL, options: RedisOptions) -> ssl.SSLContext | None:

@@ -36,6 +36,8 @@ from msgbus.errors import AccessRefused, BrokerError, BrokerUnavailable, QueueCo
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from msgbus_redis.sentinel import Sentinels
+
 __all__ = ["Client", "Command", "Line", "Place", "ours", "refusal"]
 
 Command = tuple[str | bytes | int, ...]
@@ -109,12 +111,16 @@ class Place:
 
     host: str
     port: int
+    """Of the server; of no meaning where sentinels know it."""
     database: int = 0
     username: str = ""
     password: str = ""
     tls: ssl.SSLContext | None = None
+    sentinels: Sentinels | None = None
 
     def __str__(self) -> str:
+        if self.sentinels is not None:
+            return f"redis {self.sentinels}"
         return f"redis {f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
     def __repr__(self) -> str:
@@ -141,6 +147,10 @@ class Place:
         connection.ssl_context.context = self.tls
         return connection
 
+    async def find(self) -> tuple[str, int]:
+        """The server's host and port now. Raises redis-py's errors."""
+        return (self.host, self.port) if self.sentinels is None else await self.sentinels.primary()
+
 
 def _keepalive() -> dict[int, int]:
     """Socket options that tell a dead host in about 15 s, idle or not; a frozen server's kernel still answers."""
@@ -152,6 +162,7 @@ class Line:
     """One connection, used by one task at a time; connects by itself. Raises redis-py's errors."""
 
     def __init__(self, place: Place) -> None:
+        self._place = place
         self._connection = place.connection()
 
     async def ready(self) -> bool:
@@ -165,6 +176,7 @@ class Line:
                             return False
                     # Closed by the server, or an answer is left over: neither may be used.
                     await connection.disconnect(nowait=True)
+                connection.host, connection.port = await self._place.find()
                 await connection.connect()  # type: ignore[no-untyped-call]  # redis-py's
         except BaseException as error:
             # A half-made connection would be taken for a logged-in one.
@@ -193,6 +205,8 @@ class Line:
         except BaseException:
             await connection.disconnect(nowait=True)
             raise
+        if any(isinstance(reply, ReadOnlyError) for reply in replies):
+            await connection.disconnect(nowait=True)  # it was the primary once: whoever is it now is asked for anew
         return replies
 
     async def close(self) -> None:

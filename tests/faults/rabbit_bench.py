@@ -5,27 +5,51 @@ from __future__ import annotations
 import asyncio
 import itertools
 import secrets
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import aiormq
+import pytest
 
-from msgbus.adapter import AdapterOptions, QueueSpec
+from msgbus.adapter import QueueSpec
 from msgbus.errors import BrokerUnavailable
 from msgbus.message import Outgoing
 from msgbus.names import Address
 from msgbus.url import BrokerURL
-from msgbus_rabbitmq import RabbitAdapter
+from msgbus_rabbitmq import RabbitAdapter, RabbitOptions
+from tests.servers.errors import ServerUnavailable
+from tests.servers.native import NativeServer, start_native
+from tests.servers.rabbitmq_native import RabbitmqRecipe
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Hashable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Hashable, Iterator, Mapping, Sequence
 
     from msgbus.adapter import Consumer
     from msgbus.message import Delivery
-    from tests.servers.native import NativeServer
 
 GROUP = "g"
 DEADLINE = 20.0
+
+
+@contextmanager
+def serving(**settings: str) -> Iterator[NativeServer]:
+    """A server of one's own, to be killed, paused and kept small."""
+    try:
+        server = start_native("rabbitmq", settings=settings)
+    except ServerUnavailable as error:
+        pytest.skip(str(error))
+    try:
+        yield server
+    finally:
+        server.resume()
+        server.stop()
+
+
+def ctl(server: NativeServer, *words: str) -> str:
+    """What rabbitmqctl says to these words."""
+    recipe = server.recipe
+    assert isinstance(recipe, RabbitmqRecipe)
+    return recipe.ctl(*words)
 
 
 class Listener:
@@ -63,8 +87,8 @@ class Bench:
     def address(self) -> Address:
         return Address(f"q{self._run}-{next(self._names)}")
 
-    async def adapter(self, url: str = "") -> RabbitAdapter:
-        adapter = RabbitAdapter(BrokerURL.parse(url or self.server.url), AdapterOptions())
+    async def adapter(self, url: str = "", **options: Any) -> RabbitAdapter:
+        adapter = RabbitAdapter(BrokerURL.parse(url or self.server.url), RabbitOptions(**options))
         self.stack.push_async_callback(adapter.close)
         return adapter
 

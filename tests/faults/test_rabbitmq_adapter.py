@@ -25,29 +25,22 @@ from msgbus.errors import (
 from msgbus.message import Outgoing
 from msgbus.names import Address
 from msgbus_rabbitmq.topology import server_queue
-from tests.servers.errors import ServerUnavailable
-from tests.servers.native import NativeServer, start_native
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from msgbus.message import Delivery
+    from tests.servers.native import NativeServer
 
-from tests.faults.rabbit_bench import DEADLINE, GROUP, Bench, Listener, bodies, broken, drained, paused, until
+from msgbus_rabbitmq import publisher
+from msgbus_rabbitmq.writing import fits
+from tests.faults.rabbit_bench import DEADLINE, GROUP, Bench, Listener, bodies, broken, drained, paused, serving, until
 
 
 @pytest.fixture(scope="module")
 def rabbitmq_server() -> Iterator[NativeServer]:
-    # One of its own: it is killed, paused and kept small.
-    try:
-        server = start_native("rabbitmq", settings={"max_message_size": "262144"})
-    except ServerUnavailable as error:
-        pytest.skip(str(error))
-    try:
+    with serving(max_message_size="262144") as server:
         yield server
-    finally:
-        server.resume()
-        server.stop()
 
 
 @pytest.fixture
@@ -62,7 +55,12 @@ async def bench(rabbitmq_server: NativeServer) -> AsyncIterator[Bench]:
     assert not left
 
 
+@pytest.mark.parametrize("at_once", [True, False], ids=["in one write", "one by one"])
 class TestPublishing:
+    @pytest.fixture(autouse=True)
+    def writing(self, at_once: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(publisher, "fits", lambda _: at_once)
+
     async def test_a_message_comes_back_as_it_was_sent(self, bench: Bench) -> None:
         adapter = await bench.adapter()
         address = await bench.queue(adapter)
@@ -174,6 +172,30 @@ class TestPublishing:
         assert await adapter.publish(bench.outgoing(address), 10) == [None]
 
 
+class TestTheClient:
+    """What is used of aiormq and not promised by it."""
+
+    async def test_many_messages_can_be_written_at_once_by_the_client_that_is_installed(self, bench: Bench) -> None:
+        adapter = await bench.adapter()
+        assert fits(await adapter._link.channel(confirms=True))
+
+    @pytest.mark.parametrize("name", ["confirmations", "write_queue", "delivery_tag", "create_future"])
+    async def test_a_client_that_has_changed_is_noticed(
+        self, bench: Bench, name: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        adapter = await bench.adapter()
+        channel = await adapter._link.channel(confirms=True)
+
+        class Changed:
+            def __getattr__(self, asked: str) -> Any:
+                if asked == name:
+                    raise AttributeError(asked)
+                return getattr(channel, asked)
+
+        assert not fits(Changed())
+        assert name in caplog.text
+
+
 class TestConnecting:
     async def test_a_wrong_password_is_refused_and_not_repeated(self, bench: Bench) -> None:
         where = bench.server.url.rpartition("@")[2]
@@ -195,6 +217,14 @@ class TestConnecting:
         nobody = await bench.adapter("rabbitmq://127.0.0.1:1")
         with pytest.raises(BrokerUnavailable, match=r"127\.0\.0\.1:1"):
             await nobody.connect()
+
+    async def test_the_host_that_answered_last_is_tried_first(self, bench: Bench) -> None:
+        user, _, where = bench.server.url.rpartition("@")
+        adapter = await bench.adapter(f"{user}@127.0.0.1:1,{where}")
+        await adapter.connect()
+        await adapter.close()
+        assert adapter._link._hosts[0] == ("127.0.0.1", int(where.rpartition(":")[2]))
+        await adapter.connect()
 
     async def test_what_cannot_be_honoured_is_refused_before_anything_is_made(self, bench: Bench) -> None:
         adapter = await bench.adapter()
@@ -332,6 +362,24 @@ class TestConsuming:
         await free.acknowledge(got[:-1])
         await free.close(0)
         assert bodies(await until(full, {address: 1}, 1)) == [19]
+
+    async def test_what_is_held_for_most_of_the_servers_limit_goes_back_in_good_order(self, bench: Bench) -> None:
+        adapter = await bench.adapter(consumer_timeout=1.2)
+        held, other = await bench.queue(adapter), await bench.queue(adapter)
+        await adapter.publish(bench.outgoing(held, 5), 5)
+        consumer, listener = await bench.consumer(adapter, {held: 3, other: 3})
+        first = await until(consumer, {held: 2}, 2)
+
+        async def drain() -> None:
+            await consumer.acknowledge(first[:1])
+
+        listener.drain = drain
+        async with asyncio.timeout(DEADLINE):
+            while not listener.ended:
+                assert not await consumer.receive({other: 1}, 0.1)
+        assert [one.address for one in listener.ended] == [held]  # type: ignore[attr-defined]
+        assert not listener.fenced
+        assert bodies(await until(consumer, {held: 3}, 3)) == [1, 2, 3]
 
     async def test_wake_ends_a_receive_and_an_arrival_does(self, bench: Bench) -> None:
         adapter = await bench.adapter()

@@ -519,7 +519,18 @@ async def test_nobody_there_is_unavailable_and_names_the_host(bench: Bench) -> N
     assert not verdict.uncertain
 
 
-@pytest.mark.parametrize("url", ["redis://", "redis://a,b", "redis://a/name", "rediss://a?ca=/nowhere"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://",
+        "redis://a,b",
+        "redis://a/name",
+        "rediss://a?ca=/nowhere",
+        "redis://a?service=b",
+        "redis+sentinel://a",
+        "redis+sentinel://?service=b",
+    ],
+)
 async def test_a_url_that_cannot_be_meant_is_refused_before_any_io(url: str) -> None:
     parsed = BrokerURL.parse(url)
     with pytest.raises(ConfigurationError):

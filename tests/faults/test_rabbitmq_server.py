@@ -1,0 +1,177 @@
+"""What a RabbitMQ server does to those who are connected: nothing is lost, and nobody is restarted."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from msgbus import AccessRefused, BrokerUnavailable, NoRoute, PublishUnknown, connect
+from msgbus.broker import Publication
+from msgbus.testing import Probe
+from msgbus.testing.harness import publish_all
+from msgbus.testing.probe import within
+from msgbus_rabbitmq import publisher
+from tests.faults.rabbit_bench import ctl, serving
+from tests.faults.test_broker_restart import BETWEEN, PUBLISHERS, Load
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from msgbus import Broker
+    from tests.servers.native import NativeServer
+
+CLOSURES = int(os.environ.get("MSGBUS_TEST_CLOSURES", "2"))
+"""How often all connections are closed; more by MSGBUS_TEST_CLOSURES=10."""
+WHERE = r"127\.0\.0\.1"
+DEADLINE = 3.0
+"""Seconds that a publish may take where it is meant to fail."""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[NativeServer]:
+    with serving() as server:
+        yield server
+
+
+async def until_refused(broker: Broker, queue: str) -> None:
+    """Publish until the connection of before has broken."""
+    async with within(20, "the refusal"):
+        while True:
+            await broker.publish(queue, "x")
+
+
+async def do(server: NativeServer, *words: str) -> str:
+    """What rabbitmqctl says; this process goes on meanwhile."""
+    return await asyncio.to_thread(ctl, server, *words)
+
+
+@pytest.mark.timeout(300)
+async def test_all_connections_closed_under_load_lose_nothing(server: NativeServer) -> None:
+    probe = Probe()
+    async with connect(server.url, group="g", deadline=60) as broker:
+        await broker.create_queue("closures", groups=["g"])
+        await broker.consume("closures", probe)
+        load = Load(broker, "closures")
+        publishers = [asyncio.ensure_future(load.publish(name)) for name in range(PUBLISHERS)]
+        for _ in range(CLOSURES):
+            await load.until_confirmed(len(load.confirmed) + BETWEEN)
+            await do(server, "close_all_connections", "told to")
+        await load.until_confirmed(len(load.confirmed) + BETWEEN)
+        load.stop()
+        await asyncio.gather(*publishers)
+        await probe.until_handled(load.confirmed)
+    again = len(probe.ids) - len(set(probe.ids))
+    print(f"\n{CLOSURES} closures: {len(load.confirmed)} confirmed, 0 lost, {again} repeated, {dict(load.failed)}")  # noqa: T201 - the figures, with -s
+    assert not load.failed
+
+
+async def test_short_of_memory_publishes_end_at_their_deadline_and_members_go_on(server: NativeServer) -> None:
+    probe = Probe()
+    async with connect(server.url, group="g") as broker, connect(server.url, group="g", deadline=DEADLINE) as hasty:
+        await broker.create_queue("alarm", groups=["g"])
+        probe.hold()
+        await (await broker.consume("alarm", probe)).ready()
+        ids = await publish_all(broker, "alarm", [Publication(b"x", message_id=str(n)) for n in range(40)])
+        await hasty.publish("alarm", "x", message_id="before")
+        await probe.until_entered(1)
+        await do(server, "set_vm_memory_high_watermark", "0.0000001")
+        try:
+            began = asyncio.get_running_loop().time()
+            for _ in range(2):  # the first one may be on its way, the second is not sent
+                with pytest.raises((PublishUnknown, BrokerUnavailable)):
+                    await hasty.publish("alarm", "x")
+            assert asyncio.get_running_loop().time() - began < 3 * DEADLINE
+            await probe.release()
+            await probe.until_handled([*ids, "before"])
+            patient = asyncio.ensure_future(broker.publish("alarm", "x", message_id="after"))
+        finally:
+            await do(server, "set_vm_memory_high_watermark", "absolute", "512MB")
+        await patient
+        await probe.until_handled(["after"])
+        assert probe.times(ids) == [1] * len(ids)
+
+
+@pytest.mark.parametrize("at_once", [True, False], ids=["in one write", "one by one"])
+async def test_each_of_a_thousand_callers_gets_its_own_verdict(
+    server: NativeServer, at_once: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publisher, "fits", lambda _: at_once)
+    async with connect(server.url) as broker:
+        there, alone = f"there-{at_once}", f"alone-{at_once}"
+        await broker.create_queue(there, groups=["g"])
+        await broker.create_queue(alone)
+        calls = [broker.publish(alone if n % 2 else there, str(n), message_id=str(n // 2)) for n in range(1000)]
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(one) for one in outcomes] == [type(None), NoRoute] * 500
+
+
+async def test_a_password_changed_meanwhile_is_waited_for_by_members_only(
+    server: NativeServer,
+) -> None:
+    probe = Probe()
+    async with connect(server.url, group="g") as broker:
+        await broker.create_queue("password", groups=["g"])
+        await (await broker.consume("password", probe)).ready()
+        await do(server, "change_password", "guest", "another")
+        await do(server, "close_all_connections", "told to")
+        with pytest.raises(AccessRefused, match=WHERE):
+            await until_refused(broker, "password")
+        with pytest.raises(AccessRefused, match=WHERE):
+            async with connect(server.url):
+                pass
+        await do(server, "change_password", "guest", "guest")
+        await broker.publish("password", "x", message_id="after")
+        await probe.until_handled(["after"])
+
+
+async def test_a_server_that_takes_back_what_is_held_too_long_says_so_and_the_member_goes_on(
+    server: NativeServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The server's own limit set below ours: the channel is closed, and what was held comes again."""
+    for name in ("consumer_timeout", "channel_tick_interval"):
+        await do(server, "eval", f"application:set_env(rabbit, {name}, 1000).")
+    try:
+        probe = Probe()
+        async with connect(server.url, group="g", grace=0) as broker:
+            await broker.create_queue("held", groups=["g"])
+            probe.hold()
+            await (await broker.consume("held", probe)).ready()
+            await broker.publish("held", "x", message_id="held")
+            await probe.until_entered(2)
+            await probe.release()
+            await probe.until_handled(["held"])
+    finally:
+        await do(server, "eval", "application:set_env(rabbit, consumer_timeout, 1800000).")
+    assert "delivery acknowledgement" in caplog.text
+    assert "timed out" in caplog.text
+
+
+async def test_rabbitmqctl_shows_what_the_docs_say(server: NativeServer) -> None:
+    async with connect(server.url, group="g") as broker:
+        await broker.create_queue("shown", groups=["g"])
+        await (await broker.consume("shown", Probe())).ready()
+        queues = await do(server, "list_queues", "--no-table-headers", "name", "durable", "arguments")
+        exchanges = await do(server, "list_exchanges", "--no-table-headers", "name", "type", "durable")
+        names = ("source_name", "destination_name", "routing_key")
+        bindings = await do(server, "list_bindings", "--no-table-headers", *names)
+        connections = await do(server, "list_connections", "--no-table-headers", "client_properties")
+    shown = {line.split("\t")[0]: line for line in queues.splitlines() if line.startswith("shown.")}
+    steps = {f"shown.g.retry.{step}" for step in ("1s", "5s", "30s", "2m", "10m")}
+    assert shown.keys() == {"shown.g", "shown.g.dlq", *steps}
+    assert all("true" in line and '{"x-queue-type","quorum"}' in line for line in shown.values())
+    assert all('{"x-delivery-limit",1000000}' in line for name, line in shown.items() if name != "shown.g")
+    for argument in (
+        '{"x-delivery-limit",1000}',
+        '{"x-dead-letter-exchange",[]}',
+        '{"x-dead-letter-routing-key","shown.g.dlq"}',
+        '{"x-dead-letter-strategy","at-least-once"}',
+        '{"x-overflow","reject-publish"}',
+    ):
+        assert argument in shown["shown.g"].replace('""', "[]"), shown["shown.g"]
+    assert "shown\ttopic\ttrue" in exchanges
+    assert "shown\tshown.g\t#" in bindings
+    assert "msgbus publisher" in connections
+    assert "msgbus consumer of g" in connections
