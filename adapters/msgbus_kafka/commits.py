@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 
     from msgbus_kafka.sessions import PartitionSession, Sessions
 
-__all__ = ["Commits", "Fenced"]
+__all__ = ["REFUSED", "Commits", "Fenced"]
 
 logger = logging.getLogger("msgbus.kafka")
 
 EVERY: Final = 0.2
 """Seconds between two commits: a crash repeats what was finished since. One costs 7 ms for 8 partitions."""
+REFUSED: Final = "a commit of generation %d was refused: the group has gone on without it"
 NO_GENERATION: Final = -1
 
 
@@ -51,7 +52,7 @@ class Commits:
             try:
                 await self.commit(self._sessions.all(), self._wait)
             except Fenced:
-                logger.debug("commit refused; waiting for the rebalance")
+                continue  # the rebalance is on its way
             except (KafkaError, TimeoutError) as error:
                 logger.debug("commit failed, trying again: %s", reason(error))
             except Exception:
@@ -89,6 +90,7 @@ class Commits:
             # Not consumer.commit(): that one refuses while subscribe() has already dropped the assignment.
             await self._coordinator.commit_offsets(None, offsets)
         except CommitFailedError as error:
+            logger.debug(REFUSED, generation)
             self._fenced = generation
             raise Fenced from error
         for session, at in positions.items():

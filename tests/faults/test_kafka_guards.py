@@ -18,6 +18,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.conn import AIOKafkaConnection
 from aiokafka.protocol.commit import OffsetCommitRequest, OffsetFetchRequest
+from aiokafka.protocol.group import LeaveGroupRequest
 from aiokafka.protocol.metadata import MetadataRequest
 
 import msgbus_kafka.sessions
@@ -217,6 +218,41 @@ async def test_what_is_not_committed_is_bounded(
     answers.stop()
     await group.until_handled(range(100))
     assert group.repeated == 0
+
+
+async def test_a_late_commit_is_refused_before_the_member_comes_back_and_not_made_after(
+    adapter: KafkaAdapter, group: Group
+) -> None:
+    queue = await made(adapter, partitions=1)
+    member = await group.member(queue)
+    member.holding = True
+    await publish(adapter, queue, range(20))
+    await group.until(lambda: len(member.held) == 20, "holding all")
+    late, member.holding = list(member.held), False
+    coordinator = member.consumer._client._coordinator  # type: ignore[attr-defined]
+    said: list[int] = []
+    Answers(
+        member, OffsetCommitRequest, lambda answer: said.extend(code for _, rows in answer.topics for _, code in rows)
+    )
+    generation = coordinator.generation
+
+    async def no_heartbeat() -> bool:
+        return True
+
+    coordinator._do_heartbeat = no_heartbeat  # the next one could tell the member before its commit does
+    await adapter._cluster.ask(LeaveGroupRequest(group.name, coordinator.member_id), coordinator.coordinator_id)
+    await member.consumer.acknowledge(late[:10])
+    await group.until(lambda: bool(member.calls), "the end of the session")
+    del coordinator._do_heartbeat
+    assert said[:1] == [25], "UNKNOWN_MEMBER_ID"
+    await group.until(lambda: coordinator.generation > generation, "having come back")
+    await group.until_handled(range(20))
+    # The broker would take it now: it looks at the member and not at who owns the partition.
+    await member.consumer.acknowledge(late[:10])
+    async with asyncio.timeout(DEADLINE):
+        while (await adapter.lag(queue, group.name)).total:
+            await asyncio.sleep(0.05)
+    assert set(said[1:]) == {0}
 
 
 async def test_a_deleted_queue_holds_up_no_commit_of_another(adapter: KafkaAdapter, group: Group) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 ROUNDS = int(os.environ.get("MSGBUS_TEST_ROUNDS", "8"))
 """Members that join or leave; 300 by MSGBUS_TEST_ROUNDS=300."""
-RATE = 500.0
+RATE = 600.0
 BETWEEN = 150
 """Messages handled between two changes."""
 SWITCHES = int(os.environ.get("MSGBUS_TEST_SWITCHES", "12"))

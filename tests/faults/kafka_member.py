@@ -1,0 +1,51 @@
+"""A member as a process: ``python -m tests.faults.kafka_member URL QUEUE`` says each id when its callback has ended.
+
+And ``!`` whenever the broker has refused a commit of its: one of a generation that is over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import sys
+from typing import TYPE_CHECKING
+
+from msgbus import connect
+from msgbus_kafka.commits import REFUSED
+
+if TYPE_CHECKING:
+    from msgbus.message import Message
+
+
+class Refusals(logging.Handler):
+    """Says so when a commit was refused."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.msg == REFUSED:
+            _say("!")
+
+
+async def _callback(message: Message) -> None:
+    await asyncio.sleep(random.uniform(0.005, 0.020))  # what a handler does
+    _say(message.id)
+
+
+def _say(word: str) -> None:
+    os.write(1, f"{word}\n".encode())  # not kept back by a buffer that dies with the process
+
+
+async def _serve(url: str, queue: str) -> None:
+    logger = logging.getLogger("msgbus.kafka")
+    logger.setLevel(logging.DEBUG)
+    logger.addHandler(Refusals())
+    logger.propagate = False
+    async with connect(url, group="g") as broker:
+        await (await broker.consume(queue, _callback)).ready()
+        _say("ready")
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve(*sys.argv[1:]))
