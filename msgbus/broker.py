@@ -249,11 +249,12 @@ class Broker:
     async def _close(self) -> None:
         if self._told_to_stop is not None:
             self._told_to_stop.set()
+        end = asyncio.get_running_loop().time() + self.grace
         await asyncio.gather(*(member.stop(self.grace) for member in self._members.values()))
         self._started = False
         self._members.clear()
         self._closed = True
-        await self._link.down(self.grace)
+        await self._link.down(max(0.0, end - asyncio.get_running_loop().time()))  # one grace for both
 
     def _hurry(self) -> None:
         for member in self._members.values():

@@ -35,6 +35,7 @@ class Link:
         self._connecting: asyncio.Task[None] | None = None
         self._publishing = 0
         self._quiet = asyncio.Event()
+        self._over = asyncio.Event()
 
     async def up(self, end: float) -> None:
         """Connect, once for all who ask at the same time.
@@ -69,7 +70,7 @@ class Link:
             await self.up(end)
         self._publishing += 1
         try:
-            return await publish_until(self.adapter, messages, end, self._random)
+            return await publish_until(self.adapter, messages, end, self._random, self._over)
         finally:
             self._publishing -= 1
             if not self._publishing:
@@ -84,6 +85,7 @@ class Link:
         self._quiet.clear()
         if self._publishing:
             await _at_most(grace, self._quiet.wait())
+        self._over.set()
         await self.adapter.close()
 
     def end(self) -> float:
@@ -92,6 +94,7 @@ class Link:
 
     async def _connect(self, end: float) -> None:
         await self._repeat("connecting", self.adapter.connect, end)
+        self._over = asyncio.Event()
         self._up = True
 
     async def _repeat(self, doing: str, call: Callable[[], Awaitable[_T]], end: float) -> _T:

@@ -22,12 +22,12 @@ _AGAIN: Final = Backoff(first=0.05, most=2.0)
 
 
 async def publish_until(
-    adapter: Adapter, messages: Sequence[Outgoing], end: float, random: Random
+    adapter: Adapter, messages: Sequence[Outgoing], end: float, random: Random, over: asyncio.Event
 ) -> list[BrokerError | None]:
     """One verdict for each of ``messages``, in order, at ``end`` (in the event loop's time) at the latest.
 
-    BrokerUnavailable is repeated with the same id while time is left. At the end it is PublishUnknown for a message
-    that an earlier try may have brought to the server.
+    BrokerUnavailable is repeated with the same id while time is left, and until ``over`` is set: another try would
+    connect again. At the end it is PublishUnknown for a message that an earlier try may have brought to the server.
     """
     now = asyncio.get_running_loop().time
     verdicts: list[BrokerError | None] = [None] * len(messages)
@@ -47,17 +47,25 @@ async def publish_until(
             return verdicts
         failures += 1
         pause = _AGAIN.wait(failures, random.random())
-        if now() + pause >= end:
+        if now() + pause >= end or await _within(pause, over):
             return [_final(messages[i], verdict, i in uncertain) for i, verdict in enumerate(verdicts)]
-        await asyncio.sleep(pause)
         pending = failed
+
+
+async def _within(seconds: float, over: asyncio.Event) -> bool:
+    """Whether ``over`` is set by then."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await over.wait()
+    except TimeoutError:
+        return False
 
 
 def _final(message: Outgoing, verdict: BrokerError | None, uncertain: bool) -> BrokerError | None:
     if not isinstance(verdict, BrokerUnavailable):
         return verdict
     if not uncertain:
-        return BrokerUnavailable(f"queue {message.address}: not published before the deadline: {verdict}")
+        return BrokerUnavailable(f"queue {message.address}: not published before the end: {verdict}")
     unknown = PublishUnknown(
         f"queue {message.address}: message {message.id} may have arrived; publishing it again with the same id is safe "
         f"for callbacks that recognise ids ({verdict})"

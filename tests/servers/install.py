@@ -1,6 +1,6 @@
 """`python -m tests.servers install`: what the native servers need, from Debian's packages and from Maven.
 
-Does nothing for a broker that the environment names, and nothing at all where a Docker engine answers.
+Does nothing for a broker that the environment names, nor where a Docker engine answers. kcat is wanted everywhere.
 """
 
 import os
@@ -33,6 +33,9 @@ def install(say: Say) -> bool:
     docker = engine()
     wanted = [name for name in RECIPES if not os.environ.get(variable(name)) and not docker]
     problems = _packages([name for name in wanted if name in _PACKAGES and lacks(name)], say)
+    if not shutil.which("kcat"):
+        said = _attempt(lambda tell: _apt(["kafkacat"], tell), say)
+        say(f"kcat, which some tests of Kafka use: {f'MISSING ({said})' if said else 'installed now'}")
     if "kafka" in wanted and lacks("kafka"):
         problems["kafka"] = _attempt(_fetch_jars, say)
     for name in RECIPES:

@@ -96,3 +96,16 @@ async def test_a_start_that_failed_can_be_tried_again() -> None:
             pass
     async with broker:
         await broker.publish("q", b"")
+
+
+async def test_a_publish_that_the_end_of_the_broker_finds_trying_is_not_tried_again() -> None:
+    adapter = ScriptedAdapter()
+    adapter.script.extend([BrokerUnavailable("gone", uncertain=True)] for _ in range(100))
+    broker = Broker(adapter, grace=0)
+    publishing = asyncio.ensure_future(broker.publish("q", b""))
+    await adapter.asked_to_publish.wait()
+    await broker.close()
+    tried = len(adapter.published)
+    with pytest.raises(PublishUnknown):
+        await publishing
+    assert len(adapter.published) == tried

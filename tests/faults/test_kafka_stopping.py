@@ -1,0 +1,90 @@
+"""A service that is told to stop while every broker is dead or frozen stops, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from msgbus import connect
+from msgbus.testing.probe import within
+from tests.faults.ledger import Ledger, Load
+from tests.servers import start_native
+from tests.servers.fixtures import or_skip
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.servers import NativeServer
+
+ROUNDS = int(os.environ.get("MSGBUS_TEST_ROUNDS", "1"))
+"""Stops, each way; 20 by MSGBUS_TEST_ROUNDS=20."""
+GRACE = 1.0
+SECONDS = 12.0
+"""Beside the grace: the last commit, leaving, what is still to be published, the connections; each has its bound."""
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> None:
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it says a lot about servers that are gone
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[NativeServer]:
+    server = or_skip(lambda: start_native("kafka"))
+    yield server
+    server.resume()
+    server.stop()
+
+
+def working() -> set[asyncio.Task[Any]]:
+    """Tasks of msgbus, its adapter or aiokafka."""
+    ours = re.compile(r"\b(msgbus|msgbus_kafka|aiokafka)/")
+    return {task for task in asyncio.all_tasks() if ours.search(repr(task))}
+
+
+def sockets() -> int:
+    """Open ones of this process."""
+    found = 0
+    for entry in Path("/proc/self/fd").iterdir():
+        try:
+            found += str(entry.readlink()).startswith("socket:")
+        except OSError:
+            continue  # it was the one that listed them
+    return found
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("how", ["kill", "pause"])
+async def test_a_service_stops_while_every_broker_is_gone(server: NativeServer, how: str) -> None:
+    took: list[float] = []
+    loop = asyncio.get_running_loop()
+    for turn in range(ROUNDS):
+        await asyncio.to_thread(server.resume)
+        await asyncio.to_thread(server.run)
+        tasks, open_sockets = working(), sockets()
+        ledger = Ledger()
+        broker = connect(f"{server.url}?session_timeout=6", group="g", grace=GRACE)
+        async with broker:
+            queue = f"stop-{how}-{turn}"
+            await broker.create_queue(queue, groups=["g"])
+            await (await broker.consume(queue, ledger.callback(broker))).ready()
+            load = Load(broker, queue, 200)
+            await ledger.until_more(50)
+            await asyncio.to_thread(getattr(server, how))
+            stopped = asyncio.ensure_future(load.stop())
+            began = loop.time()
+            async with within(GRACE + SECONDS, "stopping"):
+                await broker.close()
+            took.append(loop.time() - began)
+            await stopped
+        async with within(5, "nothing of it being left"):
+            while working() - tasks or sockets() > open_sockets:
+                await asyncio.sleep(0.05)
+    await asyncio.to_thread(server.resume)
+    print(f"\n{how}: {ROUNDS} stops took {min(took):.1f} to {max(took):.1f} s, {GRACE:g} of grace")  # noqa: T201 - the figures, with -s
