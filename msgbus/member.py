@@ -11,7 +11,7 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from msgbus.adapter import QueueSpec
-from msgbus.errors import BrokerClosed, BrokerError, QueueNotFound
+from msgbus.errors import AccessRefused, BrokerClosed, BrokerError, QueueNotFound
 from msgbus.forwarding import Forwarding
 from msgbus.heads import Heads
 from msgbus.ladder import dead_letter_queue, ladder
@@ -181,6 +181,8 @@ class Member:
             except Exception as error:  # noqa: BLE001 - whatever an adapter raises, the member must live on
                 failures = 1 if self._loop.time() - began > STABLE else failures + 1
                 self._report(error, failures)
+                if isinstance(error, AccessRefused):
+                    self._refuse(error)
                 await self._drop_consumer(0)
                 await self._pause(_RECONNECT.wait(failures, self._random.random()))
         await self._drop_consumer(self._grace)
@@ -283,6 +285,11 @@ class Member:
         level = logging.WARNING if failures == 1 else logging.DEBUG
         bug = None if isinstance(error, BrokerError) else error
         logger.log(level, "group %s: consuming was interrupted, trying again: %s", self.group, error, exc_info=bug)
+
+    def _refuse(self, error: AccessRefused) -> None:
+        """Waiting would not help: who waits in ready() is told. The member tries again, as rights may be given."""
+        for workers in self._wanted.values():
+            workers.subscription.fail(error)
 
     async def _pause(self, seconds: float) -> None:
         try:

@@ -14,6 +14,7 @@ from msgbus.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from msgbus.adapter import Start
+    from msgbus.errors import MsgbusError
     from msgbus.message import Message
     from msgbus.names import Address
 
@@ -94,7 +95,8 @@ class Subscription:
         """Wait until the server has assigned the queue to this member: it counts for what is published from now on.
 
         While the queue does not exist this goes on. Raises BrokerClosed when the broker closes or this is cancelled
-        meanwhile, WouldDeadlock inside a callback of the same group.
+        meanwhile, AccessRefused when the server refuses the group one of its queues (consuming is tried again all the
+        same), WouldDeadlock inside a callback of the same group.
         """
         self._not_inside("ready()")
         if self.state == "cancelled":
@@ -157,7 +159,7 @@ class Subscription:
         self.state = "cancelled"
         self.fail(error)
 
-    def fail(self, error: BrokerClosed) -> None:
+    def fail(self, error: MsgbusError) -> None:
         """Whoever waits in ready() gets ``error``."""
         _resolve(self._ready, error)
         self._ready = None
@@ -168,7 +170,7 @@ class Subscription:
         self._gone = None
 
 
-def _resolve(future: asyncio.Future[None] | None, error: BrokerClosed | None = None) -> None:
+def _resolve(future: asyncio.Future[None] | None, error: MsgbusError | None = None) -> None:
     if future is None or future.done():
         return
     if error is None:

@@ -31,9 +31,16 @@ class RedisRecipe(Recipe):
     LEAST = (
         "~msgbus:*",
         *("+ping", "+info", "+client|id", "+client|unblock"),
-        *("+eval", "+type", "+exists", "+get", "+set", "+del", "+expire", "+pexpire"),
-        *("+xadd", "+xlen", "+xrange", "+xrevrange", "+xread", "+xdel"),
-        *("+xgroup|create", "+xgroup|destroy", "+xgroup|delconsumer", "+xinfo|groups", "+xinfo|consumers"),
+        *("+eval", "+time", "+type", "+exists", "+get", "+set", "+del", "+hget", "+hset", "+expire", "+pexpire"),
+        *("+xadd", "+xlen", "+xrange", "+xrevrange", "+xread", "+xdel", "+xtrim"),
+        *(
+            "+xgroup|create",
+            "+xgroup|destroy",
+            "+xgroup|delconsumer",
+            "+xinfo|stream",
+            "+xinfo|groups",
+            "+xinfo|consumers",
+        ),
         *("+xreadgroup", "+xack", "+xpending", "+xclaim", "+xautoclaim"),
     )
 
@@ -96,8 +103,8 @@ class RedisRecipe(Recipe):
     def forbid(self, user: str) -> None:
         self.ask("ACL", "SETUSER", user, "-@all", "resetkeys", "resetchannels")
 
-    def ask(self, *words: str) -> None:
-        """One command of the administrator's. ValueError: the server refused it."""
+    def ask(self, *words: str) -> str:
+        """The first line of the answer to a command of the administrator's. ValueError: the server refused it."""
         with (
             socket.create_connection((LOOPBACK, self.port), timeout=_PATIENCE) as plain,
             self._secured().context().wrap_socket(plain, server_hostname=LOOPBACK) as connection,
@@ -105,9 +112,10 @@ class RedisRecipe(Recipe):
         ):
             login = redis_wire.command("AUTH", ADMIN, self._secured().passwords[ADMIN])
             connection.sendall(login + redis_wire.command(*words))
-            for _ in ("AUTH", words[0]):
-                if (answer := answers.readline()).startswith(b"-"):
-                    raise ValueError(f"redis refused {words[0]}: {answer.decode().strip()}")
+            _, answer = answers.readline(), answers.readline().decode().strip()
+        if answer.startswith("-"):
+            raise ValueError(f"redis refused {words[0]}: {answer}")
+        return answer
 
     @property
     def _file(self) -> Path:

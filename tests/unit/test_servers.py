@@ -9,6 +9,7 @@ import pytest
 from tests.servers import ServerNotReady, ServerUnavailable, choose, fixtures, kafka_wire, process, standing, start
 from tests.servers.kafka_native import POM, VERSION
 from tests.servers.ports import free_ports
+from tests.servers.redis_native import RedisRecipe
 from tests.servers.redis_wire import command
 from tests.servers.url import parse
 
@@ -135,6 +136,13 @@ def test_a_foreign_scheme_is_refused() -> None:
 
 def test_a_redis_command_counts_bytes_not_characters() -> None:
     assert command("AUTH", "é b") == b"*2\r\n$4\r\nAUTH\r\n$4\r\n\xc3\xa9 b\r\n"
+
+
+def test_the_docs_name_the_rights_that_the_secured_tests_run_with() -> None:
+    block = (
+        (Path(__file__).parents[2] / "docs" / "security.md").read_text().split("ACL file:\n\n```\n")[1].split("```")[0]
+    )
+    assert block.split() == list(RedisRecipe.LEAST)
 
 
 def test_free_ports_are_different_and_below_the_outgoing_range() -> None:

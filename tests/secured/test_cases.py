@@ -1,0 +1,51 @@
+"""Cases of the contract over TLS, as a user who may do what a service needs and nothing else."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from msgbus.testing import CASES, Harness
+from msgbus.testing.cases import groups, history, letters, payload, retries
+from tests.servers.redis_native import RedisRecipe
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from msgbus.testing.suite import Case
+    from tests.servers import NativeServer
+
+PARAMETERS = {"redis": "visibility=2", "kafka": "session_timeout=6"}
+SUBJECTS = {module.__name__ for module in (payload, groups, retries, letters, history)}
+LONG = {
+    retries.messages_that_wait_for_a_retry_hold_up_no_fresh_one,
+    letters.a_message_that_fails_after_every_redrive_does_not_grow_and_is_shown_as_looping,
+}
+"""They need no right that others do not need."""
+SECURED = (
+    CASES
+    if os.environ.get("MSGBUS_TEST_SECURED") == "all"
+    else [case for case in CASES if case.__module__ in SUBJECTS and case not in LONG]
+)
+"""All of them by MSGBUS_TEST_SECURED=all."""
+
+
+@pytest.fixture
+async def harness(secured: NativeServer) -> AsyncIterator[Harness]:
+    recipe = secured.recipe
+    if isinstance(recipe, RedisRecipe):
+        recipe.ask("ACL", "LOG", "RESET")
+    url = recipe.url_as("app")
+    if parameter := PARAMETERS.get(secured.name):
+        url += f"&{parameter}"
+    async with Harness(url) as harness:
+        yield harness
+    if isinstance(recipe, RedisRecipe):
+        assert recipe.ask("ACL", "LOG") == "*0", "a right was missing, although nothing failed"
+
+
+@pytest.mark.parametrize("case", [pytest.param(case, id=case.__name__) for case in SECURED])
+async def test_contract_for_a_user_with_the_least_rights(case: Case, harness: Harness) -> None:
+    await case(harness)
