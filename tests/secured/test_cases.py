@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 PARAMETERS = {"redis": "visibility=2", "kafka": "session_timeout=6"}
 SUBJECTS = {module.__name__ for module in (payload, groups, retries, letters, history)}
 LONG = {
+    retries.every_message_is_called_exactly_as_often_as_it_should_be,
     retries.messages_that_wait_for_a_retry_hold_up_no_fresh_one,
+    retries.the_count_of_attempts_goes_on_in_another_member,
+    retries.a_policy_that_changes_between_two_deploys_strands_nothing,
     letters.a_message_that_fails_after_every_redrive_does_not_grow_and_is_shown_as_looping,
 }
 """They need no right that others do not need."""
