@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import time
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
 from msgbus.broker import Publication
 from msgbus.deadletters import Filter
-from msgbus.errors import LettersBusy, QueueNotFound
+from msgbus.errors import ConfigurationError, LettersBusy, QueueNotFound
 from msgbus.retry import Reject, RetryPolicy
 from msgbus.testing.harness import letters_of, publish_all, until_letters
-from msgbus.testing.probe import Probe
+from msgbus.testing.probe import DEADLINE, Probe, within
 
 if TYPE_CHECKING:
     from msgbus.broker import Broker
@@ -89,6 +91,61 @@ async def a_part_of_the_dead_letters_is_redriven_or_purged_out_of_the_middle(har
     await broker.consume(queue, again)
     await again.until_handled(first)
     assert sorted(again.ids) == sorted(first)
+
+
+async def a_redrive_keeps_to_its_rate(harness: Harness) -> None:
+    queue = await harness.queue("g")
+    broker = await _dead(harness, queue, 11)
+    began = time.monotonic()
+    steps: list[int] = []
+    account = await broker.dead_letters(queue).redrive(rate=20, progress=steps.append)
+    assert time.monotonic() - began >= 0.5
+    assert (account.arrived, steps) == (11, [1] * 11)
+    with pytest.raises(ConfigurationError, match="rate"):
+        await broker.dead_letters(queue).redrive(rate=0)
+    with pytest.raises(ConfigurationError, match="batch"):
+        await broker.dead_letters(queue).redrive(batch=0)
+
+
+async def letters_are_found_by_error_key_id_and_time(harness: Harness) -> None:
+    queue = await harness.queue("g")
+    broker = await _dead(harness, queue, 12)
+    letters = broker.dead_letters(queue)
+    every = await letters_of(broker, queue)
+
+    async def found(which: Filter) -> set[str]:
+        return {one.message.id async for one in letters.look(which)}
+
+    assert await found(Filter(error="ODD")) == {str(n) for n in range(1, 12, 2)}
+    assert await found(Filter(key="1")) == {str(n) for n in range(1, 12, 3)}
+    assert await found(Filter(id="7")) == {"7"}
+    assert await found(Filter(id=every[3].letter)) == {every[3].message.id}
+    first, last = every[0].last_failure, every[-1].last_failure
+    assert first is not None
+    assert last is not None
+    assert len(await found(Filter(since=first - timedelta(seconds=1), until=last + timedelta(seconds=1)))) == 12
+    assert await found(Filter(since=last + timedelta(seconds=1))) == set()
+    assert await found(Filter(until=first - timedelta(seconds=1))) == set()
+
+
+async def a_redriven_message_that_fails_again_is_a_new_letter(harness: Harness) -> None:
+    queue = await harness.queue("g")
+    broker = await harness.broker()
+    await broker.consume(queue, _reject)
+    await broker.publish(queue, b"x", message_id="1")
+    (first,) = await until_letters(broker, queue, 1)
+    await broker.dead_letters(queue).redrive()
+    async with within(DEADLINE, "the second letter"):
+        while True:
+            found = await letters_of(broker, queue)
+            if found and found[0].letter != first.letter:
+                break
+            await asyncio.sleep(0.05)  # a dead-letter queue tells nobody
+    (second,) = found
+    assert (second.message.id, second.redrives, second.attempts) == ("1", 1, 1)
+    assert first.last_failure is not None
+    assert second.first_failure is not None
+    assert second.first_failure >= first.last_failure, "a new life"
 
 
 async def two_redrives_at_once_do_no_harm(harness: Harness) -> None:

@@ -6,10 +6,14 @@ import asyncio
 import random
 import time
 from collections import Counter
+from itertools import pairwise
 from statistics import median
 from typing import TYPE_CHECKING
 
+import pytest
+
 from msgbus.broker import Publication
+from msgbus.errors import ConfigurationError
 from msgbus.retry import Backoff, Reject, RetryLater, RetryPolicy
 from msgbus.testing.harness import letters_of, publish_all, until_letters
 from msgbus.testing.probe import DEADLINE, Probe, within
@@ -86,6 +90,80 @@ async def a_delayed_message_comes_after_its_delay_to_every_group(harness: Harnes
         late = probe.handled[1]
         assert (late.body, late.key, late.headers, late.attempt) == (b"kept", "k", {"h": "v"}, 1)
     assert time.time() - began >= 1.498, "timers are kept to about a millisecond"
+
+
+async def a_delayed_message_outlives_its_publisher(harness: Harness) -> None:
+    queue, probe = await harness.queue("g"), Probe()
+    began = time.time()
+    async with harness.make() as publisher:
+        await publisher.publish(queue, b"x", message_id="late", delay=1.5)
+        await publisher.publish(queue, b"x", message_id="now", delay=0)
+    await harness.member(queue, probe)
+    await probe.until_handled(["now", "late"])
+    assert probe.ids == ["now", "late"]
+    assert time.time() - began >= 1.498, "timers are kept to about a millisecond"
+
+
+async def a_message_that_was_due_while_nobody_was_there_comes_at_once(harness: Harness) -> None:
+    queue, first, second = await harness.queue("g"), Probe(), Probe()
+    broker = await harness.member(queue, first)
+    await broker.publish(queue, b"x", message_id="m", delay=1.0)
+    await harness.fence(broker, queue, first)
+    await broker.close()
+    await asyncio.sleep(1.0)  # its time passes
+    other = await harness.member(queue, second)
+    await second.until_handled(["m"])
+    await harness.fence(other, queue, second)
+    assert second.times(["m"]) == [1]
+
+
+async def a_delay_that_makes_no_sense_is_refused(harness: Harness) -> None:
+    queue = await harness.queue("g")
+    broker = await harness.broker()
+    for delay in (-1.0, 367 * 86_400.0, float("nan")):
+        with pytest.raises(ConfigurationError, match="delay"):
+            await broker.publish(queue, b"x", delay=delay)
+
+
+async def a_callback_that_asks_for_later_is_called_later_and_counted(harness: Harness) -> None:
+    queue, calls, done = await harness.queue("g"), list[tuple[int, float]](), asyncio.Event()
+
+    async def callback(message: Message) -> None:
+        calls.append((message.attempt, time.time()))
+        if message.attempt < 3:
+            raise RetryLater(0.5 * message.attempt)
+        done.set()
+
+    broker = await harness.broker()
+    await broker.consume(queue, callback, retry=RetryPolicy(in_place=0, delays=()))
+    await broker.publish(queue, b"x", message_id="m")
+    async with within(DEADLINE, "three calls"):
+        await done.wait()
+    assert [attempt for attempt, _ in calls] == [1, 2, 3]
+    waits = [later - earlier for (_, earlier), (_, later) in pairwise(calls)]
+    assert waits[0] >= 0.498
+    assert waits[1] >= 0.998
+
+
+async def a_message_older_than_it_may_be_is_given_up(harness: Harness) -> None:
+    queue, probe = await harness.queue("g"), Probe()
+    probe.fail("m", 100)
+    broker = await harness.member(queue, probe, retry=RetryPolicy(in_place=0, delays=(1.0,) * 9, max_age=1.5))
+    await broker.publish(queue, b"x", message_id="m")
+    (letter,) = await until_letters(broker, queue, 1)
+    assert letter.reason == "older than 1.5 s"
+    assert 2 <= letter.attempts <= 3
+
+
+async def a_message_that_fails_in_place_keeps_its_key_in_order_to_the_dead_letter(harness: Harness) -> None:
+    queue, probe = await harness.queue("g"), Probe()
+    probe.fail("k1", 100)
+    policy = RetryPolicy(in_place=2, backoff=Backoff(0.05, 0.05), delays=())
+    broker = await harness.member(queue, probe, retry=policy)
+    ids = await publish_all(broker, queue, [Publication(b"x", message_id=f"k{n}", key="k") for n in range(5)])
+    await probe.until_handled(id for id in ids if id != "k1")
+    assert [one.id for one in probe.entered] == ["k0", "k1", "k1", "k1", "k2", "k3", "k4"]
+    assert [letter.message.id for letter in await until_letters(broker, queue, 1)] == ["k1"]
 
 
 async def messages_that_wait_for_a_retry_hold_up_no_fresh_one(harness: Harness) -> None:

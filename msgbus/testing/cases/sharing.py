@@ -160,6 +160,19 @@ async def a_message_to_an_idle_member_waits_for_no_poll(harness: Harness) -> Non
     assert probe.times(str(n) for n in range(30)) == [1] * 30
 
 
+async def a_member_holds_no_more_than_its_hands_can_work_on(harness: Harness) -> None:
+    queue, probe = await harness.queue("g"), Probe()
+    probe.hold()
+    broker = await harness.member(queue, probe, concurrency=2)
+    ids = await publish_all(broker, queue, [Publication(b"x", message_id=str(n)) for n in range(100)])
+    await probe.until_entered(2)
+    await asyncio.sleep(1.2)  # longer than a read: it would have taken more by now
+    assert len(probe.entered) == 2
+    assert (await broker.lag(queue)).total >= 96, "twice the concurrency at most"
+    await probe.release()
+    await probe.until_handled(ids)
+
+
 async def keys_run_side_by_side_and_each_in_its_order(harness: Harness) -> None:
     queue, probe = await harness.queue("g"), Probe()
     ended: list[str] = []
