@@ -2,7 +2,7 @@
 
 from msgbus.adapter import Lag
 from msgbus.broker import Broker, Publication
-from msgbus.deadletters import Account, DeadLetters, Filter, Letter
+from msgbus.deadletters import Account, DeadLetters
 from msgbus.errors import (
     AccessRefused,
     AdapterNotFound,
@@ -28,6 +28,7 @@ from msgbus.errors import (
     WouldDeadlock,
 )
 from msgbus.history import History, Replay
+from msgbus.letter import Filter, Letter
 from msgbus.message import Message
 from msgbus.observed import SessionCounts
 from msgbus.registry import connect

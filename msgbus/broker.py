@@ -15,8 +15,9 @@ from msgbus.codec import encode_body, wire_headers, word
 from msgbus.deadletters import DeadLetters
 from msgbus.errors import BrokerClosed, ConfigurationError, DuplicateSubscription, Unsupported
 from msgbus.history import History
+from msgbus.ladder import own_queues
 from msgbus.link import Link
-from msgbus.member import Member, own_queues
+from msgbus.member import Member
 from msgbus.message import NOT_BEFORE, Outgoing
 from msgbus.names import Address, group_name, queue_name
 from msgbus.observed import SessionCounts

@@ -3,28 +3,14 @@
 from __future__ import annotations
 
 import json
-from base64 import b64encode
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from msgbus.copies import redriven
 from msgbus.errors import ConfigurationError
 from msgbus.ladder import dead_letter_queue
-from msgbus.message import (
-    ATTEMPTS,
-    ERROR_MESSAGE,
-    ERROR_TRACEBACK,
-    ERROR_TYPE,
-    FIRST_FAILURE,
-    LAST_FAILURE,
-    LETTER,
-    ORIGIN_POSITION,
-    REASON,
-    REDRIVES,
-    number,
-)
+from msgbus.letter import EVERYTHING, Filter, Letter, letter
 from msgbus.pace import Pace
 
 if TYPE_CHECKING:
@@ -33,98 +19,12 @@ if TYPE_CHECKING:
     from msgbus.adapter import Letters
     from msgbus.errors import BrokerError
     from msgbus.link import Link
-    from msgbus.message import Delivery, Message
+    from msgbus.message import Delivery
 
-__all__ = ["Account", "DeadLetters", "Filter", "Letter"]
+__all__ = ["Account", "DeadLetters"]
 
 PAGE: Final = 100
 """Letters read at once."""
-LOOPING: Final = 3
-"""Redrives after which a letter that came back each time is left where it is, unless it is asked for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Letter:
-    """One dead letter: the message as it was, and why it lies here."""
-
-    letter: str
-    """Its own id, fresh for every dead-lettering."""
-    message: Message
-    """Body, id, key and headers as they were published."""
-    reason: str
-    error_type: str
-    error_message: str
-    traceback: str
-    attempts: int
-    first_failure: datetime | None
-    last_failure: datetime | None
-    position: str
-    """Where the message lay when it failed first: ``topic-0@17`` on Kafka, ``1700-0`` on Redis."""
-    redrives: int
-
-    @property
-    def looping(self) -> bool:
-        """It was sent back again and again, and came back each time."""
-        return self.redrives >= LOOPING
-
-    def as_dict(self) -> dict[str, Any]:
-        """Everything, as JSON can say it; a body that is no UTF-8 is ``body_base64``."""
-        message = self.message
-        try:
-            body = {"body": message.body.decode()}
-        except UnicodeDecodeError:
-            body = {"body_base64": b64encode(message.body).decode()}
-        return {
-            "letter": self.letter,
-            "id": message.id,
-            "key": message.key,
-            **body,
-            "content_type": message.content_type,
-            "headers": dict(message.headers),
-            "published_at": message.published_at.isoformat(),
-            "queue": message.queue,
-            "group": message.group,
-            "reason": self.reason,
-            "error_type": self.error_type,
-            "error_message": self.error_message,
-            "traceback": self.traceback,
-            "attempts": self.attempts,
-            "first_failure": self.first_failure.isoformat() if self.first_failure else None,
-            "last_failure": self.last_failure.isoformat() if self.last_failure else None,
-            "position": self.position,
-            "redrives": self.redrives,
-        }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Filter:
-    """Which letters; what is not given matches all."""
-
-    error: str = ""
-    """A part of the error's type, its message or the reason; case counts not."""
-    key: str | None = None
-    id: str | None = None
-    """The message's id, or the letter's."""
-    since: datetime | None = None
-    until: datetime | None = None
-    """By the last failure; times without a zone are UTC."""
-
-    def matches(self, letter: Letter) -> bool:
-        """Whether ``letter`` is meant."""
-        said = f"{letter.error_type}\n{letter.error_message}\n{letter.reason}".lower()
-        if self.error.lower() not in said or self.id not in {None, letter.message.id, letter.letter}:
-            return False
-        return self.key in {None, letter.message.key} and self._in_time(letter.last_failure)
-
-    def _in_time(self, at: datetime | None) -> bool:
-        if at is None:
-            return self.since is None and self.until is None
-        return not (self.since is not None and at < _utc(self.since)) and not (
-            self.until is not None and at > _utc(self.until)
-        )
-
-
-EVERYTHING: Final = Filter()
 
 
 @dataclass(slots=True)
@@ -167,12 +67,12 @@ class DeadLetters:
         found = 0
         async with self._open() as letters:
             async for page in _pages(letters.look):
-                for letter in map(_letter, page):
+                for one in map(letter, page):
                     if found == limit:
                         return
-                    if which.matches(letter):
+                    if which.matches(one):
                         found += 1
-                        yield letter
+                        yield one
 
     async def redrive(  # noqa: PLR0913 - by keyword
         self,
@@ -230,8 +130,8 @@ class DeadLetters:
     async def export(self, file: TextIO, which: Filter = EVERYTHING, *, limit: int | None = None) -> int:
         """Write letters as JSON lines; how many. They stay where they are. Raises as look()."""
         written = 0
-        async for letter in self.look(which, limit=limit):
-            file.write(json.dumps(letter.as_dict(), ensure_ascii=True) + "\n")
+        async for one in self.look(which, limit=limit):
+            file.write(json.dumps(one.as_dict(), ensure_ascii=True) + "\n")
             written += 1
         return written
 
@@ -240,10 +140,10 @@ class DeadLetters:
     ) -> list[Delivery]:
         chosen: list[Delivery] = []
         for one in page:
-            letter = _letter(one)
-            if not which.matches(letter) or (limit is not None and account.taken >= limit):
+            read = letter(one)
+            if not which.matches(read) or (limit is not None and account.taken >= limit):
                 continue
-            if letter.looping and not looping:
+            if read.looping and not looping:
                 account.skipped += 1
                 continue
             account.taken += 1
@@ -279,30 +179,3 @@ async def _pages(walk: Callable[[Any, int], Any]) -> AsyncIterator[Sequence[Deli
         yield page
         if cursor is None:
             return
-
-
-def _letter(delivery: Delivery) -> Letter:
-    message = delivery.message
-    system = message.system
-    return Letter(
-        letter=system.get(LETTER, ""),
-        message=message,
-        reason=system.get(REASON, ""),
-        error_type=system.get(ERROR_TYPE, ""),
-        error_message=system.get(ERROR_MESSAGE, ""),
-        traceback=system.get(ERROR_TRACEBACK, ""),
-        attempts=number(system.get(ATTEMPTS, ""), 0),
-        first_failure=_time(system.get(FIRST_FAILURE)),
-        last_failure=_time(system.get(LAST_FAILURE)),
-        position=system.get(ORIGIN_POSITION, ""),
-        redrives=number(system.get(REDRIVES, ""), 0),
-    )
-
-
-def _time(text: str | None) -> datetime | None:
-    stamp = number(text or "", -1)
-    return datetime.fromtimestamp(stamp / 1000, UTC) if stamp >= 0 else None
-
-
-def _utc(at: datetime) -> datetime:
-    return at if at.tzinfo else at.replace(tzinfo=UTC)

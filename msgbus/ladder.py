@@ -11,12 +11,13 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from msgbus.adapter import QueueSpec
 from msgbus.names import Address
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["DLQ", "SHORTEST", "STEPS", "dead_letter_queue", "ladder", "step"]
+__all__ = ["DLQ", "SHORTEST", "STEPS", "dead_letter_queue", "ladder", "own_queues", "step"]
 
 STEPS: Final[Mapping[str, float]] = MappingProxyType(
     {"retry.1s": 1.0, "retry.5s": 5.0, "retry.30s": 30.0, "retry.2m": 120.0, "retry.10m": 600.0}
@@ -40,3 +41,9 @@ def step(queue: str, group: str, delay: float) -> Address:
     """The retry queue of the longest step that is no longer than ``delay`` seconds; the shortest for less."""
     fitting = [part for part, seconds in STEPS.items() if seconds <= delay]
     return Address(queue, group, fitting[-1] if fitting else SHORTEST)
+
+
+def own_queues(queue: str, group: str, partitions: int | None = None) -> list[QueueSpec]:
+    """What ``group`` has beside ``queue``: its ladder, with as many partitions, and its dead-letter queue."""
+    steps = [QueueSpec(address=one, groups=(group,), partitions=partitions) for one in ladder(queue, group)]
+    return [*steps, QueueSpec(address=dead_letter_queue(queue, group))]

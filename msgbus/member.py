@@ -10,19 +10,18 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
-from msgbus.adapter import QueueSpec
 from msgbus.errors import AccessRefused, BrokerClosed, BrokerError, QueueNotFound
 from msgbus.forwarding import Forwarding
+from msgbus.hands import Hands
 from msgbus.heads import Heads
-from msgbus.ladder import dead_letter_queue, ladder
+from msgbus.ladder import ladder, own_queues
 from msgbus.observed import Observed
 from msgbus.retry import Backoff
-from msgbus.sessions import Session, Stage
 from msgbus.settlement import Settlement
 from msgbus.workers import Workers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
     from random import Random
 
@@ -49,13 +48,13 @@ _RECONNECT: Final = Backoff(first=0.1, most=5.0)
 
 
 class Member:
-    """One process's part in a group; the SessionListener of its consumer."""
+    """One process's part in a group."""
 
     def __init__(
         self, adapter: Adapter, group: str, random: Random, clock: Callable[[], float], counts: SessionCounts
     ) -> None:
         self.group = group
-        self._observed = Observed(group, counts)
+        self._hands = Hands(group, Observed(group, counts), self._flush)
         self._adapter = adapter
         self._random = random
         self._clock = clock
@@ -68,7 +67,6 @@ class Member:
         self._missing: AbstractSet[Address] = frozenset()
         self._look_at = 0.0
         self._dirty = False
-        self._sessions: dict[Hashable, Session] = {}
         self._consumer: Consumer | None = None
         self._settlement: Settlement | None = None
         self._stop = asyncio.Event()
@@ -117,46 +115,7 @@ class Member:
     def hurry(self) -> None:
         """Grace is over now: callbacks that still run are cancelled."""
         self._grace = 0.0
-        for session in list(self._sessions.values()):
-            self._abandon(session)
-
-    # What the consumer calls: a SessionListener.
-
-    def begun(self, session: Hashable) -> None:
-        """See SessionListener."""
-        self._sessions[session] = Session(session)
-        self._observed.begun()
-
-    async def ending(self, sessions: Sequence[Hashable], budget: float) -> None:
-        """See SessionListener: the cut drain."""
-        mine = [self._sessions[one] for one in sessions if one in self._sessions]
-        for session in mine:
-            session.draining = True
-            for held in session.beyond_cut():
-                held.workers.give_up(held)
-            for held in (*session.at(Stage.PARKED), *session.at(Stage.WAITING)):
-                held.workers.hurry(held)
-        in_hand, abandoned = sum(len(session.held) for session in mine), 0
-        try:
-            async with asyncio.timeout(budget):
-                for session in mine:
-                    await session.empty()
-        except TimeoutError:
-            abandoned = sum(len(session.held) for session in mine)
-            for session in mine:
-                self._abandon(session)
-        await self._flush()
-        if ended := self._forget(mine):
-            self._observed.revoked(ended, in_hand - abandoned, abandoned)
-
-    def lost(self, sessions: Sequence[Hashable]) -> None:
-        """See SessionListener."""
-        mine = [self._sessions[one] for one in sessions if one in self._sessions]
-        if ended := self._forget(mine):
-            self._observed.lost(ended, sum(len(session.held) for session in mine))
-        for session in mine:
-            for held in list(session.held):
-                held.workers.fence(held)
+        self._hands.abandon_all()
 
     # What the workers call: a Settler.
 
@@ -188,7 +147,7 @@ class Member:
         await self._drop_consumer(self._grace)
 
     async def _open(self) -> None:
-        self._consumer = await self._adapter.open_consumer(self.group, self)
+        self._consumer = await self._adapter.open_consumer(self.group, self._hands)
         self._settlement = Settlement(self._consumer, self._random)
         self._dirty = True
         await self._apply(self._consumer)
@@ -196,7 +155,7 @@ class Member:
     async def _serve(self) -> None:
         consumer = self._consumer
         every = self._adapter.extend_every
-        extending = self._loop.create_task(self._extend_all(consumer, every)) if consumer and every else None
+        extending = self._loop.create_task(self._hands.extend(consumer, every)) if consumer and every else None
         try:
             while consumer is not None and not self._stop.is_set():
                 if self._dirty or self._loop.time() >= self._look_at:
@@ -212,8 +171,8 @@ class Member:
         touched: dict[Workers, None] = {}
         for delivery in deliveries:
             intake = self._intakes.get(delivery.address)
-            session = self._sessions.get(delivery.session)
-            if intake is None or intake.cancelled or session is None or session.draining:
+            session = self._hands.find(delivery.session)
+            if intake is None or intake.cancelled or session is None:
                 continue  # not acknowledged, so not lost: the next session gets it
             intake.accept(delivery, session)
             if isinstance(intake, Workers):
@@ -305,35 +264,16 @@ class Member:
         if consumer is None:
             return
         if not self._stop.is_set():
-            self.lost(list(self._sessions))
+            self._hands.lose_all()
         try:
             await consumer.close(budget)
         except Exception:
             logger.exception("group %s: the adapter failed to close its consumer", self.group)
-        self.lost(list(self._sessions))
+        self._hands.lose_all()
         self._applied = {}
         self._intakes = {}
         for workers in self._wanted.values():
             workers.subscription.pending()
-
-    def _forget(self, sessions: Sequence[Session]) -> int:
-        """These are over; how many of them were not before."""
-        for session in sessions:
-            session.over = True
-        return sum(self._sessions.pop(session.id, None) is not None for session in sessions)
-
-    def _abandon(self, session: Session) -> None:
-        running = list(session.held)
-        if running:
-            logger.warning(
-                "queue %s, group %s: %d messages were not finished in time; they go back",
-                running[0].delivery.address,
-                self.group,
-                len(running),
-            )
-        for held in running:
-            if not held.dropped:
-                held.workers.abandon(held)
 
     async def _flush(self) -> None:
         if self._settlement is None:
@@ -343,21 +283,6 @@ class Member:
                 await self._settlement.flush()
         except TimeoutError:
             logger.warning("group %s: the last acknowledgements were not confirmed; they may come again", self.group)
-
-    async def _extend_all(self, consumer: Consumer, every: float) -> None:
-        while True:
-            await asyncio.sleep(every)
-            held = {one.delivery: one for session in self._sessions.values() for one in session.held}
-            if held:
-                for delivery in await self._extend(consumer, list(held)):
-                    held[delivery].workers.fence(held[delivery])
-
-    async def _extend(self, consumer: Consumer, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
-        try:
-            return await consumer.extend(deliveries)
-        except Exception as error:  # noqa: BLE001 - receive() will say the same; until then nothing is known to be lost
-            logger.warning("group %s: extending %d messages failed: %s", self.group, len(deliveries), error)
-            return ()
 
     async def _end_callbacks(self) -> None:
         tasks = {task for workers in self._wanted.values() for task in workers.tasks}
@@ -371,12 +296,6 @@ class Member:
             subscription = workers.subscription
             subscription.fail(BrokerClosed(f"{subscription!r}: the broker was closed"))
             subscription.belong(None)
-
-
-def own_queues(queue: str, group: str, partitions: int | None = None) -> list[QueueSpec]:
-    """What ``group`` has beside ``queue``: its ladder, with as many partitions, and its dead-letter queue."""
-    steps = [QueueSpec(address=one, groups=(group,), partitions=partitions) for one in ladder(queue, group)]
-    return [*steps, QueueSpec(address=dead_letter_queue(queue, group))]
 
 
 def _newest(subscribed: Mapping[Address, Workers]) -> AbstractSet[Address]:

@@ -9,6 +9,7 @@ rest.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
 
     from msgbus.flow import Flow
-    from msgbus.message import Delivery
+    from msgbus.message import Delivery, Message
     from msgbus.workers import Workers
 
 __all__ = ["Held", "Session", "Stage"]
@@ -68,6 +69,12 @@ class Held:
         self.failures = 0
         self.timer: asyncio.TimerHandle | None = None
         self.worker: asyncio.Task[None] | None = None
+
+    @property
+    def attempted(self) -> Message:
+        """The message, with the attempt that it is at."""
+        message = self.delivery.message
+        return replace(message, attempt=message.attempt + self.failures) if self.failures else message
 
     @property
     def dropped(self) -> bool:

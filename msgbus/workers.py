@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol, cast
 
-from msgbus.breaker import Breaker
 from msgbus.copies import Failure, dead, due_at, failed, parked
 from msgbus.flow import Flow
-from msgbus.ladder import SHORTEST, STEPS
 from msgbus.lanes import Lanes
-from msgbus.message import ATTEMPTS
-from msgbus.retry import DeadLetter, RetryLater, TryAgain, decide, is_outage
+from msgbus.outage import Outage
+from msgbus.retry import DeadLetter, RetryLater, TryAgain, decide
 from msgbus.sessions import Held, Stage
 from msgbus.subscription import inside
 
@@ -58,24 +54,22 @@ class Workers:
         self.subscription = subscription
         self.flow = Flow(subscription.concurrency)
         self.lanes: Lanes[Held] = Lanes(subscription.concurrency)
-        self.breaker = Breaker(subscription.policy.pause_after, subscription.policy.probes)
         self.tasks: set[asyncio.Task[None]] = set()
         self.clock = clock
         self.heads: dict[Address, Heads] = {}
         """The retry queues, once they are known to exist."""
-        self._paused: deque[Held] = deque()
-        self._probe_timer: asyncio.TimerHandle | None = None
         self._owner = owner
         self._settler = settler
         self._random = random
         self._loop = asyncio.get_running_loop()
+        self.outage = Outage(self, random)
 
     def accept(self, delivery: Delivery, session: Session) -> None:
         """Take ``delivery`` of the queue itself in hand; start() sets it going."""
         held = Held(delivery, session, self, self.flow)
         session.hold(held)
         self.flow.held += 1
-        self.flow.paused = self.breaker.open
+        self.flow.paused = self.outage.on
         message = delivery.message
         if message.system and (left := due_at(message) - self.clock()) > 0:
             self.forward(held, parked(message, left, self.clock()))
@@ -84,7 +78,7 @@ class Workers:
 
     def enqueue(self, held: Held) -> None:
         """``held``, which waited in a retry queue, is due."""
-        self.flow.paused = self.breaker.open
+        self.flow.paused = self.outage.on
         self._queue(held)
         self.start()
 
@@ -113,6 +107,13 @@ class Workers:
         self._finish(held)
         self._leave_lane(held)
 
+    def again(self, held: Held) -> None:
+        """Run ``held``, which failed, before what has not started."""
+        held.timer = None
+        held.stage = Stage.QUEUED
+        self.lanes.resume(held)
+        self.start()
+
     # A drain, and other ends that are nobody's doing.
 
     def hurry(self, held: Held) -> None:
@@ -123,7 +124,7 @@ class Workers:
             left = max(due_at(held.delivery.message) - self.clock(), 0.0)
             self.forward(held, parked(held.delivery.message, left, self.clock()))
         elif held.stage is Stage.PARKED:
-            self._again(held)
+            self.again(held)
 
     def give_up(self, held: Held) -> None:
         """The next session gets ``held``, and what is behind it in its lane: nothing overtakes it."""
@@ -158,8 +159,11 @@ class Workers:
 
     def stop(self) -> None:
         """No probe is due any more."""
-        if self._probe_timer is not None:
-            self._probe_timer.cancel()
+        self.outage.stop()
+
+    def changed(self) -> None:
+        """There may be room that there was not."""
+        self._owner.changed()
 
     def _drop(self, held: Held) -> None:
         if held.timer is not None:
@@ -190,7 +194,7 @@ class Workers:
             while (held := self.lanes.take()) is not None:
                 held.stage = Stage.RUNNING
                 held.worker = task
-                held.probe = self.breaker.open
+                held.probe = self.outage.on
                 held.session.started(held)
                 error = await self._call(held)
                 held.worker = None
@@ -199,14 +203,14 @@ class Workers:
             # Here and not in a callback of the task: what is accepted in between would find no worker, for ever.
             self.tasks.discard(task)
         # Full hands and an idle place: others must not wait with what waits for its lane.
-        if self.lanes.blocked and not self.breaker.open and not self.flow.room and self.flow.widen():
+        if self.lanes.blocked and not self.outage.on and not self.flow.room and self.flow.widen():
             self._owner.changed()
 
     async def _call(self, held: Held) -> BaseException | None:
         """What the callback raised; None if it returned."""
         began = self._loop.time()
         try:
-            await self.subscription.callback(_attempted(held))
+            await self.subscription.callback(held.attempted)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - whatever it is, it is the message's failure
             return error
         else:
@@ -225,8 +229,7 @@ class Workers:
             self._finish(held)
             held.in_lane = False
             self.lanes.finish(held)
-            if self.breaker.succeeded():
-                self._resume()
+            self.outage.succeeded()
         else:
             self.lanes.park()  # its place is free, its lane is not
             self._failed(held, error)
@@ -239,13 +242,9 @@ class Workers:
     # Failures.
 
     def _failed(self, held: Held, error: BaseException) -> None:
-        if is_outage(error):
-            if self.breaker.failed():
-                self._pause(error)
-            if self.breaker.open:
-                self._suspend(held)
-                return
-        message = _attempted(held)
+        if self.outage.takes(held, error):
+            return
+        message = held.attempted
         held.failures += 1
         self.subscription.counts.failed += 1
         now = self.clock()
@@ -262,7 +261,7 @@ class Workers:
         _report(message, failure.error, outcome, first=held.failures == 1)
         if isinstance(outcome, TryAgain):
             held.stage = Stage.PARKED
-            held.timer = self._loop.call_later(outcome.after, self._again, held)
+            held.timer = self._loop.call_later(outcome.after, self.again, held)
         elif isinstance(outcome, RetryLater):
             self.subscription.counts.retried += 1
             self.forward(held, parked(message, outcome.after, failure.at, failed(message, failure)))
@@ -271,76 +270,6 @@ class Workers:
             letter = f"{self._random.getrandbits(128):032x}"
             trace = self.subscription.policy.traceback
             self.forward(held, dead(message, failure, outcome.reason, letter, with_traceback=trace))
-
-    def _again(self, held: Held) -> None:
-        held.timer = None
-        held.stage = Stage.QUEUED
-        self.lanes.resume(held)
-        self.start()
-
-    # The breaker.
-
-    def _pause(self, error: BaseException) -> None:
-        logger.error(
-            "queue %s, group %s: paused, since every message fails; one is tried now and then (%s: %s)",
-            self.subscription.address,
-            self.subscription.group,
-            type(error).__name__,
-            error,
-        )
-        self.subscription.paused(True)
-        self.lanes.tickets = 0
-        self.flow.paused = True
-        self._next_probe()
-
-    def _suspend(self, held: Held) -> None:
-        """An outage costs no attempt: what fails waits in hand, and what was tried since goes to a retry queue."""
-        if held.session.draining:
-            self.give_up(held)
-        elif held.probe:
-            message = _attempted(held)
-            counted = {ATTEMPTS: str(message.attempt - 1)}
-            self.forward(held, parked(message, STEPS[SHORTEST], self.clock(), counted))
-        else:
-            held.stage = Stage.PAUSED
-            self._paused.append(held)
-
-    def _next_probe(self) -> None:
-        self._probe_timer = self._loop.call_later(self.breaker.next_probe(self._random.random()), self._probe)
-
-    def _probe(self) -> None:
-        if not self.breaker.open:
-            return
-        self.lanes.tickets = 1
-        while self._paused:
-            held = self._paused.popleft()
-            if held.stage is Stage.PAUSED:
-                self._again(held)
-                break
-        else:
-            self.flow.paused = bool(self.lanes.waiting)  # empty hands: receive one to try
-            self.start()
-            self._owner.changed()
-        self._next_probe()
-
-    def _resume(self) -> None:
-        logger.info("queue %s, group %s: goes on", self.subscription.address, self.subscription.group)
-        self.stop()
-        self.subscription.paused(False)
-        self.lanes.tickets = None
-        self.flow.paused = False
-        for held in self._paused:
-            if held.stage is Stage.PAUSED:
-                held.stage = Stage.QUEUED
-                self.lanes.resume(held)
-        self._paused.clear()
-        self.start()
-        self._owner.changed()
-
-
-def _attempted(held: Held) -> Message:
-    message = held.delivery.message
-    return replace(message, attempt=message.attempt + held.failures) if held.failures else message
 
 
 def _report(message: Message, error: BaseException, outcome: Outcome, *, first: bool) -> None:

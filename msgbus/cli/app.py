@@ -20,13 +20,13 @@ from msgbus.cli.groups import group
 from msgbus.cli.progress import advancing
 from msgbus.cli.reaching import reach
 from msgbus.cli.report import detailed, grouped
-from msgbus.deadletters import Account, Filter
 from msgbus.errors import ConfigurationError, MsgbusError
+from msgbus.letter import Filter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from msgbus.deadletters import DeadLetters
+    from msgbus.deadletters import Account, DeadLetters
 
 __all__ = ["run"]
 

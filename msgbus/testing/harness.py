@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from msgbus.adapter import Capabilities
     from msgbus.broker import Broker
-    from msgbus.deadletters import Letter
+    from msgbus.letter import Letter
     from msgbus.retry import RetryPolicy
     from msgbus.testing.history import Event
     from msgbus.testing.members import KillableMember

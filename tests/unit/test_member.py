@@ -192,13 +192,13 @@ async def test_what_was_acknowledged_while_it_was_being_extended_takes_nothing_b
     held = {"1", "2"}
     probe.hold(lambda message: message.id in held)
     async with member(probe, concurrency=1, extend_every=0.01) as consumer:
-        consumer.lost_on_extend = {"1"}  # what a server says of a message that was acknowledged just before
         consumer.give(*(delivery("s", None, str(n), "a") for n in range(1, 4)))
         await probe.until_entered(1)
         consumer.answer_extend.clear()
         consumer.extending.clear()
         async with within(5, "an extend() under way"):
             await consumer.extending.wait()
+        consumer.lost_on_extend = {"1"}  # what a server says of a message that was acknowledged just before
         held.remove("1")
         await probe.look_again()
         await probe.until_entered(2)
