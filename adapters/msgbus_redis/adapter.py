@@ -20,8 +20,9 @@ from msgbus.errors import (
     Unsupported,
 )
 from msgbus_redis.connection import Client, Place, ours
-from msgbus_redis.consumer import KEEPER, RedisConsumer
+from msgbus_redis.consumer import RedisConsumer
 from msgbus_redis.history import RedisStretch, before, first, last, rewind
+from msgbus_redis.leaving import KEEPER, Leaving
 from msgbus_redis.letters import RedisLetters
 from msgbus_redis.publisher import Publisher
 from msgbus_redis.scripts import CREATE, call
@@ -79,6 +80,7 @@ class RedisAdapter(Adapter):
         self.extend_every = options.visibility / 3
         place = _place(url, options)
         self._client: Final = Client(place)
+        self._leaving: Final = Leaving(self._client, options.visibility)
         self._publisher: Final = Publisher(place, options.prefix)
         self._consumers: Final[set[RedisConsumer]] = set()
         self._letters: Final[set[RedisLetters]] = set()
@@ -195,7 +197,14 @@ class RedisAdapter(Adapter):
     async def open_consumer(self, group: str, listener: SessionListener) -> Consumer:
         """See Adapter."""
         self._consumers.difference_update([one for one in self._consumers if one.closed])
-        consumer = RedisConsumer(self._client, group, listener, self._options.prefix, self._options.visibility)
+        consumer = RedisConsumer(
+            self._client,
+            group,
+            listener,
+            prefix=self._options.prefix,
+            visibility=self._options.visibility,
+            leaving=self._leaving,
+        )
         self._consumers.add(consumer)
         return consumer
 

@@ -16,9 +16,8 @@ from msgbus.errors import BrokerError, BrokerUnavailable
 from msgbus_redis.bell import Bell
 from msgbus_redis.connection import ours
 from msgbus_redis.reader import Reader
-from msgbus_redis.scripts import LEAVE, call
 from msgbus_redis.session import START, Session
-from msgbus_redis.settling import Settling, check
+from msgbus_redis.settling import Settling
 from msgbus_redis.wire import bell, stream
 
 if TYPE_CHECKING:
@@ -29,29 +28,30 @@ if TYPE_CHECKING:
     from msgbus.message import Delivery
     from msgbus.names import Address
     from msgbus_redis.connection import Client, Command
+    from msgbus_redis.leaving import Leaving
 
-__all__ = ["KEEPER", "RedisConsumer"]
+__all__ = ["RedisConsumer"]
 
 logger = logging.getLogger("msgbus")
 
 DRAIN: Final = 18.0
 """Seconds that a queue which is let go of has to be drained."""
-LETTING_GO: Final = 2.0
-"""Seconds that giving back may take."""
-KEEPER: Final = "left"
-"""The consumer name that holds what was given back until somebody takes it over."""
 
 
 class RedisConsumer(Consumer):
     """One general consumer over all its streams."""
 
-    def __init__(self, client: Client, group: str, listener: SessionListener, prefix: str, visibility: float) -> None:
+    def __init__(  # noqa: PLR0913 - the URL's two options and what the process shares are no object
+        self, client: Client, group: str, listener: SessionListener, *, prefix: str, visibility: float, leaving: Leaving
+    ) -> None:
+        """``leaving`` is shared by the consumers of this process."""
         self.name: Final = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._client = client
         self._group = group
         self._listener = listener
         self._prefix = prefix
         self._visibility = visibility
+        self._leaving = leaving
         self._sessions: dict[Address, Session] = {}
         self._reader = Reader(client, group, self.name, visibility)
         self._settling = Settling(client, group, self.name)
@@ -81,6 +81,7 @@ class RedisConsumer(Consumer):
         return await self._join(fresh, newest)
 
     async def _join(self, addresses: Sequence[Address], newest: AbstractSet[Address]) -> AbstractSet[Address]:
+        await self._leaving.give_back(self._group, map(self._key, addresses), self._bell.ring)
         doing = f"making group {self._group}"
         creating: list[Command] = [
             ("XGROUP", "CREATE", self._key(one), self._group, "$" if one in newest else "0") for one in addresses
@@ -189,27 +190,10 @@ class RedisConsumer(Consumer):
         for session in sessions:
             session.end()
         try:
-            await self._give_back(sessions)
+            keys = [session.key for session in sessions]
+            await self._leaving.leave(self._group, self.name, keys, self._bell.ring)
         except BrokerError as error:
             logger.warning("group %s: what was in hand goes back after %g s: %s", self._group, self._visibility, error)
-
-    async def _give_back(self, sessions: Sequence[Session]) -> None:
-        if not sessions:
-            return
-        idle = int(self._visibility * 1000) + 1
-        commands = [call(LEAVE, session.key, (self._group, self.name, KEEPER, idle)) for session in sessions]
-        doing = f"leaving group {self._group}"
-        try:
-            async with asyncio.timeout(LETTING_GO):
-                replies = await self._client.run(commands, doing, LETTING_GO)
-                given = [
-                    one.key for one, reply in zip(sessions, replies, strict=True) if isinstance(reply, int) and reply
-                ]
-                if given:
-                    await self._client.run(self._bell.ring(given), doing, LETTING_GO)
-        except TimeoutError:
-            raise BrokerUnavailable(f"{self._client.place}: {doing}: no answer within {LETTING_GO:g} s") from None
-        check(replies, self._client.place, doing)
 
     def _alive(self) -> None:
         if self._closed:
