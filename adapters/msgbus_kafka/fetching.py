@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 from aiokafka import errors as kafka
 
 from msgbus.errors import AccessRefused, BrokerError, BrokerUnavailable, QueueNotFound
+from msgbus_kafka.apart import Apart
 from msgbus_kafka.failures import REFUSALS, reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from msgbus_kafka.sessions import Sessions
     from msgbus_kafka.starts import Starts
@@ -43,6 +44,7 @@ class Fetching:
     def __init__(self, client: Any, sessions: Sessions, starts: Starts, fetched: Callable[[], None]) -> None:
         self._client = client
         self._starts = starts
+        self._apart = Apart(client, starts)
         self._sessions = sessions
         self._fetched = fetched
         self._stopped = False
@@ -73,24 +75,36 @@ class Fetching:
             self._stopped = True
         except REFUSALS as error:
             self.fail(AccessRefused(f"kafka: {reason(error)}"), error)
+        except kafka.CorruptRecordException:
+            await self._apart.begin(self._sessions.hungry(), RECORDS)
         except kafka.KafkaError as error:
             await self._count(error)
 
     async def _fetch(self) -> bool:
         """False if no partition is hungry."""
-        hungry = [session.partition for session in self._sessions.hungry()]
+        hungry = self._sessions.hungry()
         if not hungry:
             return False
-        everyone = len(hungry) == len(self._sessions)
-        # A partition that is left out keeps what aiokafka has prefetched of it, and is fetched no further. Pausing it
-        # would throw that away, and fetch it again at every turn.
-        records = await self._client.getmany(
-            *(() if everyone else hungry), timeout_ms=int((LONG if everyone else SHORT) * 1000), max_records=RECORDS
-        )
+        records = dict(await self._fetch_together([one.partition for one in hungry if one.most is None]))
+        for session in hungry:
+            if session.most:
+                records |= await self._apart.fetch(session)
         good = {one: some for one, some in records.items() if await self._continues(one, some[0].offset)}
         if good and self._sessions.bind(good):
             self._fetched()
         return True
+
+    async def _fetch_together(self, partitions: Sequence[Any]) -> Mapping[Any, Sequence[Any]]:
+        if not partitions:
+            await asyncio.sleep(SHORT)  # fetching apart waits for nothing
+            return {}
+        everyone = len(partitions) == len(self._sessions)
+        # A partition that is left out keeps what aiokafka has prefetched of it, and is fetched no further. Pausing it
+        # would throw that away, and fetch it again at every turn.
+        fetched: Mapping[Any, Sequence[Any]] = await self._client.getmany(
+            *(() if everyone else partitions), timeout_ms=int((LONG if everyone else SHORT) * 1000), max_records=RECORDS
+        )
+        return fetched
 
     async def _continues(self, partition: Any, first: int) -> bool:
         """Whether ``first`` is where this partition should go on, and not where aiokafka has jumped to."""

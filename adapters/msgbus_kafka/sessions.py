@@ -39,6 +39,7 @@ class PartitionSession:
         "dirty",
         "limit",
         "live",
+        "most",
         "over",
         "partition",
         "reached",
@@ -51,6 +52,8 @@ class PartitionSession:
         self.live = True
         self.over = False
         self.dirty = False
+        self.most: int | None = None
+        """Records of one fetch, where this partition is fetched apart from the others; 0: not any more."""
         self.reached = -1
         """The highest offset that was fetched."""
         self._settled = 0
@@ -70,7 +73,7 @@ class PartitionSession:
     @property
     def hungry(self) -> bool:
         """More should be fetched."""
-        return self.live and len(self._surplus) < SURPLUS and self._bytes < SURPLUS_BYTES
+        return self.live and self.most != 0 and len(self._surplus) < SURPLUS and self._bytes < SURPLUS_BYTES
 
     @property
     def waiting(self) -> bool:

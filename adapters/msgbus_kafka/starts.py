@@ -65,6 +65,10 @@ class Starts:
         """A commit was confirmed."""
         self._known[partition] = offset
 
+    def known(self, partition: Any) -> int | None:
+        """The last commit that this process knows."""
+        return self._known.get(partition)
+
     async def check(self, client: Any, partition: Any, first: int) -> bool:
         """Whether a session may begin with ``first``; if not, the client was sent elsewhere. Raises BrokerError."""
         if self._known.get(partition, first) == first:

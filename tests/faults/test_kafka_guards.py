@@ -29,7 +29,9 @@ from msgbus.testing import Harness, Probe
 from msgbus.url import BrokerURL
 from msgbus_kafka import KafkaAdapter, KafkaOptions
 from msgbus_kafka.groups import commit
-from tests.faults.kafka_group import DEADLINE, SESSION, Group, Member, delete, made, publish
+from tests.faults.kafka_group import DEADLINE, SESSION, Group, Member, delete, made, message, publish
+from tests.servers import start_native
+from tests.servers.fixtures import or_skip
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -288,6 +290,45 @@ async def test_a_queue_that_is_deleted_and_made_anew_goes_on_from_its_beginning(
         await probe.release()
         await probe.until_handled(f"new{number}" for number in range(5))
         await harness.fence(broker, queue, probe)
+
+
+# Records that are corrupt.
+
+
+async def test_a_corrupt_record_stops_its_partition_loudly_and_costs_no_other_anything(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    server = or_skip(lambda: start_native("kafka"))
+    try:
+        adapter = KafkaAdapter(BrokerURL.parse(server.url), KafkaOptions(session_timeout=SESSION))
+        await adapter.connect()
+        bad, good = await made(adapter, partitions=1), await made(adapter, partitions=3)
+        for number in range(10):  # each is a batch, with a checksum of its own
+            verdicts = await adapter.publish([message(bad, f"bad{number}", b"body-%d" % number)], DEADLINE)
+            assert verdicts == [None]
+        await publish(adapter, good, range(300))
+        (log,) = server.folder.glob(f"**/{bad}-0/*.log")
+        place = log.read_bytes().index(b"body-6")
+        with log.open("r+b") as file:
+            file.seek(place)
+            file.write(b"B")
+        async with AsyncExitStack() as stack:
+            group = Group(adapter, stack)
+            member = await group.member(bad, good, limit=500)
+            await group.until_handled([*range(300), *(f"bad{number}" for number in range(6))])
+            await group.until(lambda: "corrupt on the server" in caplog.text, "saying so")
+            await publish(adapter, good, range(300, 600))
+            await group.until_handled(range(600))
+            assert group.repeated == 0
+            assert not {f"bad{number}" for number in range(6, 10)} & {one.id for one in group.handled}
+            assert f"queue {bad}, partition 0: a record at offset 6" in caplog.text
+            await member.leave()
+            await adapter.rewind(bad, group.name, f"{bad}-0@7")
+            await group.member(bad)
+            await group.until_handled(f"bad{number}" for number in range(7, 10))
+        await adapter.close()
+    finally:
+        server.stop()
 
 
 # Standing still, and running wild.
