@@ -271,7 +271,9 @@ async def test_a_deleted_queue_holds_up_no_commit_of_another(adapter: KafkaAdapt
             await asyncio.sleep(0.05)
 
 
-async def test_a_queue_that_is_deleted_and_made_anew_goes_on_from_its_beginning(kafka_server: Server) -> None:
+async def test_a_queue_that_is_deleted_and_made_anew_goes_on_from_its_beginning(
+    adapter: KafkaAdapter, kafka_server: Server
+) -> None:
     probe = Probe()
     async with Harness(f"{kafka_server.url}?session_timeout={SESSION}") as harness:
         queue = await harness.queue("g", partitions=1)
@@ -282,7 +284,6 @@ async def test_a_queue_that_is_deleted_and_made_anew_goes_on_from_its_beginning(
         probe.hold()
         await broker.publish(queue, b"x", message_id="held")
         await probe.until_entered(21)
-        adapter: Any = broker._link.adapter
         await delete(adapter, Address(queue))
         await broker.create_queue(queue, groups=["g"], partitions=1)
         for number in range(5):

@@ -17,6 +17,8 @@ import pytest
 from msgbus.errors import BrokerError
 from msgbus.testing import Harness
 from msgbus.testing.probe import within
+from msgbus.url import BrokerURL
+from msgbus_kafka import KafkaAdapter, KafkaOptions
 from msgbus_kafka.groups import committed
 from tests.faults.ledger import Ledger, Load
 
@@ -81,7 +83,7 @@ class Process:
             await self._process.wait()
 
 
-async def watch_commits(adapter: Any, queue: str, seen: dict[int, int], backwards: list[str]) -> None:
+async def watch_commits(adapter: KafkaAdapter, queue: str, seen: dict[int, int], backwards: list[str]) -> None:
     """A commit that moves back is a zombie's that was accepted."""
     while True:
         with contextlib.suppress(BrokerError):
@@ -106,7 +108,9 @@ async def test_killed_and_frozen_members_lose_nothing_and_repeat_what_was_in_fli
             return process
 
         members = list(await asyncio.gather(member(), member(), member()))
-        watching = asyncio.ensure_future(watch_commits(publisher._link.adapter, queue, {}, backwards))
+        adapter = KafkaAdapter(BrokerURL.parse(kafka_server.url), KafkaOptions())
+        stack.push_async_callback(adapter.close)
+        watching = asyncio.ensure_future(watch_commits(adapter, queue, {}, backwards))
         load = Load(publisher, queue, RATE)
         await ledger.until_more(300)
         for _ in range(ROUNDS):
