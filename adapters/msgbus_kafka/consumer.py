@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from msgbus.message import Delivery
     from msgbus.names import Address
     from msgbus_kafka.access import Access
-    from msgbus_kafka.options import Timing
+    from msgbus_kafka.options import Assignor, Timing
     from msgbus_kafka.places import Places
     from msgbus_kafka.sessions import PartitionSession
 
@@ -47,7 +47,7 @@ LEAVE_DEAD: Final = 1.5
 FOR_EVER: Final = 2**31 - 1
 
 
-async def started(access: Access, places: Places, timing: Timing, assignor: str) -> Any:
+async def started(access: Access, places: Places, timing: Timing, assignor: Assignor) -> Any:
     """An AIOKafkaConsumer of a group that is subscribed to nothing. Raises BrokerUnavailable or AccessRefused."""
     client = AIOKafkaConsumer(
         **access.settings(),
@@ -235,7 +235,9 @@ class KafkaConsumer(Consumer):
             raise self._fetching.failure
 
 
-def _assignor(name: str) -> Any:
+def _assignor(name: Assignor) -> Any:
+    if not isinstance(name, str):
+        return name
     if name == "range":
         return RangePartitionAssignor
     if name == "roundrobin":

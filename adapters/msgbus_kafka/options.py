@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from aiokafka.coordinator.assignors.abstract import AbstractPartitionAssignor
+
 from msgbus.adapter import AdapterOptions
 from msgbus.errors import ConfigurationError
 
-__all__ = ["KafkaOptions", "Timing"]
+__all__ = ["Assignor", "KafkaOptions", "Timing"]
 
 LEAST: Final = 1.0
 MOST: Final = 1800.0
@@ -17,14 +19,18 @@ USUAL: Final = 45.0
 """Kafka's default since 3.0; with 15 s a group did not survive a broker that stood still for 20 s."""
 
 
+Assignor = Literal["range", "roundrobin", "sticky"] | type[AbstractPartitionAssignor]
+
+
 class KafkaOptions(AdapterOptions):
     """``?session_timeout= &assignor= &mechanism=``."""
 
     session_timeout: float = USUAL
     """Seconds after which a member that was killed is replaced. The broker's ``group.min.session.timeout.ms`` is 6 s
     unless it says otherwise."""
-    assignor: Literal["range", "roundrobin", "sticky"] = "roundrobin"
-    """How a group shares its partitions; the same in every member. Changing it needs a full stop of the group."""
+    assignor: Assignor = "roundrobin"
+    """How a group shares its partitions; the same in every member. Changing it needs a full stop of the group. One of
+    your own is a class, given to connect()."""
     mechanism: Literal["", "plain", "scram-sha-256", "scram-sha-512"] = ""
     """How a user logs in (SASL); without a user in the URL nobody does. Empty is scram-sha-512, whose password does not
     travel."""

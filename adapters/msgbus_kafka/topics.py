@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka.protocol.admin import CreateTopicsRequest
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from msgbus_kafka.creation import NewTopic
 
 __all__ = ["Topics", "not_found"]
+
+logger = logging.getLogger("msgbus.kafka")
 
 ASK_AGAIN: Final = 0.25
 """Seconds that a "there is none" is believed."""
@@ -45,6 +48,7 @@ class Topics:
         self._cluster = cluster
         self._limits: dict[str, int] = {}
         self._absent: dict[str, float] = {}
+        self._warned = False
 
     async def limit(self, name: str) -> int:
         """Bytes of a batch that the topic takes. Raises QueueNotFound, AccessRefused or BrokerUnavailable."""
@@ -90,7 +94,7 @@ class Topics:
         if not wanted:
             return
         nodes = await self._cluster.nodes()
-        copies = replication(await self._default_copies(nodes), len(nodes))
+        copies = await self._copies(nodes)
         existing = [wanted[name] for name in await self._make(list(wanted.values()), copies)]
         await self._visible(list(wanted), nodes)
         for topic in wanted.values():
@@ -99,10 +103,16 @@ class Topics:
                 self._limits[topic.name] = topic.largest
         await self._compare(existing)
 
-    async def _default_copies(self, nodes: Sequence[int]) -> int:
+    async def _copies(self, nodes: Sequence[int]) -> int:
         node = nodes[0]
         settings = (await self._cluster.settings(BROKER, [str(node)], node)).get(str(node), {})
-        return int(settings.get("default.replication.factor", 1))
+        copies = replication(int(settings.get("default.replication.factor", 1)), len(nodes))
+        if copies > 1 and settings.get("min.insync.replicas") == "1" and not self._warned:
+            self._warned = True
+            logger.warning(
+                "kafka: min.insync.replicas is 1: a message may be confirmed that only one node has; set it to 2"
+            )
+        return copies
 
     async def _make(self, topics: Sequence[NewTopic], copies: int) -> list[str]:
         """The names of those that existed already."""

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.conn import AIOKafkaConnection
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.protocol.commit import OffsetCommitRequest, OffsetFetchRequest
 from aiokafka.protocol.group import LeaveGroupRequest
 from aiokafka.protocol.metadata import MetadataRequest
@@ -426,3 +428,36 @@ async def test_another_assignor_than_the_groups_is_named(
     with pytest.raises(BrokerUnavailable, match="assignor="):
         await member.consumer.subscribe({queue: 10})
     await other.close()
+
+
+class Everything(RoundRobinPartitionAssignor):  # type: ignore[misc]  # aiokafka is untyped
+    """All partitions to one member."""
+
+    name = "everything-to-one"
+
+    @classmethod
+    def assign(cls, cluster: Any, members: Any) -> Any:
+        """See AbstractPartitionAssignor."""
+        one = min(members)
+        return super().assign(cluster, {one: members[one]}) | {
+            other: ConsumerProtocolMemberAssignment(0, [], b"") for other in members if other != one
+        }
+
+
+@pytest.mark.parametrize("assignor", ["range", "roundrobin", "sticky", Everything])
+async def test_partitions_are_shared_as_the_assignor_says(kafka_server: Server, assignor: Any) -> None:
+    adapters = [
+        KafkaAdapter(BrokerURL.parse(kafka_server.url), KafkaOptions(session_timeout=SESSION, assignor=assignor))
+        for _ in range(2)
+    ]
+    async with AsyncExitStack() as stack:
+        for one in adapters:
+            await one.connect()
+            stack.push_async_callback(one.close)
+        queue = await made(adapters[0], partitions=6)
+        groups = [Group(one, stack) for one in adapters]
+        groups[1].name = groups[0].name
+        members = [await group.member(queue) for group in groups]
+        shares = {0, 6} if assignor is Everything else {3}
+        for group in groups:
+            await group.until(lambda: {len(one.sessions) for one in members} == shares, "sharing as it says")

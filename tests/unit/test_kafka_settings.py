@@ -30,6 +30,7 @@ from msgbus_kafka.positions import named
 from msgbus_kafka.producers import BATCH, Spread
 from msgbus_kafka.starts import judged
 from msgbus_kafka.stopping import stop_client
+from msgbus_kafka.topics import Topics
 
 
 def spec(**fields: Any) -> QueueSpec:
@@ -227,3 +228,30 @@ def test_a_partition_that_begins_elsewhere_is_sent_back_or_explained(  # noqa: P
     assert verdict.seek == seek
     assert says in verdict.warning
     assert bool(verdict.warning) == bool(says)
+
+
+def test_an_assignor_is_a_name_or_a_class_of_assignors(monkeypatch: pytest.MonkeyPatch) -> None:
+    from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+
+    from msgbus import connect
+
+    connect("kafka://localhost", assignor=RoundRobinPartitionAssignor)
+    monkeypatch.setenv("MSGBUS_ASSIGNOR", "sticky")
+    connect("kafka://localhost")
+    for wrong in ("fair", str):
+        with pytest.raises(ConfigurationError, match="assignor"):
+            connect("kafka://localhost", assignor=wrong)
+
+
+@pytest.mark.parametrize(("insync", "brokers", "said"), [("1", 3, True), ("2", 3, False), ("1", 1, False)])
+async def test_a_cluster_that_confirms_what_one_node_has_is_warned_of_once(
+    caplog: pytest.LogCaptureFixture, insync: str, brokers: int, said: bool
+) -> None:
+    async def settings(*_: object) -> dict[str, dict[str, str]]:
+        return {"0": {"min.insync.replicas": insync, "default.replication.factor": "1"}}
+
+    cluster: Any = SimpleNamespace(settings=settings)
+    topics = Topics(cluster)
+    for _ in range(2):
+        assert await topics._copies(range(brokers)) == brokers
+    assert caplog.text.count("min.insync.replicas") == said
