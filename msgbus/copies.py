@@ -143,8 +143,7 @@ def _copy(message: Message, address: Address, ours: Mapping[str, str]) -> Outgoi
     headers = dict(message.headers)
     if message.content_type:
         headers[CONTENT_TYPE] = message.content_type
-    time = round(message.published_at.timestamp() * 1000)
-    return Outgoing(address, message.id, time, message.body, message.key, headers | dict(ours))
+    return Outgoing(address, message.id, message.time, message.body, message.key, headers | dict(ours))
 
 
 def _kept(message: Message) -> dict[str, str]:

@@ -30,12 +30,12 @@ async def publish_until(
     connect again. At the end it is PublishUnknown for a message that an earlier try may have brought to the server.
     """
     now = asyncio.get_running_loop().time
-    verdicts: list[BrokerError | None] = [None] * len(messages)
+    answers = await adapter.publish(messages, max(end - now(), 0.0))
+    verdicts = list(answers)
     uncertain: set[int] = set()
     pending: Sequence[int] = range(len(messages))
     failures = 0
     while True:
-        answers = await adapter.publish([messages[i] for i in pending], max(end - now(), 0.0))
         failed: list[int] = []
         for i, verdict in zip(pending, answers, strict=True):
             verdicts[i] = verdict
@@ -50,6 +50,7 @@ async def publish_until(
         if now() + pause >= end or await _within(pause, over):
             return [_final(messages[i], verdict, i in uncertain) for i, verdict in enumerate(verdicts)]
         pending = failed
+        answers = await adapter.publish([messages[i] for i in pending], max(end - now(), 0.0))
 
 
 async def _within(seconds: float, over: asyncio.Event) -> bool:

@@ -113,7 +113,7 @@ def decide(error: BaseException, message: Message, policy: RetryPolicy, now: flo
     errors = list(_inside(error))
     if (final := _final(errors, policy)) is not None:
         return final
-    if policy.max_age is not None and now - message.published_at.timestamp() > policy.max_age:
+    if policy.max_age is not None and now - message.time / 1000 > policy.max_age:
         return DeadLetter(f"older than {policy.max_age:g} s")
     asked = [one for one in errors if isinstance(one, RetryLater)]
     if asked:
