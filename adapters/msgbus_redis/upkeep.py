@@ -42,6 +42,7 @@ class Upkeep:
     def __init__(self, group: str) -> None:
         self._group = group
         self._next = asyncio.get_running_loop().time() + _soon()
+        self._warned = False
         self._dead: set[tuple[Address, str]] = set()
 
     async def do(self, sessions: Collection[Session], run: Callable[[Sequence[Command]], Awaitable[list[Any]]]) -> None:
@@ -55,8 +56,19 @@ class Upkeep:
         shared = [one for one in sessions if not one.address.part]
         trimming = [call(TRIM, (one.key, one.about), (int(RETENTION * 1000), MOST, dead_after)) for one in shared]
         for session, reply in zip(shared, await run(trimming) if trimming else (), strict=True):
-            if not isinstance(reply, ResponseError):
+            if isinstance(reply, ResponseError):
+                self._refused(session.address, reply)
+            else:
                 self._trimmed(session.address, reply)
+
+    def _refused(self, address: Address, error: ResponseError) -> None:
+        if not self._warned:
+            self._warned = True
+            logger.warning(
+                "queue %s: what every group has handled is not deleted, and will fill the server's memory: %s",
+                address,
+                error,
+            )
 
     def _trimmed(self, address: Address, reply: Sequence[Any]) -> None:
         removed, *dead = reply

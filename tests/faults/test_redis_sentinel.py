@@ -13,24 +13,41 @@ from msgbus import BrokerUnavailable, connect
 from msgbus.testing import Probe
 from msgbus.testing.probe import within
 from msgbus_redis.connection import Client, Place
-from tests.faults.sentinels import SERVICE, Watched, port_of, watched
+from msgbus_redis.sentinel import Sentinels
 from tests.faults.test_broker_restart import BETWEEN, Load
+from tests.servers import start_cluster
+from tests.servers.fixtures import or_skip
 from tests.servers.ports import LOOPBACK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.servers import Cluster, NativeServer
+
 PUBLISHERS = 2
+SERVICE = "main"
 
 
 @pytest.fixture(scope="module")
-def servers() -> Iterator[Watched]:
-    yield from watched()
+def servers() -> Iterator[Cluster]:
+    cluster = or_skip(lambda: start_cluster("redis"))
+    yield cluster
+    cluster.stop()
 
 
-async def replicating(servers: Watched) -> int:
+def sentinels(servers: Cluster) -> Sentinels:
+    """As the adapter asks them."""
+    return Sentinels(SERVICE, [(LOOPBACK, one.recipe.port) for one in servers.sentinels])
+
+
+def node(servers: Cluster, port: int) -> NativeServer:
+    """The server on that port."""
+    return next(one for one in servers.nodes if one.recipe.port == port)
+
+
+async def replicating(servers: Cluster) -> int:
     """Wait until the sentinels know each other and a replica that follows; the primary's port."""
-    sentinel = servers.sentinel()
+    sentinel = Client(Place(LOOPBACK, servers.sentinels[0].recipe.port))
     async with within(30, "sentinels and replica being ready"):
         while True:
             try:
@@ -44,18 +61,18 @@ async def replicating(servers: Watched) -> int:
                 break
             await asyncio.sleep(0.1)
     await sentinel.close()
-    return (await servers.sentinels.primary())[1]
+    return (await sentinels(servers).primary())[1]
 
 
-async def another_primary(servers: Watched, before: int) -> None:
+async def another_primary(servers: Cluster, before: int) -> None:
     async with within(30, "another primary"):
-        while (await servers.sentinels.primary())[1] == before:
+        while (await sentinels(servers).primary())[1] == before:
             await asyncio.sleep(0.05)
 
 
-async def test_a_replica_is_not_taken_for_the_primary(servers: Watched) -> None:
+async def test_a_replica_is_not_taken_for_the_primary(servers: Cluster) -> None:
     primary = await replicating(servers)
-    (replica,) = {port_of(servers.first), port_of(servers.second)} - {primary}
+    (replica,) = {one.recipe.port for one in servers.nodes} - {primary}
     with pytest.raises(BrokerUnavailable, match="the server is a replica"):
         async with connect(f"redis://{LOOPBACK}:{replica}", deadline=0.5):
             pass
@@ -66,15 +83,15 @@ async def test_a_replica_is_not_taken_for_the_primary(servers: Watched) -> None:
     await client.close()
 
 
-async def test_what_the_sentinels_do_not_know_is_unavailable_and_says_who_was_asked(servers: Watched) -> None:
-    port = servers.ports[0]
+async def test_what_the_sentinels_do_not_know_is_unavailable_and_says_who_was_asked(servers: Cluster) -> None:
+    port = servers.sentinels[0].recipe.port
     for url in (f"redis+sentinel://{LOOPBACK}:{port}?service=other", f"redis+sentinel://{LOOPBACK}:1?service=other"):
         with pytest.raises(BrokerUnavailable, match=f"primary of service other .*{LOOPBACK}:"):
             async with connect(url, deadline=0.5):
                 pass
 
 
-async def test_members_and_publishers_follow_the_primary(servers: Watched) -> None:
+async def test_members_and_publishers_follow_the_primary(servers: Cluster) -> None:
     """Moved by hand, then killed: asynchronous replication may lose what was confirmed meanwhile, and nothing else."""
     probe = Probe()
     async with connect(servers.url, group="g", deadline=60, visibility=5) as broker:
@@ -104,9 +121,9 @@ async def test_members_and_publishers_follow_the_primary(servers: Watched) -> No
     assert lost <= may_be_lost
 
 
-async def moved(servers: Watched, primary: int) -> None:
+async def moved(servers: Cluster, primary: int) -> None:
     """The primary becomes a replica; until it knows, it confirms what it will forget."""
-    sentinel, client = servers.sentinel(), Client(Place(LOOPBACK, primary))
+    sentinel, client = Client(Place(LOOPBACK, servers.sentinels[0].recipe.port)), Client(Place(LOOPBACK, primary))
     await sentinel.one(("SENTINEL", "FAILOVER", SERVICE), "moving")
     async with within(30, "the primary being a replica"):
         while (await client.one(("ROLE",), "asking"))[0] != b"slave":
@@ -115,6 +132,6 @@ async def moved(servers: Watched, primary: int) -> None:
     await client.close()
 
 
-async def killed(servers: Watched, primary: int) -> None:
+async def killed(servers: Cluster, primary: int) -> None:
     """The primary dies, and its replica takes its place."""
-    await asyncio.to_thread(servers.server(primary).kill)
+    await asyncio.to_thread(node(servers, primary).kill)

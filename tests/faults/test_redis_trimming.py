@@ -174,3 +174,19 @@ async def test_a_dead_group_is_told_of_once(
     told = [record.getMessage() for record in caplog.records if "has no member" in record.getMessage()]
     assert len(told) == 1
     assert "group dead" in told[0]
+
+
+async def test_a_user_who_may_not_trim_is_told_of(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(upkeep, "EVERY", 0.0)
+    await bench.ask("ACL", "SETUSER", "plain", "on", ">s3cret", "~msgbus:*", "+@all", "-xtrim")
+    adapter = await bench.adapter(bench.server.url.replace("://", "://plain:s3cret@"))
+    address = await bench.queue(adapter)
+    consumer = await bench.consumer(adapter, address)
+    for number in range(3):
+        await bench.publish(adapter, address, [str(number)])
+        await consumer.acknowledge(await take(consumer, address, 1))
+    told = [record.getMessage() for record in caplog.records if "is not deleted" in record.getMessage()]
+    assert len(told) == 1
+    assert str(address) in told[0]
