@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 DATA ?= examples/data/CDNOW_sample.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-crash test contract check fmt brokers up down lock clean
+.PHONY: help demo demo-crash test contract check fmt brokers brokers-next conformance up down lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -24,7 +24,10 @@ demo-crash: $(READY)  ## two loyalty processes on MSGBUS_URL, one killed with it
 	@$(BIN)/python -m examples.crash --data $(DATA)
 
 test: $(READY) brokers  ## everything, on real brokers
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --conformance compare
+
+conformance: $(READY)  ## run the contract and renew CONFORMANCE.md; SET=next|valkey, CASES=expression
+	@MSGBUS_TEST_SET=$(SET) $(BIN)/python -m pytest tests/contract --conformance write $(if $(CASES),-k "$(CASES)")
 
 contract: $(READY)  ## the contract suite alone; BROKER=memory|redis|rabbitmq|kafka for one of them
 	@$(BIN)/python -m pytest tests/contract $(if $(BROKER),-k $(BROKER))
@@ -43,6 +46,9 @@ fmt: $(READY)  ## format and fix what can be fixed
 
 brokers: $(READY)  ## install what the tests need to run real brokers here
 	@$(BIN)/python -m tests.servers install
+
+brokers-next: $(READY)  ## install the other versions, for make conformance SET=next|valkey
+	@MSGBUS_TEST_SET=next $(BIN)/python -m tests.servers install
 
 up: $(READY)  ## start one to try things: make up BROKER=redis|rabbitmq|kafka; prints its URL
 	@$(BIN)/python -m tests.servers up $(BROKER)

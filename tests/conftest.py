@@ -12,23 +12,29 @@ from typing import TYPE_CHECKING
 import pytest
 
 from msgbus.testing import CASES, Harness
+from tests import conformance
 from tests.servers.fixtures import serving
 from tests.servers.version import server_version
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from tests.servers.server import Server
 
 _CONTRACT = re.compile(r"tests/contract/test_(\w+)\.py")
+_CASE = re.compile(r"tests/contract/test_(\w+)\.py::test_contract\[(\w+)\]")
 _VERSIONS = pytest.StashKey[dict[str, str]]()
+_SERVERS = pytest.StashKey[dict[str, str]]()
+_VERDICTS = pytest.StashKey[dict[tuple[str, str], str]]()
+_DIFFERENCES = pytest.StashKey[list[str]]()
 _FIGURES = pytest.StashKey[dict[str, list[str]]]()
 HarnessOf = Callable[[str], Harness]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Sizes of the contract's cases."""
+    """Sizes of the contract's cases, and what their results are for."""
     parser.addoption("--contract-size", choices=("small", "large"), default="small", help="messages of a case")
+    parser.addoption("--conformance", choices=("compare", "write"), help="the contract's results and CONFORMANCE.md")
 
 
 @pytest.fixture
@@ -61,7 +67,36 @@ def _serving(config: pytest.Config, name: str) -> Iterator[Server]:
         with ThreadPoolExecutor(1) as elsewhere:  # an async test may be what asks for the server: its loop runs here
             version = elsewhere.submit(asyncio.run, server_version(server.url)).result()
         config.stash.setdefault(_VERSIONS, {})[name] = f"{version}, {server.origin}"
+        config.stash.setdefault(_SERVERS, {})[name] = conformance.label(name, version)
         yield server
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Note the verdict of a case of the contract; what was skipped was not run."""
+    report = yield
+    if (found := _CASE.search(item.nodeid)) and not report.skipped:
+        verdicts = item.config.stash.setdefault(_VERDICTS, {})
+        if report.failed or report.when == "call":
+            verdicts[found[1], found[2]] = report.outcome
+    return report
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write the verdicts to CONFORMANCE.md, or fail where they differ from it."""
+    config = session.config
+    servers: dict[str, str] = {"memory": "memory"}
+    servers.update(config.stash.setdefault(_SERVERS, {}))
+    fresh: conformance.Results = defaultdict(dict)
+    for (broker, case), verdict in config.stash.get(_VERDICTS, {}).items():
+        fresh[servers[broker]][case] = verdict
+    match config.getoption("--conformance"):
+        case "write":
+            conformance.store(fresh)
+        case "compare":
+            config.stash[_DIFFERENCES] = differences = conformance.stored().differences(fresh)
+            if differences and session.exitstatus == pytest.ExitCode.OK:
+                session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -77,6 +112,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     for broker, count in counts.items():
         said = ", ".join(f"{number} {outcome}" for outcome, number in count.items())
         terminalreporter.write_line(f"{broker}: {said} ({versions.get(broker, 'this process')})")
+    if differences := config.stash.get(_DIFFERENCES, []):
+        terminalreporter.section("CONFORMANCE.md says something else; make conformance renews it")
+        for one in differences:
+            terminalreporter.write_line(one)
     for broker, figures in config.stash.get(_FIGURES, {}).items():
         for figure in figures:
             terminalreporter.write_line(f"{broker}: {figure}")

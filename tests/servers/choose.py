@@ -2,6 +2,7 @@
 
 import os
 
+from . import sets
 from .container import engine, start_container
 from .errors import ServersError, ServerUnavailable
 from .native import RECIPES, start_native
@@ -21,6 +22,8 @@ def start(name: str, *, guarded: bool = True) -> Server:
     """
     if name not in RECIPES:
         raise ValueError(f"no broker {name!r}; known are {', '.join(RECIPES)}")
+    if sets.chosen():  # a version that was asked for by name
+        return start_native(name, guarded=guarded)
     if url := os.environ.get(variable(name)):
         return GivenServer(name, url)
     tried = [f"{variable(name)} is not set"]

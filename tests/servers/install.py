@@ -5,42 +5,40 @@ Does nothing for a broker that the environment names, nor where a Docker engine 
 
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from . import sets
 from .choose import variable
+from .commands import Failed, run
 from .container import engine
+from .debian import build
 from .kafka_native import POM, jars
 from .native import RECIPES, lacks
 
 Say = Callable[[str], None]
 
 _PACKAGES = {"redis": "redis-server", "rabbitmq": "rabbitmq-server"}
-_DOWNLOAD_TIME = 600.0  # seconds for one command; seen: 25 for apt-get, 10 for Maven
 _POLICY = Path("/usr/sbin/policy-rc.d")  # Debian asks it before a package starts its service
 _DENY = "#!/bin/sh\nexit 101\n"
 
 
-class _Failed(Exception):
-    """A command that did not do its work; the text is the end of what it said."""
-
-
 def install(say: Say) -> bool:
     """Install what is missing and say, broker by broker, what is there. True if every broker can be had."""
-    docker = engine()
-    wanted = [name for name in RECIPES if not os.environ.get(variable(name)) and not docker]
-    problems = _packages([name for name in wanted if name in _PACKAGES and lacks(name)], say)
+    docker = "" if sets.chosen() else engine()
+    wanted = [name for name in sets.brokers() if not os.environ.get(variable(name)) and not docker]
+    lacking = [name for name in wanted if name in _PACKAGES and lacks(name)]
+    problems = _other_debian(lacking, say) if sets.root() else _packages(lacking, say)
     if not shutil.which("kcat"):
         said = _attempt(lambda tell: _apt(["kafkacat"], tell), say)
         say(f"kcat, which some tests of Kafka use: {f'MISSING ({said})' if said else 'installed now'}")
     if "kafka" in wanted and lacks("kafka"):
         problems["kafka"] = _attempt(_fetch_jars, say)
-    for name in RECIPES:
+    for name in sets.brokers():
         say(f"{name}: {_verdict(name, docker, problems)}")
-    return all(name not in wanted or not lacks(name) for name in RECIPES)
+    return not any(lacks(name) for name in wanted)
 
 
 def _verdict(name: str, docker: str, problems: dict[str, str]) -> str:
@@ -63,10 +61,15 @@ def _packages(names: Sequence[str], say: Say) -> dict[str, str]:
     return dict.fromkeys(names, problem)
 
 
+def _other_debian(names: Sequence[str], say: Say) -> dict[str, str]:
+    """What went wrong ("" for nothing) with each broker of the chosen set: all its packages come together."""
+    return dict.fromkeys(names, _attempt(build, say)) if names else {}
+
+
 def _attempt(work: Callable[[Say], None], say: Say) -> str:
     try:
         work(say)
-    except _Failed as error:
+    except Failed as error:
         return str(error)
     return ""
 
@@ -74,22 +77,22 @@ def _attempt(work: Callable[[Say], None], say: Say) -> str:
 def _apt(packages: Sequence[str], say: Say) -> None:
     root = _as_root()
     say(f"apt-get install {' '.join(packages)} ...")
-    _run([*root, "apt-get", "update", "-q"])
+    run([*root, "apt-get", "update", "-q"])
     with _services_stay_down(root):
         quiet = [*root, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get"]
-        _run([*quiet, "install", "-y", "-q", "--no-install-recommends", *packages])
+        run([*quiet, "install", "-y", "-q", "--no-install-recommends", *packages])
 
 
 def _as_root() -> list[str]:
     """What to put in front of a command that needs root."""
     if not shutil.which("apt-get"):
-        raise _Failed("there is no apt-get here")
+        raise Failed("there is no apt-get here")
     if os.geteuid() == 0:
         return []
     try:
-        _run(["sudo", "-n", "true"])
-    except _Failed as error:
-        raise _Failed("apt-get needs root, and sudo is not allowed without a password") from error
+        run(["sudo", "-n", "true"])
+    except Failed as error:
+        raise Failed("apt-get needs root, and sudo is not allowed without a password") from error
     return ["sudo", "-n"]
 
 
@@ -102,33 +105,23 @@ def _services_stay_down(root: Sequence[str]) -> Iterator[None]:
     with tempfile.NamedTemporaryFile("w", encoding="ascii") as deny:
         deny.write(_DENY)
         deny.flush()
-        _run([*root, "install", "-m", "755", deny.name, str(_POLICY)])
+        run([*root, "install", "-m", "755", deny.name, str(_POLICY)])
     try:
         yield
     finally:
-        _run([*root, "rm", "-f", str(_POLICY)])
+        run([*root, "rm", "-f", str(_POLICY)])
 
 
 def _fetch_jars(say: Say) -> None:
     """Resolve the jars beside their place and move them there at once: a folder that exists is complete."""
     if not shutil.which("java") or not shutil.which("mvn"):
-        raise _Failed("java and mvn are both needed")
+        raise Failed("java and mvn are both needed")
     say("Maven fetches the jars of Kafka (43 MB) ...")
     jars().parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=jars().parent) as place:
         complete = Path(place) / "libs"
-        _run(["mvn", "-q", "-B", "-f", str(POM), "dependency:copy-dependencies", f"-DoutputDirectory={complete}"])
+        version = f"-Dkafka.version={sets.KAFKA[sets.chosen()]}"
+        copy = ["dependency:copy-dependencies", f"-DoutputDirectory={complete}"]
+        run(["mvn", "-q", "-B", "-f", str(POM), version, *copy])
         if not jars().exists():  # somebody else may have been quicker
             complete.rename(jars())
-
-
-def _run(argv: Sequence[str]) -> None:
-    try:
-        done = subprocess.run(  # noqa: S603 - argv is ours
-            argv, capture_output=True, text=True, errors="replace", timeout=_DOWNLOAD_TIME, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise _Failed(str(error)) from error
-    if done.returncode:
-        end = " / ".join((done.stdout + done.stderr).strip().splitlines()[-3:])
-        raise _Failed(f"{' '.join(argv[:4])} ...: {end}")

@@ -7,21 +7,20 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import cache, kafka_acls, kafka_secured, probes
+from . import cache, kafka_acls, kafka_secured, probes, sets
 from .errors import ServerNotReady
 from .ports import LOOPBACK, free_ports
 from .probes import Probe
 from .recipe import Command, Recipe, Wish
 from .security import APP
 
-VERSION = "4.1.1"  # the one in kafka-pom.xml
 POM = Path(__file__).with_name("kafka-pom.xml")
 _FORMAT_TIME = 60.0  # seconds; seen: 1.5
 
 
 def jars() -> Path:
     """Where the jars lie when they are there: the folder appears only when it is complete."""
-    return cache.folder() / f"kafka-{VERSION}"
+    return cache.folder() / f"kafka-{sets.KAFKA[sets.chosen()]}"
 
 
 class KafkaRecipe(Recipe):
@@ -46,9 +45,11 @@ class KafkaRecipe(Recipe):
 
     @classmethod
     def missing(cls) -> str:
+        if sets.chosen() not in sets.KAFKA:
+            return f"Kafka is not in the set {sets.chosen()}"
         if not shutil.which("java"):
             return "java is not installed (17 or newer is needed)"
-        return "" if jars().is_dir() else f"the jars of Kafka {VERSION} are not there"
+        return "" if jars().is_dir() else f"the jars of Kafka {sets.KAFKA[sets.chosen()]} are not there"
 
     def prepare(self) -> None:
         if self.wish.password:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from . import probes
+from . import probes, sets
 from .ports import LOOPBACK, free_ports
 from .probes import Probe
 from .recipe import Command, Recipe, Wish
@@ -43,6 +43,10 @@ class RabbitmqRecipe(Recipe):
 
     @classmethod
     def missing(cls) -> str:
+        if "rabbitmq" not in sets.PROGRAMS[sets.chosen()]:
+            return f"RabbitMQ is not in the set {sets.chosen()}"
+        if root := sets.root():
+            return root.lacks("rabbitmq-server")
         if not cls._script():
             return "rabbitmq-server is not installed"
         return "" if shutil.which("epmd") else "epmd (a part of Erlang) is not on the PATH"
@@ -74,10 +78,10 @@ class RabbitmqRecipe(Recipe):
 
     def helpers(self) -> Sequence[Command]:
         # Ours, because one that the node started by itself would be shared and outlive every node.
-        return [Command(["epmd", "-address", LOOPBACK, "-port", str(self._epmd)])] if self._first is self else []
+        return [self.here("epmd", "-address", LOOPBACK, "-port", str(self._epmd))] if self._first is self else []
 
     def command(self) -> Command:
-        return Command([self._script()], self._environment())
+        return self.here(self._script(), env=self._environment())
 
     def allow(self, user: str, *rights: str) -> None:
         """`rights`: three patterns, what it may configure, write and read; they replace those it has."""
@@ -88,14 +92,10 @@ class RabbitmqRecipe(Recipe):
 
     def ctl(self, *words: str) -> str:
         """What `rabbitmqctl` says to these words. ValueError: it refused."""
-        script = [self._script().removesuffix("rabbitmq-server") + "rabbitmqctl", "--quiet", *words]
+        script = self._script().removesuffix("rabbitmq-server") + "rabbitmqctl"
+        command = self.here(script, "--quiet", *words, env={**os.environ, **self._environment()})
         done = subprocess.run(  # noqa: S603 - the words are ours
-            script,
-            env={**os.environ, **self._environment()},
-            capture_output=True,
-            text=True,
-            timeout=_CTL_TIME,
-            check=False,
+            command.argv, env=command.env, capture_output=True, text=True, timeout=_CTL_TIME, check=False
         )
         if done.returncode:
             raise ValueError(f"rabbitmqctl {words[0]}: {(done.stdout + done.stderr).strip()[-500:]}")
@@ -103,7 +103,7 @@ class RabbitmqRecipe(Recipe):
 
     @staticmethod
     def _script() -> str:
-        return str(_SCRIPT) if _SCRIPT.exists() else shutil.which("rabbitmq-server") or ""
+        return str(_SCRIPT) if sets.root() or _SCRIPT.exists() else shutil.which("rabbitmq-server") or ""
 
     @property
     def _all(self) -> Sequence["RabbitmqRecipe"]:

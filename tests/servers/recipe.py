@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
+from . import sets
 from .ports import LOOPBACK
 from .probes import Probe
 from .security import ADMIN, Security
@@ -97,6 +98,11 @@ class Recipe(ABC):
     @abstractmethod
     def probe(self) -> Probe:
         """A question to the server: True when it is ready to serve."""
+
+    def here(self, *argv: str, env: Mapping[str, str] | None = None) -> Command:
+        """A command of this machine, or of the chosen set's root."""
+        root = sets.root()
+        return Command(root.entering(self.folder, argv) if root else argv, env or {})
 
     def helpers(self) -> Sequence[Command]:
         """What must run before it and longer than it."""

@@ -5,7 +5,7 @@ import socket
 from pathlib import Path
 from urllib.parse import quote
 
-from . import probes, redis_wire
+from . import probes, redis_wire, sets
 from .errors import ServerNotReady
 from .ports import LOOPBACK, free_ports
 from .probes import Probe
@@ -50,7 +50,10 @@ class RedisRecipe(Recipe):
 
     @classmethod
     def missing(cls) -> str:
-        return "" if shutil.which("redis-server") else "redis-server is not installed"
+        program = sets.PROGRAMS[sets.chosen()]["redis"]
+        if root := sets.root():
+            return root.lacks(program)
+        return "" if shutil.which(program) else f"{program} is not installed"
 
     def login(self) -> str:
         return f":{quote(self.wish.password, safe='')}@" if self.wish.password else ""
@@ -85,7 +88,8 @@ class RedisRecipe(Recipe):
             raise ServerNotReady(self.name, "did not become a replica", self.log.read_text(encoding="utf-8"))
 
     def command(self) -> Command:
-        return Command(["redis-server", str(self._file), *(["--sentinel"] if self.is_sentinel else [])])
+        program = sets.PROGRAMS[sets.chosen()]["redis"]
+        return self.here(program, str(self._file), *(["--sentinel"] if self.is_sentinel else []))
 
     def cluster_url(self) -> str:
         hosts = ",".join(f"{LOOPBACK}:{peer.port}" for peer in self.peers[_DATA:])

@@ -36,7 +36,9 @@ async def _redis(target: Target, reader: asyncio.StreamReader, writer: asyncio.S
         await _redis_call(reader, writer, "AUTH", target.user or "default", target.password)
     size = int(await _redis_call(reader, writer, "INFO", "server"))
     lines = (await reader.readexactly(size)).decode().splitlines()
-    return dict(line.split(":", 1) for line in lines if ":" in line)["redis_version"]
+    told = dict(line.split(":", 1) for line in lines if ":" in line)
+    # Valkey calls itself a Redis of the version that it began from, for the sake of clients that look.
+    return f"Valkey {told['valkey_version']}" if "valkey_version" in told else told["redis_version"]
 
 
 async def _redis_call(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *words: str) -> str:

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from tests.servers import ServerNotReady, ServerUnavailable, choose, fixtures, kafka_wire, process, standing, start
-from tests.servers.kafka_native import POM, VERSION
+from tests.servers.kafka_native import POM
 from tests.servers.ports import free_ports
 from tests.servers.redis_native import RedisRecipe
 from tests.servers.redis_wire import command
+from tests.servers.sets import KAFKA
 from tests.servers.url import parse
 
 
@@ -168,5 +169,5 @@ def test_what_is_remembered_does_not_run_when_its_pid_was_given_away(
 
 
 def test_the_pom_names_the_version_of_the_jars_folder() -> None:
-    assert f"<version>{VERSION}</version>" in POM.read_text()
+    assert f"<kafka.version>{KAFKA['']}</kafka.version>" in POM.read_text()
     assert "<repositor" not in POM.read_text()
