@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 DATA ?= examples/data/CDNOW_sample.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-crash test contract check fmt brokers brokers-next conformance up down lock clean
+.PHONY: help demo demo-crash test contract check fmt brokers brokers-next conformance test-docker up down lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -25,6 +25,9 @@ demo-crash: $(READY)  ## two loyalty processes on MSGBUS_URL, one killed with it
 
 test: $(READY) brokers  ## everything, on real brokers
 	@$(BIN)/python -m pytest --conformance compare
+
+test-docker: $(READY)  ## what takes a Docker engine: docker-compose.yml, and servers in containers
+	@$(BIN)/python -m pytest tests/docker
 
 conformance: $(READY)  ## run the contract and renew CONFORMANCE.md; SET=next|valkey, CASES=expression
 	@MSGBUS_TEST_SET=$(SET) $(BIN)/python -m pytest tests/contract --conformance write $(if $(CASES),-k "$(CASES)")

@@ -85,8 +85,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Write the verdicts to CONFORMANCE.md, or fail where they differ from it."""
     config = session.config
-    servers: dict[str, str] = {"memory": "memory"}
-    servers.update(config.stash.setdefault(_SERVERS, {}))
+    servers = config.stash.setdefault(_SERVERS, {}) | {"memory": "memory"}
     fresh: conformance.Results = defaultdict(dict)
     for (broker, case), verdict in config.stash.get(_VERDICTS, {}).items():
         fresh[servers[broker]][case] = verdict
