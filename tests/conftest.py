@@ -32,8 +32,7 @@ HarnessOf = Callable[[str], Harness]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Sizes of the contract's cases, and what their results are for."""
-    parser.addoption("--contract-size", choices=("small", "large"), default="small", help="messages of a case")
+    """What the contract's results are for."""
     parser.addoption("--conformance", choices=("compare", "write"), help="the contract's results and CONFORMANCE.md")
 
 

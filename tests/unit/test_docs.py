@@ -28,3 +28,8 @@ def test_links_and_make_targets_in_the_docs_exist(page: Path) -> None:
         assert (page.parent / link).exists(), link
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"\bmake ([a-z-]+)", text)) <= targets
+
+
+def test_the_example_of_a_services_test_is_the_services_own() -> None:
+    shown = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "testing.md").read_text(), re.DOTALL)[0]
+    assert shown in (ROOT / "examples" / "loyalty" / "test_loyalty.py").read_text()
