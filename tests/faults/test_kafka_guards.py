@@ -348,12 +348,17 @@ async def test_a_consumer_that_gets_nothing_although_there_is_something_is_repla
     await member.pause()
     assert not await member.consumer.receive({queue: 10}, 1.0), "an idle one is left alone"
 
+    asked = asyncio.Event()
+
     async def nothing(*partitions: Any, timeout_ms: int, max_records: int) -> dict[Any, Any]:
         del partitions, max_records
+        asked.set()
         await asyncio.sleep(timeout_ms / 1000)
         return {}
 
     member.consumer._client.getmany = nothing  # type: ignore[attr-defined]
+    async with asyncio.timeout(DEADLINE):
+        await asked.wait()  # the call before it could still bring something
     await publish(adapter, queue, ["stuck"])
     with pytest.raises(BrokerUnavailable, match=f"stuck: nothing of {queue} arrives"):
         await until_it_ends(member, queue)
