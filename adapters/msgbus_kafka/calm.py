@@ -1,13 +1,19 @@
-"""A bound on how often a client of aiokafka's asks for metadata.
+"""A bound on how often a client of aiokafka's asks the same again.
 
-It asks again without a pause while a partition has no leader (7,066 requests in 3 s, seen) or an answer names none of
-its topics. Asking is the only thing that ends it, so it may go on, at a walk.
+It asks for metadata without a pause while a partition has no leader (4,352 requests in 2 s, seen), and fetches without
+one while a node answers that it is not the leader. Only asking ends either, so it may go on, at a walk.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final
+
+from aiokafka.protocol.fetch import FetchRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
 
 __all__ = ["calm"]
 
@@ -19,7 +25,11 @@ EVERY: Final = 0.1
 
 def calm(client: Any) -> None:
     """Install it in an AIOKafkaClient, before it starts."""
-    update = client._metadata_update  # noqa: SLF001
+    client._metadata_update = _calmed_updates(client._metadata_update)  # noqa: SLF001
+    client.send = _calmed_fetches(client.send)
+
+
+def _calmed_updates(update: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
     loop = asyncio.get_running_loop()
     due = loop.time() - BURST * EVERY
 
@@ -31,4 +41,22 @@ def calm(client: Any) -> None:
             await asyncio.sleep(due - now)
         return await update(cluster, topics)
 
-    client._metadata_update = calmed  # noqa: SLF001
+    return calmed
+
+
+def _calmed_fetches(send: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    in_a_row: Counter[Any] = Counter()
+
+    async def calmed(node: Any, request: Any, **how: Any) -> Any:
+        answer = await send(node, request, **how)
+        if isinstance(request, FetchRequest):
+            in_a_row[node] = in_a_row[node] + 1 if _fails(answer) else 0
+            if in_a_row[node] > BURST:
+                await asyncio.sleep(EVERY)
+        return answer
+
+    return calmed
+
+
+def _fails(answer: Any) -> bool:
+    return any(partition[1] for _, partitions in answer.topics for partition in partitions)

@@ -20,6 +20,7 @@ from aiokafka.conn import AIOKafkaConnection
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.protocol.commit import OffsetCommitRequest, OffsetFetchRequest
+from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.group import LeaveGroupRequest
 from aiokafka.protocol.metadata import MetadataRequest
 
@@ -403,6 +404,37 @@ async def test_a_topic_without_leaders_is_asked_for_at_a_walk(
             await asyncio.sleep(0.05)
     line.give_up(str(queue))
     assert 5 < len(asked) < 40, "more than 20 a second"
+
+
+async def test_a_partition_whose_leader_says_that_it_is_none_is_fetched_at_a_walk(
+    adapter: KafkaAdapter, group: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = await made(adapter, partitions=1)
+    await group.member(queue)
+    await publish(adapter, queue, ["before"])
+    await group.until_handled(["before"])
+    asked, enough = 0, asyncio.Event()
+    send = AIOKafkaConnection.send
+
+    async def not_the_leader(self: Any, request: Any, *rest: Any, **how: Any) -> Any:
+        nonlocal asked
+        answer = await send(self, request, *rest, **how)
+        if isinstance(request, FetchRequest):
+            answer.topics = [(topic, [(row[0], 6, *row[2:]) for row in rows]) for topic, rows in answer.topics]
+            asked += 1
+            if asked == 25:
+                enough.set()
+        return answer
+
+    monkeypatch.setattr(AIOKafkaConnection, "send", not_the_leader)
+    await publish(adapter, queue, ["after"])
+    began = time.monotonic()
+    async with asyncio.timeout(DEADLINE):
+        await enough.wait()
+    assert time.monotonic() - began > 1, "more than 25 a second"
+    monkeypatch.undo()
+    await group.until_handled(["after"])
+    assert group.repeated == 0
 
 
 async def test_a_member_whose_loop_stood_still_for_longer_than_its_session_comes_back(kafka_server: Server) -> None:

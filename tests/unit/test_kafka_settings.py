@@ -255,3 +255,17 @@ async def test_a_cluster_that_confirms_what_one_node_has_is_warned_of_once(
     for _ in range(2):
         assert await topics._copies(range(brokers)) == brokers
     assert caplog.text.count("min.insync.replicas") == said
+
+
+async def test_a_client_without_its_c_extension_is_warned_of_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import msgbus_kafka.adapter
+
+    adapter = KafkaAdapter(BrokerURL.parse("kafka://localhost"), KafkaOptions())
+    adapter._warn_of_slow_client()
+    assert not caplog.text
+    monkeypatch.setattr(msgbus_kafka.adapter, "_parser", lambda: "aiokafka.record.default_records")
+    for _ in range(2):
+        adapter._warn_of_slow_client()
+    assert caplog.text.count("without its C extension") == 1
