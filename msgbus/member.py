@@ -10,7 +10,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
-from msgbus.errors import AccessRefused, BrokerClosed, BrokerError, QueueNotFound
+from msgbus.errors import AccessRefused, BrokerClosed, BrokerError, QueueConflict, QueueNotFound
 from msgbus.forwarding import Forwarding
 from msgbus.hands import Hands
 from msgbus.heads import Heads
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
     from random import Random
 
-    from msgbus.adapter import Adapter, Consumer
+    from msgbus.adapter import Adapter, Consumer, QueueSpec
     from msgbus.message import Delivery, Outgoing
     from msgbus.names import Address
     from msgbus.observed import SessionCounts
@@ -64,6 +64,7 @@ class Member:
         self._applied: dict[Address, Workers] = {}
         self._intakes: dict[Address, Workers | Heads] = {}
         self._leaving: list[Subscription] = []
+        self._conflicts: set[Address] = set()
         self._missing: AbstractSet[Address] = frozenset()
         self._look_at = 0.0
         self._dirty = False
@@ -211,10 +212,22 @@ class Member:
         ]
         specs = [spec for workers in there for spec in own_queues(workers.subscription.queue, self.group)]
         if specs:
-            await self._adapter.create_queues(specs)
+            await self._create(specs)
         for workers in there:
             own = ladder(workers.subscription.queue, self.group)
             workers.heads = {address: Heads(address, workers) for address in own}
+
+    async def _create(self, specs: Sequence[QueueSpec]) -> None:
+        """Together; where one exists in another shape one by one: that one is told of, once, and used as it is."""
+        try:
+            await self._adapter.create_queues(specs)
+        except QueueConflict as conflict:
+            if len(specs) > 1:
+                for spec in specs:
+                    await self._create([spec])
+            elif specs[0].address not in self._conflicts:
+                self._conflicts.add(specs[0].address)
+                logger.warning("group %s: %s; it is used as it is", self.group, conflict)
 
     async def _exists(self, workers: Workers) -> bool:
         try:

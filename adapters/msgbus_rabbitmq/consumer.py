@@ -50,6 +50,7 @@ class RabbitConsumer(Consumer):
         self._listener = listener
         self._on_closed = closed
         self._held_most = held_most
+        self._declared: set[Address] = set()
         self._limits: dict[Address, int] = {}
         self._sessions: dict[Address, ChannelSession] = {}
         self._news = asyncio.Event()
@@ -151,7 +152,10 @@ class RabbitConsumer(Consumer):
     async def _begin(self, address: Address) -> bool:
         if not await exists(self._link, address):
             return False
-        await declare_group(self._link, address, self._group)
+        for conflict in await declare_group(self._link, address, self._group):
+            if address not in self._declared:
+                logger.warning("%s; it is used as it is", conflict)
+        self._declared.add(address)
         session = ChannelSession(self._link, address, self._group, self._limits[address])
         self._sessions[address] = session
         self._listener.begun(session)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from pamqp.common import FieldValue
@@ -30,8 +30,6 @@ __all__ = [
 ]
 
 Arguments = dict[str, FieldValue]
-
-logger = logging.getLogger("msgbus.rabbitmq")
 
 # Arguments can never change: another value is 406 for everyone who declares the old one. The limits are set because
 # 4.x has 20 by default and then drops; -1 makes 3.10 destroy a message at its first give-back.
@@ -111,22 +109,38 @@ async def exists(link: Link, address: Address) -> bool:
     return True
 
 
-async def declare_group(link: Link, address: Address, group: str) -> None:
-    """Make the group where it is missing; one of another shape is used as it is, with a warning."""
+async def declare_group(link: Link, address: Address, group: str) -> list[QueueConflict]:
+    """Make the group where it is missing. What exists in another shape is to be used as it is; the conflicts."""
 
     async def work(channel: AbstractChannel) -> None:
         await _group(channel, address, group)
 
     if address.part:
-        return
+        return []
     try:
         await link.once(f"{link.where}: group {group!r} of queue {address.queue!r}", work)
-    except QueueConflict as conflict:
-        logger.warning("%s; it is used as it is", conflict)
-        await link.once(
-            f"{link.where}: group {group!r} of queue {address.queue!r}",
-            lambda channel: channel.queue_declare(server_queue(address, group), passive=True),
-        )
+    except QueueConflict:
+        return await _declare_apart(link, address, group)
+    return []
+
+
+async def _declare_apart(link: Link, address: Address, group: str) -> list[QueueConflict]:
+    """The same in pieces, each on a channel of its own, as a conflict closes it."""
+    name, letters = server_queue(address, group), dead_letter_queue(address, group)
+    declared = {letters: _KEPT, name: {**_GROUP, "x-dead-letter-routing-key": letters}}
+    conflicts: list[QueueConflict] = []
+    for queue, arguments in declared.items():
+        try:
+            await link.once(f"{link.where}: queue {queue!r}", partial(_declare, queue=queue, arguments=arguments))
+        except QueueConflict as conflict:
+            conflicts.append(conflict)
+    doing = f"{link.where}: group {group!r} of queue {address.queue!r}"
+    await link.once(doing, lambda channel: channel.queue_bind(name, address.queue, routing_key="#"))
+    return conflicts
+
+
+async def _declare(channel: AbstractChannel, queue: str, arguments: Arguments) -> None:
+    await channel.queue_declare(queue, durable=True, arguments=dict(arguments))
 
 
 async def passive(link: Link, queue: str) -> tuple[int, int]:

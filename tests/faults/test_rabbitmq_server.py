@@ -6,12 +6,13 @@ import asyncio
 import os
 from typing import TYPE_CHECKING
 
+import aiormq
 import pytest
 
-from msgbus import AccessRefused, BrokerUnavailable, NoRoute, PublishUnknown, connect
+from msgbus import AccessRefused, BrokerUnavailable, NoRoute, PublishUnknown, QueueConflict, Reject, connect
 from msgbus.broker import Publication
 from msgbus.testing import Probe
-from msgbus.testing.harness import publish_all
+from msgbus.testing.harness import publish_all, until_letters
 from msgbus.testing.probe import within
 from msgbus_rabbitmq import publisher
 from tests.faults.rabbit_bench import ctl, serving
@@ -20,7 +21,7 @@ from tests.faults.test_broker_restart import BETWEEN, PUBLISHERS, Load
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from msgbus import Broker
+    from msgbus import Broker, Message
     from tests.servers.native import NativeServer
 
 CLOSURES = int(os.environ.get("MSGBUS_TEST_CLOSURES", "2"))
@@ -147,6 +148,36 @@ async def test_a_server_that_takes_back_what_is_held_too_long_says_so_and_the_me
         await do(server, "eval", "application:set_env(rabbit, consumer_timeout, 1800000).")
     assert "delivery acknowledgement" in caplog.text
     assert "timed out" in caplog.text
+
+
+@pytest.mark.parametrize("before", [["drift1.g"], []], ids=["its own queue too", "only what is beside it"])
+async def test_queues_of_another_shape_are_told_of_and_used_as_they_are(
+    server: NativeServer, before: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    probe, queue = Probe(), f"drift{len(before)}"
+    async with await aiormq.connect(server.url.replace("rabbitmq://", "amqp://")) as connection:
+        channel = await connection.channel()
+        for name in (f"{queue}.g.dlq", f"{queue}.g.retry.5s", *before):
+            await channel.queue_declare(name, durable=True)
+        await channel.exchange_declare(queue, exchange_type="topic", durable=True)
+        for name in before:
+            await channel.queue_bind(name, queue, routing_key="#")
+    async with connect(server.url, group="g") as broker:
+        with pytest.raises(QueueConflict, match=queue):
+            await broker.create_queue(queue, groups=["g"])
+
+        async def callback(message: Message) -> None:
+            await probe(message)
+            if message.id == "bad":
+                raise Reject("told to")
+
+        await (await broker.consume(queue, callback)).ready()
+        await publish_all(broker, queue, [Publication(b"x", message_id=one) for one in ("good", "bad")])
+        await probe.until_handled(["good", "bad"])
+        assert [one.message.id for one in await until_letters(broker, queue, 1)] == ["bad"]
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    for name in (f"{queue}.g.dlq", f"{queue}.g.retry.5s", *before):
+        assert 1 <= len([one for one in warnings if f"queue '{name}' in vhost" in one]) <= 2, name
 
 
 async def test_rabbitmqctl_shows_what_the_docs_say(server: NativeServer) -> None:
