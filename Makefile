@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 DATA ?= examples/data/CDNOW_sample.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-crash test contract check fmt brokers brokers-next conformance test-docker up down lock clean
+.PHONY: help demo demo-crash test contract planted check fmt brokers brokers-next conformance test-docker up down lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -34,6 +34,9 @@ conformance: $(READY)  ## run the contract and renew CONFORMANCE.md; SET=next|va
 
 contract: $(READY)  ## the contract suite alone; BROKER=memory|redis|rabbitmq|kafka for one of them
 	@$(BIN)/python -m pytest tests/contract $(if $(BROKER),-k $(BROKER))
+
+planted: $(READY)  ## which case catches which planted bug, as a table
+	@$(BIN)/python -m tests.planted
 
 check: $(READY)  ## format, lint, types, imports, unit tests
 	@$(BIN)/ruff format --check .

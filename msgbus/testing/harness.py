@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from msgbus.broker import Publication
 from msgbus.errors import LettersBusy
 from msgbus.registry import adapter_type
-from msgbus.testing.history import Pen, check, recorded, report
+from msgbus.testing.history import Kind, Pen, check, recorded, report
 from msgbus.testing.members import Behaviour, ProcessMember, SeveredMember
 from msgbus.testing.probe import DEADLINE, within
 from msgbus.url import BrokerURL
@@ -131,6 +131,12 @@ class Harness:
         async with within(DEADLINE, f"no lag of {queue}"):
             while (await broker.lag(queue)).total:  # noqa: ASYNC110 - a server tells nobody
                 await asyncio.sleep(0.02)
+
+    async def until_draining(self) -> None:
+        """Wait until a member of this case has been told to let go of something."""
+        async with within(DEADLINE, "a drain"):
+            while not any(event.kind is Kind.DRAINING for event in self.events):  # noqa: ASYNC110 - nobody is told
+                await asyncio.sleep(0.001)
 
     def judge(self, *more: Event) -> None:
         """The promise was kept, by all that was recorded until now, when nothing is under way any more.

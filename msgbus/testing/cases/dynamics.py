@@ -10,7 +10,7 @@ import pytest
 from msgbus.broker import Publication
 from msgbus.errors import BrokerClosed, WouldDeadlock
 from msgbus.testing.harness import publish_all
-from msgbus.testing.probe import Probe
+from msgbus.testing.probe import DEADLINE, Probe
 
 if TYPE_CHECKING:
     from msgbus.message import Message
@@ -88,7 +88,7 @@ async def waiting_inside_a_callback_for_what_waits_for_it_is_an_error(harness: H
     subscription = await broker.consume(queue, callback)
     await subscription.ready()
     await broker.publish(queue, b"x")
-    async with asyncio.timeout(45):
+    async with asyncio.timeout(DEADLINE):
         await done.wait()
     assert errors == [WouldDeadlock, WouldDeadlock]
 
@@ -137,7 +137,7 @@ async def cancelling_finishes_what_runs(harness: Harness) -> None:
     await broker.publish(queue, b"x", message_id="running")
     await probe.until_entered(1)
     cancelling = asyncio.ensure_future(subscription.cancel())
-    await asyncio.sleep(0)
+    await harness.until_draining()
     assert not cancelling.done()
     await probe.release()
     await cancelling

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from msgbus.broker import Publication
 from msgbus.retry import RetryPolicy
 from msgbus.testing.harness import publish_all
-from msgbus.testing.probe import Probe
+from msgbus.testing.probe import DEADLINE, Probe
 
 if TYPE_CHECKING:
     from msgbus.message import Message
@@ -40,7 +40,7 @@ async def messages_of_one_key_are_handled_one_at_a_time_in_order(harness: Harnes
     broker = await harness.broker()
     await publish_all(broker, queue, [Publication(str(n), message_id=str(n), key=f"k{n % 16}") for n in range(400)])
     await broker.consume(queue, callback, concurrency=8)
-    async with asyncio.timeout(45):
+    async with asyncio.timeout(DEADLINE):
         await done.wait()
     assert all(numbers == sorted(numbers) for numbers in order.values())
     assert len(order) == 16

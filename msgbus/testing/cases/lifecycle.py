@@ -43,7 +43,7 @@ async def closing_finishes_what_runs_and_gives_back_the_rest(harness: Harness) -
     await broker.consume(queue, probe, concurrency=5)
     await probe.until(lambda: probe.running == 5, "five at once")
     closing = asyncio.ensure_future(broker.close())
-    await asyncio.sleep(0)
+    await harness.until_draining()
     assert not closing.done()
     await probe.release()
     await closing

@@ -216,7 +216,12 @@ _OF_DELIVERIES = {
     Point.TAKEN: Kind.HANDED,
     Point.REMOVED: Kind.SETTLED,
 }
-_OF_SESSIONS = {Point.BEGUN: Kind.ASSIGNED, Point.ENDED: Kind.REVOKED, Point.LOST: Kind.LOST}
+_OF_SESSIONS = {
+    Point.BEGUN: Kind.ASSIGNED,
+    Point.ENDING: Kind.DRAINING,
+    Point.ENDED: Kind.REVOKED,
+    Point.LOST: Kind.LOST,
+}
 
 
 def _verdict(verdict: BaseException | None) -> Kind:

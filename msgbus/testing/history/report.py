@@ -24,15 +24,15 @@ def report(events: Sequence[Event], findings: Sequence[Finding]) -> str:
     """What was seen, and what is wrong with it."""
     start = min((event.at for event in events), default=0)
     counts = Counter(finding.verdict for finding in findings)
-    lines = [_seen(events)]
+    total = ", ".join(f"{number} {verdict}" for verdict, number in counts.items())
+    lines = [f"the promise was broken: {total}" if findings else "the promise was kept", _seen(events)]
     for verdict in Verdict:
         of_it = [finding for finding in findings if finding.verdict is verdict]
         for finding in of_it[:EACH]:
             lines += [f"{verdict}: {finding.what}", *(f"    {_line(event, start)}" for event in finding.excerpt)]
         if len(of_it) > EACH:
             lines.append(f"{verdict}: and {len(of_it) - EACH} more")
-    total = ", ".join(f"{number} {verdict}" for verdict, number in counts.items())
-    return "\n".join([*lines, f"the promise was broken: {total}" if findings else "the promise was kept"])
+    return "\n".join(lines)
 
 
 def _seen(events: Sequence[Event]) -> str:

@@ -1,0 +1,318 @@
+"""Classic mistakes, each a few lines of ours made wrong: what the suite is there to catch.
+
+``old`` stands in ``file`` exactly once; ``new`` is the mistake. Which test catches it is in ``caught.json``.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+__all__ = ["BUGS", "Bug"]
+
+
+class Bug(NamedTuple):
+    """One mistake."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+
+
+BUGS: Final = (
+    # Acknowledging.
+    Bug(
+        "acknowledges before the callback has run",
+        "msgbus/workers.py",
+        "                error = await self._call(held)\n",
+        "                self._settler.done(held)\n                error = await self._call(held)\n",
+    ),
+    Bug(
+        "commits the highest position instead of the contiguous one",
+        "msgbus/watermark.py",
+        "        if position != self._open[0]:\n            self._done.add(position)\n            return False\n",
+        "        while self._open[0] < position:\n            self._open.popleft()\n",
+    ),
+    Bug(
+        "acknowledges the first of a batch in place of each",
+        "adapters/msgbus_memory/consumer.py",
+        "session.group.acknowledge(delivery.receipt, session)",
+        "session.group.acknowledge(deliveries[0].receipt, session)",
+    ),
+    Bug(
+        "acknowledges a message before its dead letter is published",
+        "msgbus/workers.py",
+        "            trace = self.subscription.policy.traceback\n",
+        "            trace = self.subscription.policy.traceback\n            self._settler.done(held)\n",
+    ),
+    Bug(
+        "forgets acknowledgements that failed once",
+        "msgbus/settlement.py",
+        "            self._batch = batch + self._batch\n            return False\n",
+        "            return True\n",
+    ),
+    # Leaving.
+    Bug(
+        "acknowledges on leaving what was never started",
+        "msgbus/member.py",
+        "            for held in session.beyond_cut():\n                held.workers.give_up(held)\n",
+        "            for held in session.beyond_cut():\n                held.workers.forwarded(held)\n",
+    ),
+    Bug(
+        "drops at a stop what waits for its next try in place",
+        "msgbus/workers.py",
+        "        elif held.stage is Stage.PARKED:\n            self._again(held)\n",
+        "        elif held.stage is Stage.PARKED:\n            self.forwarded(held)\n",
+    ),
+    Bug(
+        "leaves without waiting for running callbacks",
+        "msgbus/member.py",
+        "                    await session.empty()\n",
+        "                    await asyncio.sleep(0)\n",
+    ),
+    Bug(
+        "waits for hanging callbacks for ever",
+        "msgbus/member.py",
+        "            async with asyncio.timeout(budget):\n",
+        "            async with asyncio.timeout(None):\n",
+    ),
+    Bug(
+        "counts a shutdown as an attempt",
+        "msgbus/message.py",
+        '        attempt=number(headers.get(ATTEMPTS, ""), 0) + 1,\n',
+        '        attempt=number(headers.get(ATTEMPTS, ""), 0) + 1 + redelivered,\n',
+    ),
+    Bug(
+        "gives back in the wrong order",
+        "adapters/msgbus_memory/server.py",
+        "        if self._back:\n            entry = heapq.heappop(self._back)\n",
+        "        if self._back:\n            entry = self._back.pop()\n",
+    ),
+    Bug(
+        "cancel() returns before what runs has ended",
+        "msgbus/subscription.py",
+        "        if self._gone is not None:\n            await asyncio.shield(self._gone)\n",
+        "        return\n",
+    ),
+    # Callbacks and lanes.
+    Bug(
+        "takes a CancelledError for success",
+        "msgbus/workers.py",
+        "        except (Exception, asyncio.CancelledError) as error:",
+        "        except asyncio.CancelledError:\n            return None\n        except Exception as error:",
+    ),
+    Bug(
+        "runs messages of one key in the wrong order",
+        "msgbus/lanes.py",
+        "            item = behind.popleft()\n",
+        "            item = behind.pop()\n",
+    ),
+    Bug(
+        "runs messages of one key side by side",
+        "msgbus/lanes.py",
+        "        if lane is None:\n            self._ready.append(item)\n",
+        "        if lane is None or len(self._ready) > 5:\n            self._ready.append(item)\n",
+    ),
+    Bug(
+        "lets the next message of a key overtake one that failed",
+        "msgbus/workers.py",
+        "            self.lanes.park()  # its place is free, its lane is not\n",
+        "            self.lanes.finish(held)\n",
+    ),
+    Bug(
+        "never frees the lane of a message that was given up",
+        "msgbus/workers.py",
+        "        self._finish(held)\n        self._leave_lane(held)\n",
+        "        self._finish(held)\n",
+    ),
+    Bug(
+        "runs one callback more than it may",
+        "msgbus/lanes.py",
+        "        self.concurrency = concurrency\n",
+        "        self.concurrency = concurrency + 1\n",
+    ),
+    Bug(
+        "takes all there is in hand",
+        "msgbus/flow.py",
+        "        return 0 if self.paused else max(self.limit - self.held, 0)\n",
+        "        return 0 if self.paused else LIMIT_MAX\n",
+    ),
+    Bug(
+        "receives nothing while one queue has no room",
+        "msgbus/member.py",
+        "{a: room for a, room in rooms.items() if room}",
+        "{a: room for a, room in rooms.items() if all(rooms.values())}",
+    ),
+    Bug(
+        "gives every message to the first queue's callback",
+        "msgbus/member.py",
+        "            intake = self._intakes.get(delivery.address)\n",
+        "            intake = next(iter(self._intakes.values()), None)\n",
+    ),
+    Bug(
+        "lets a callback wait for its own drain",
+        "msgbus/subscription.py",
+        "        if self._owner is not None and inside.get(None) is self._owner:\n",
+        "        if self._owner is None and inside.get(None) is self._owner:\n",
+    ),
+    # Publishing.
+    Bug(
+        "publishes everything twice",
+        "adapters/msgbus_memory/server.py",
+        "        queue.append(outgoing)\n",
+        "        queue.append(outgoing)\n        queue.append(outgoing)\n",
+    ),
+    Bug(
+        "returns although nothing was published",
+        "msgbus/broker.py",
+        "            if verdict is not None:\n                raise verdict\n",
+        "            if verdict is not None:\n                return\n",
+    ),
+    Bug(
+        "repeats the whole batch because of one",
+        "msgbus/publishing.py",
+        "        pending = failed\n",
+        "        pending = range(len(messages))\n",
+    ),
+    Bug(
+        "says unavailable where nobody knows",
+        "msgbus/publishing.py",
+        "    if not uncertain:\n",
+        "    if uncertain or not uncertain:\n",
+    ),
+    Bug(
+        "sends the caller's own buffer, which may change",
+        "msgbus/codec.py",
+        '        return bytes(cast("bytearray", body)), _BYTES\n',
+        '        return cast("bytes", body), _BYTES\n',
+    ),
+    Bug(
+        "takes an empty key for none",
+        "msgbus/broker.py",
+        "        key = None if one.key is None else",
+        "        key = None if not one.key else",
+    ),
+    Bug(
+        "lets users write our headers",
+        "msgbus/codec.py",
+        "    if name.lower().startswith(RESERVED):\n",
+        "    if name.startswith(RESERVED.upper()):\n",
+    ),
+    Bug(
+        "sends text in another encoding",
+        "msgbus/codec.py",
+        "        return text.encode()\n",
+        "        return text.encode('utf-16')\n",
+    ),
+    # Retries and delays.
+    Bug(
+        "loses the headers on the way to a retry queue",
+        "msgbus/copies.py",
+        "    headers = dict(message.headers)\n",
+        "    headers: dict[str, str] = {}\n",
+    ),
+    Bug(
+        "takes the time of the retry for that of the publish",
+        "msgbus/copies.py",
+        "    time = round(message.published_at.timestamp() * 1000)\n",
+        "    import time as clock\n\n    time = round(clock.time() * 1000)\n",
+    ),
+    Bug(
+        "retries through the queue itself, so that every group gets it again",
+        "msgbus/ladder.py",
+        "    return Address(queue, group, fitting[-1] if fitting else SHORTEST)\n",
+        "    return Address(queue)\n",
+    ),
+    Bug(
+        "does not count the attempt that goes to a retry queue",
+        "msgbus/copies.py",
+        "        ATTEMPTS: str(message.attempt),\n",
+        "        ATTEMPTS: str(message.attempt - 1),\n",
+    ),
+    Bug(
+        "retries before the delay is over",
+        "msgbus/copies.py",
+        "    return min(max(until - now, 0.0), STEPS.get(address.part, 0.0) + REST)\n",
+        "    return min(max(until - now, 0.0), STEPS.get(address.part, 0.0))\n",
+    ),
+    Bug(
+        "ignores the delay of a publish",
+        "msgbus/workers.py",
+        "        if message.system and (left := due_at(message) - self.clock()) > 0:\n",
+        "        if message.system and (left := due_at(message) - self.clock()) > 1e9:\n",
+    ),
+    Bug(
+        "lets what waits for its retry use up the room of what is fresh",
+        "msgbus/heads.py",
+        "        self.flow = Flow(HELD // 2)\n",
+        "        self.flow = workers.flow\n",
+    ),
+    Bug(
+        "never gives up",
+        "msgbus/retry.py",
+        '    return DeadLetter(f"failed {attempt} times")\n',
+        "    return TryAgain(policy.backoff.wait(attempt, chance))\n",
+    ),
+    Bug(
+        "tries again what the callback rejects",
+        "msgbus/retry.py",
+        '        if isinstance(one, Reject):\n            return DeadLetter(f"rejected: {one.reason}")\n',
+        "",
+    ),
+    Bug(
+        "tries again what no further try will make readable",
+        "msgbus/retry.py",
+        '        if isinstance(one, InvalidPayload):\n            return DeadLetter(f"invalid payload: {one}")\n',
+        "",
+    ),
+    Bug(
+        "goes on losing attempts while everything fails",
+        "msgbus/workers.py",
+        "            if self.breaker.open:\n                self._suspend(held)\n                return\n",
+        "",
+    ),
+    Bug(
+        "stays paused when everything works again",
+        "msgbus/breaker.py",
+        "        closed, self.open = self.open, False\n",
+        "        closed = self.open and self._in_a_row > 0\n",
+    ),
+    # Dead letters.
+    Bug(
+        "removes a letter before it has sent it back",
+        "msgbus/deadletters.py",
+        "        verdicts = await self._link.publish(",
+        "        await letters.remove(chosen)\n        verdicts = await self._link.publish(",
+    ),
+    Bug(
+        "sends a letter back with its old attempts",
+        "msgbus/copies.py",
+        "    return _again(letter, now, {REDRIVES:",
+        "    return _again(letter, now, {ATTEMPTS: letter.system.get(ATTEMPTS, '0'), REDRIVES:",
+    ),
+    Bug(
+        "forgets how often a letter was sent back",
+        "msgbus/copies.py",
+        "    ORIGIN_POSITION,\n    REDRIVES,\n    TOMBSTONE,\n)\n",
+        "    ORIGIN_POSITION,\n    TOMBSTONE,\n)\n",
+    ),
+    Bug(
+        "says that all were redriven when some were left behind",
+        "msgbus/deadletters.py",
+        "account.taken >= limit:\n                    break\n            account.left",
+        "account.taken >= limit:\n                    pass\n                break\n            account.left",
+    ),
+    # Groups.
+    Bug(
+        "has all groups share one place in the queue",
+        "adapters/msgbus_memory/server.py",
+        "        if name not in self.groups:\n",
+        "        name = next(iter(self.groups), name)\n        if name not in self.groups:\n",
+    ),
+    Bug(
+        "begins a new group behind what was kept for it",
+        "adapters/msgbus_memory/server.py",
+        "self.end if at_end else self.first)",
+        "self.first if at_end else self.end)",
+    ),
+)
