@@ -54,33 +54,33 @@ BUGS: Final = (
     # Leaving.
     Bug(
         "acknowledges on leaving what was never started",
-        "msgbus/member.py",
-        "            for held in session.beyond_cut():\n                held.workers.give_up(held)\n",
-        "            for held in session.beyond_cut():\n                held.workers.forwarded(held)\n",
+        "msgbus/hands.py",
+        "        held.workers.give_up(held)\n    for held in",
+        "        held.workers.forwarded(held)\n    for held in",
     ),
     Bug(
         "drops at a stop what waits for its next try in place",
         "msgbus/workers.py",
-        "        elif held.stage is Stage.PARKED:\n            self._again(held)\n",
+        "        elif held.stage is Stage.PARKED:\n            self.again(held)\n",
         "        elif held.stage is Stage.PARKED:\n            self.forwarded(held)\n",
     ),
     Bug(
         "leaves without waiting for running callbacks",
-        "msgbus/member.py",
+        "msgbus/hands.py",
         "                    await session.empty()\n",
         "                    await asyncio.sleep(0)\n",
     ),
     Bug(
         "waits for hanging callbacks for ever",
-        "msgbus/member.py",
+        "msgbus/hands.py",
         "            async with asyncio.timeout(budget):\n",
         "            async with asyncio.timeout(None):\n",
     ),
     Bug(
         "counts a shutdown as an attempt",
         "msgbus/message.py",
-        '        attempt=number(headers.get(ATTEMPTS, ""), 0) + 1,\n',
-        '        attempt=number(headers.get(ATTEMPTS, ""), 0) + 1 + redelivered,\n',
+        '        attempt=number(system.get(ATTEMPTS, ""), 0) + 1,\n',
+        '        attempt=number(system.get(ATTEMPTS, ""), 0) + 1 + redelivered,\n',
     ),
     Bug(
         "gives back in the wrong order",
@@ -214,8 +214,8 @@ BUGS: Final = (
     Bug(
         "takes the time of the retry for that of the publish",
         "msgbus/copies.py",
-        "    time = round(message.published_at.timestamp() * 1000)\n",
-        "    import time as clock\n\n    time = round(clock.time() * 1000)\n",
+        "    return Outgoing(address, message.id, message.time, message.body,",
+        "    import time as clock\n\n    return Outgoing(address, message.id, round(clock.time() * 1000), message.body,",
     ),
     Bug(
         "retries through the queue itself, so that every group gets it again",
@@ -267,9 +267,9 @@ BUGS: Final = (
     ),
     Bug(
         "goes on losing attempts while everything fails",
-        "msgbus/workers.py",
-        "            if self.breaker.open:\n                self._suspend(held)\n                return\n",
-        "",
+        "msgbus/outage.py",
+        "        if self.on:\n            self._suspend(held)\n        return self.on\n",
+        "        return False\n",
     ),
     Bug(
         "stays paused when everything works again",
