@@ -214,8 +214,8 @@ BUGS: Final = (
     Bug(
         "takes the time of the retry for that of the publish",
         "msgbus/copies.py",
-        "    return Outgoing(address, message.id, message.time, message.body,",
-        "    import time as clock\n\n    return Outgoing(address, message.id, round(clock.time() * 1000), message.body,",
+        "    return Outgoing(address, message.id, message.time,",
+        "    import time as now\n\n    return Outgoing(address, message.id, round(now.time() * 1000),",
     ),
     Bug(
         "retries through the queue itself, so that every group gets it again",
