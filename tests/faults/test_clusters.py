@@ -47,12 +47,14 @@ async def test_sentinels_promote_the_replica_of_a_primary_that_died(cluster: Clu
     async with within(30, "a new primary"):
         while await primary_of(sentinel) != replica:
             await asyncio.sleep(0.05)
-    redis = sentinel.master_for("main")
-    await redis.set("key", "value")
+    async with sentinel.master_for("main") as redis:
+        await redis.set("key", "value")
     cluster.nodes[0].run()
     async with within(30, "the old primary being a replica"):
         while await sentinel.discover_slaves("main") != [primary]:
             await asyncio.sleep(0.05)
+    for one in sentinel.sentinels:
+        await one.aclose()
 
 
 async def primary_of(sentinel: Sentinel) -> tuple[str, int] | None:

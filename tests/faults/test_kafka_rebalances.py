@@ -102,7 +102,7 @@ async def test_members_come_and_go_under_load_and_nothing_is_lost_or_repeated(ka
     assert not load.refused
     assert (ledger.repeated, ledger.disorder) == (0, 0)
     assert members.sum("abandoned") == 0
-    assert in_hand >= 0.8 * ROUNDS - 1, "rebalances with deliveries in hand: 94 to 96 of 100, and 8 are few"
+    assert in_hand >= 0.8 * ROUNDS - 2, "rebalances with deliveries in hand: 94 to 96 of 100, and 8 are few"
     assert owned_by_two == ROUNDS, "rebalances at which two members or more had sessions"
     assert len(ledger.by) > 2
 
