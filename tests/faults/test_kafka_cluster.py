@@ -11,8 +11,8 @@ from aiokafka.protocol.coordination import FindCoordinatorRequest
 from aiokafka.protocol.metadata import MetadataRequest
 
 from msgbus import connect
-from msgbus.errors import BrokerError
-from msgbus.testing.probe import within
+from msgbus.errors import BrokerError, BrokerUnavailable, PublishUnknown
+from msgbus.testing.probe import Probe, within
 from tests.faults.ledger import Ledger, Load
 from tests.servers import start_cluster
 from tests.servers.fixtures import or_skip
@@ -20,6 +20,7 @@ from tests.servers.fixtures import or_skip
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from msgbus import Broker
     from tests.servers import Cluster
 
 ROUNDS = int(os.environ.get("MSGBUS_TEST_ROUNDS", "2"))
@@ -29,7 +30,7 @@ DEADLINE = 30.0
 QUEUE = "cluster"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     cluster = or_skip(lambda: start_cluster("kafka"))
     yield cluster
@@ -111,3 +112,34 @@ async def test_a_cluster_that_loses_leader_or_coordinator_loses_nothing_confirme
     assert load.slowest < DEADLINE + 5, "a publish ends by its deadline"
     assert set(load.refused) <= {"PublishUnknown", "BrokerUnavailable"}
     assert ledger.repeated <= 300 * ROUNDS + sum(load.refused.values())
+
+
+async def test_with_too_few_replicas_every_publish_ends_by_its_deadline_and_goes_on_when_they_are_back(
+    cluster: Cluster,
+) -> None:
+    deadline, probe = 4.0, Probe()
+    async with connect(cluster.url, group="g", deadline=deadline) as broker:
+        await broker.create_queue("replicas", groups=["g"], partitions=3)
+        await broker.consume("replicas", probe)
+        await broker.publish("replicas", b"x", message_id="before")
+        await asyncio.gather(*(asyncio.to_thread(node.kill) for node in cluster.nodes[1:]))
+        async with within(deadline + 5, "the end of every publish"):
+            tries = [broker.publish("replicas", b"x", message_id=f"meanwhile{n}") for n in range(5)]
+            ends = await asyncio.gather(*tries, return_exceptions=True)
+        assert {type(one) for one in ends} <= {PublishUnknown, BrokerUnavailable}
+        await asyncio.gather(*(asyncio.to_thread(node.launch) for node in cluster.nodes[1:]))
+        for node in cluster.nodes[1:]:
+            await asyncio.to_thread(node.settle)
+        async with within(60, "publishing again"):
+            while not await confirmed(broker, "after"):
+                pass  # it has taken its time: the deadline
+        await probe.until_handled(["before", "after"])
+
+
+async def confirmed(broker: Broker, id: str) -> bool:
+    """Whether it could be published."""
+    try:
+        await broker.publish("replicas", b"x", message_id=id)
+    except BrokerError:
+        return False
+    return True
