@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DATA ?= examples/data/CDNOW_sample.txt
+SEEDS ?= 1000
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-crash test contract planted check fmt brokers brokers-next conformance test-docker up down lock clean
@@ -37,6 +38,10 @@ contract: $(READY)  ## the contract suite alone; BROKER=memory|redis|rabbitmq|ka
 
 planted: $(READY)  ## which case catches which planted bug, as a table
 	@$(BIN)/python -m tests.planted
+
+.PHONY: simulate
+simulate: $(READY)  ## members that crash on a server that fails, in SEEDS=1000 orders of events; no server
+	@MSGBUS_TEST_SEEDS=$(SEEDS) $(BIN)/python -m pytest tests/simulation
 
 check: $(READY)  ## format, lint, types, imports, unit tests
 	@$(BIN)/ruff format --check .

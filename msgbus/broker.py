@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import math
-import random
 import time
 from dataclasses import dataclass
+from random import SystemRandom
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
@@ -26,6 +26,7 @@ from msgbus.subscription import Callback, Subscription, inside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from random import Random
     from types import TracebackType
 
     from msgbus.adapter import Adapter, Start
@@ -58,13 +59,26 @@ class Broker:
     themselves. A broker belongs to one event loop; after close() it may be entered again.
     """
 
-    def __init__(self, adapter: Adapter, *, group: str = "", deadline: float = 30.0, grace: float = 25.0) -> None:
-        """``group`` is consume()'s default; ``deadline`` and ``grace`` are seconds."""
+    def __init__(  # noqa: PLR0913 - by keyword; the last two for simulations
+        self,
+        adapter: Adapter,
+        *,
+        group: str = "",
+        deadline: float = 30.0,
+        grace: float = 25.0,
+        clock: Callable[[], float] = time.time,
+        random: Random | None = None,
+    ) -> None:
+        """``group`` is consume()'s default; ``deadline`` and ``grace`` are seconds.
+
+        ``clock`` gives the time of day, in seconds since 1970 (UTC); all else goes by the event loop's time. ``random``
+        is where ids and the chance in waits come from; default: the operating system's.
+        """
         self.group = group
         self.deadline = deadline
         self.grace = grace
-        self._clock: Callable[[], float] = time.time
-        self._random: random.Random = random.SystemRandom()
+        self._clock = clock
+        self._random = random or SystemRandom()
         self._link = Link(adapter, deadline, self._random)
         self._subscriptions: dict[tuple[str, Address], Subscription] = {}
         self._members: dict[str, Member] = {}

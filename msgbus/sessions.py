@@ -94,7 +94,8 @@ class Session:
 
     def __init__(self, id: Hashable) -> None:
         self.id = id
-        self.held: set[Held] = set()
+        self.held: dict[Held, None] = {}
+        """In the order in which it came, which a drain keeps."""
         self.high = -1
         self.draining = False
         self.over = False
@@ -102,7 +103,7 @@ class Session:
 
     def hold(self, held: Held) -> None:
         """``held`` belongs to it."""
-        self.held.add(held)
+        self.held[held] = None
 
     def started(self, held: Held) -> None:
         """Its callback is called: the cut moves up."""
@@ -112,7 +113,7 @@ class Session:
 
     def release(self, held: Held) -> None:
         """``held`` is finished or given up."""
-        self.held.discard(held)
+        self.held.pop(held, None)
         if not self.held:
             self._empty.set()
 

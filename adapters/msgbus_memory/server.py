@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-import time
 from collections import deque
 from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
@@ -127,7 +126,7 @@ class Queue:
 
     def append(self, outgoing: Outgoing) -> None:
         """Publish, and tell whoever waits."""
-        now = time.monotonic()
+        now = asyncio.get_running_loop().time()
         self._log.append(Entry(self.end, outgoing, now))
         self.tell()
         if self.groups and self._log[0].at < now - self.retention:

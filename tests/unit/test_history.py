@@ -268,6 +268,26 @@ NEAR_MISSES: dict[str, tuple[Verdict, Tale]] = {
         Verdict.OVERLAP,
         tale().published("1").handed(A, "1").called(A, "1").lost(A).handed(B, "1").called(B, "1").ended(A, "1"),
     ),
+    "two copies in the retry queue, since a fault met the failed message": (
+        Verdict.OVERLAP,
+        tale()
+        .published("1", key=None)
+        .handed(A, "1")
+        .called(A, "1")
+        .ended(A, "1", Kind.RAISED)
+        .retried(A, "1", attempt=2)
+        .killed(A)
+        .handed(B, "1")
+        .called(B, "1")
+        .ended(B, "1", Kind.RAISED)
+        .retried(B, "1", attempt=2)
+        .handed(B, "1", part="retry.1s")
+        .called(B, "1", attempt=2)
+        .handed("c", "1", part="retry.1s")
+        .called("c", "1", attempt=2)
+        .ended(B, "1")
+        .ended("c", "1"),
+    ),
     "a killed member's call": (
         Verdict.OVERLAP,
         tale().published("1").handed(A, "1").called(A, "1").killed(A).handled(B, "1"),

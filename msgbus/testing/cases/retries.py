@@ -31,7 +31,7 @@ QUICK = RetryPolicy(in_place=1, backoff=Backoff(0.01, 0.01), delays=(1.0, 1.0), 
 
 async def every_message_is_called_exactly_as_often_as_it_should_be(harness: Harness) -> None:
     queue = await harness.queue("g", "other")
-    chance = random.Random(4)  # noqa: S311 - a plan that can be repeated
+    chance = random.Random(4)
     failing = {str(n): chance.randint(1, 6) for n in chance.sample(range(1000), 100)}
     probes = [Probe() for _ in range(4)]
     other = Probe()

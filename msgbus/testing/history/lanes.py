@@ -16,7 +16,7 @@ from msgbus.testing.history.story import Name
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from msgbus.testing.history.story import Call, Publish, Story
+    from msgbus.testing.history.story import Call, Handing, Life, Publish, Story
 
 __all__ = ["disordered", "overlaps"]
 
@@ -108,7 +108,7 @@ def _pairs(story: Story) -> Iterator[tuple[Call, Call]]:
     """Calls that may not overlap, each with the next that begins."""
     lanes: dict[tuple[str, ...], list[Call]] = defaultdict(list)
     for life in story.lives.values():
-        if story.copies(life) <= 1:
+        if story.copies(life) <= 1 and not _forwarded_twice(story, life):
             yield from pairwise(life.calls)
         for call in life.calls:
             if call.begin.key is not None:
@@ -116,3 +116,15 @@ def _pairs(story: Story) -> Iterator[tuple[Call, Call]]:
     for calls in lanes.values():
         in_time = pairwise(sorted(calls, key=lambda call: call.begin.at))
         yield from (pair for pair in in_time if pair[0].begin.id != pair[1].begin.id)
+
+
+def _forwarded_twice(story: Story, life: Life) -> bool:
+    """Whether a fault met it while a copy of it was made: the copy may be there, and it may come again."""
+    return any(story.met(handing) and _copied(life, handing) for handing in life.handings)
+
+
+def _copied(life: Life, handing: Handing) -> bool:
+    """It failed in this hand, or was parked: again, where it lay in a retry queue."""
+    made = life.of(Kind.RAISED, Kind.RETRIED)
+    of_it = (one for one in made if one.member == handing.begin.member and handing.begin.at <= one.at <= handing.over)
+    return bool(handing.begin.part) or any(of_it)

@@ -46,14 +46,13 @@ def recorded(url: str, pen: Pen, *, group: str = "", **settings: Any) -> Recorde
 class RecordedBroker(Broker):
     """A broker whose life ``pen`` writes down."""
 
-    def __init__(
-        self, adapter: Adapter, pen: Pen, *, group: str = "", deadline: float = 30.0, grace: float = 25.0
-    ) -> None:
+    def __init__(self, adapter: Adapter, pen: Pen, **settings: Any) -> None:
+        """``settings`` are Broker's."""
         self.watched = WatchedAdapter(adapter, pen.passing)
-        super().__init__(self.watched, group=group, deadline=deadline, grace=grace)
+        super().__init__(self.watched, **settings)
         self.pen = pen
         self._recorded: set[Subscription] = set()
-        self._link = RecordedLink(self.watched, deadline, self._random, pen)
+        self._link = RecordedLink(self.watched, self.deadline, self._random, pen)
 
     def _attach(self, subscription: Subscription) -> None:
         if subscription not in self._recorded:  # a broker that is entered again attaches it again

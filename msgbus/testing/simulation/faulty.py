@@ -1,0 +1,175 @@
+"""An adapter whose server fails now and then, by a seed: slow answers, lost answers, refused calls, broken connections.
+
+It stands between the recording and a real adapter. Whatever it does, a real network does too: a call is not carried
+out, or it is and its answer is lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from msgbus.adapter import Adapter, AdapterOptions, Capabilities, Consumer
+from msgbus.errors import BrokerUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
+    from random import Random
+
+    from msgbus.adapter import Lag, Letters, QueueSpec, SessionListener
+    from msgbus.errors import BrokerError
+    from msgbus.message import Delivery, Outgoing
+    from msgbus.names import Address
+
+__all__ = ["CALM", "Faults", "FaultyAdapter", "Weather"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Faults:
+    """How likely each fault is, of one call; and how slow calls are."""
+
+    publish_refused: float = 0.02
+    publish_answer_lost: float = 0.02
+    """The messages have arrived; the answer is BrokerUnavailable(uncertain=True)."""
+    receive_broken: float = 0.005
+    """The connection breaks, before or after messages were taken."""
+    acknowledge_refused: float = 0.02
+    acknowledge_answer_lost: float = 0.02
+    slowness: float = 0.02
+    """Seconds that a call takes at most."""
+
+
+CALM: Final = Faults(
+    publish_refused=0,
+    publish_answer_lost=0,
+    receive_broken=0,
+    acknowledge_refused=0,
+    acknowledge_answer_lost=0,
+)
+
+
+class Weather:
+    """What strikes one member, drawn by a seed.
+
+    ``struck`` is told of what may make a message come twice, by name. A call that was refused, and an acknowledgement
+    whose answer was lost, explain nothing: the core has to try again.
+    """
+
+    def __init__(self, faults: Faults, random: Random, struck: Callable[[str], None]) -> None:
+        self.faults = faults
+        self._random = random
+        self._struck = struck
+
+    async def slow(self) -> None:
+        """A call takes its time."""
+        await asyncio.sleep(self._random.random() * self.faults.slowness)
+
+    def strikes(self, likely: float, name: str = "") -> bool:
+        """Whether it happens this time; with a ``name`` it explains repetitions."""
+        happens = self._random.random() < likely
+        if happens and name:
+            self._struck(name)
+        return happens
+
+
+class FaultyAdapter(Adapter):
+    """``inner``, in any weather. Letters are read in good weather only."""
+
+    capabilities: ClassVar[Capabilities] = Capabilities()
+    Options: ClassVar[type[AdapterOptions]] = AdapterOptions
+
+    def __init__(self, inner: Adapter, weather: Weather) -> None:
+        self.inner = inner
+        self.extend_every = inner.extend_every
+        self.starts = inner.starts
+        self._weather = weather
+
+    async def connect(self) -> None:
+        """See Adapter."""
+        await self._weather.slow()
+        await self.inner.connect()
+
+    async def close(self) -> None:
+        """See Adapter."""
+        await self.inner.close()
+
+    async def create_queues(self, specs: Sequence[QueueSpec]) -> None:
+        """See Adapter."""
+        await self._weather.slow()
+        await self.inner.create_queues(specs)
+
+    async def publish(self, messages: Sequence[Outgoing], timeout: float) -> Sequence[BrokerError | None]:
+        """See Adapter."""
+        faults = self._weather.faults
+        await self._weather.slow()
+        if self._weather.strikes(faults.publish_refused):
+            return [BrokerUnavailable("simulated: no connection")] * len(messages)
+        verdicts = await self.inner.publish(messages, timeout)
+        await self._weather.slow()
+        if self._weather.strikes(faults.publish_answer_lost, "publish answer lost"):
+            return [BrokerUnavailable("simulated: no answer", uncertain=True)] * len(messages)
+        return verdicts
+
+    async def lag(self, address: Address, group: str) -> Lag:
+        """See Adapter."""
+        await self._weather.slow()
+        return await self.inner.lag(address, group)
+
+    async def open_consumer(self, group: str, listener: SessionListener) -> Consumer:
+        """See Adapter."""
+        await self._weather.slow()
+        return FaultyConsumer(await self.inner.open_consumer(group, listener), self._weather)
+
+    async def open_letters(self, address: Address) -> Letters:
+        """See Adapter."""
+        return await self.inner.open_letters(address)
+
+
+class FaultyConsumer(Consumer):
+    """A consumer in any weather."""
+
+    def __init__(self, inner: Consumer, weather: Weather) -> None:
+        self._inner = inner
+        self._weather = weather
+
+    async def subscribe(
+        self, limits: Mapping[Address, int], newest: AbstractSet[Address] = frozenset()
+    ) -> AbstractSet[Address]:
+        """See Consumer."""
+        await self._weather.slow()
+        return await self._inner.subscribe(limits, newest)
+
+    async def receive(self, room: Mapping[Address, int], wait: float) -> Sequence[Delivery]:
+        """See Consumer."""
+        broken = self._weather.strikes(self._weather.faults.receive_broken, "connection broken")
+        if broken and self._weather.strikes(0.5):
+            raise BrokerUnavailable("simulated: the connection broke before anything came")
+        deliveries = await self._inner.receive(room, wait)
+        if broken:
+            raise BrokerUnavailable("simulated: the connection broke with messages on their way")
+        return deliveries
+
+    def wake(self) -> None:
+        """See Consumer."""
+        self._inner.wake()
+
+    async def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
+        """See Consumer."""
+        faults = self._weather.faults
+        await self._weather.slow()
+        if self._weather.strikes(faults.acknowledge_refused):
+            raise BrokerUnavailable("simulated: no connection")
+        await self._inner.acknowledge(deliveries)
+        await self._weather.slow()
+        if self._weather.strikes(faults.acknowledge_answer_lost):
+            raise BrokerUnavailable("simulated: no answer")
+
+    async def extend(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
+        """See Consumer."""
+        return await self._inner.extend(deliveries)
+
+    async def close(self, budget: float) -> None:
+        """See Consumer."""
+        await self._inner.close(budget)

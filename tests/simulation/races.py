@@ -1,0 +1,108 @@
+"""Mistakes of the kind that only some orders of events show, each planted into the core as it is shipped."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from msgbus.errors import BrokerUnavailable
+from msgbus.forwarding import Pump
+from msgbus.member import Member
+from msgbus.retry import TryAgain
+from msgbus.sessions import Session
+from msgbus.settlement import Settlement
+from msgbus.workers import Workers
+from msgbus_memory.consumer import MemoryConsumer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import pytest
+
+    from msgbus.message import Delivery, Message, Outgoing
+    from msgbus.names import Address
+    from msgbus.retry import Outcome
+    from msgbus.sessions import Held
+
+    Plant = Callable[[pytest.MonkeyPatch], None]
+
+__all__ = ["RACES"]
+
+
+def acknowledges_before_handling(patch: pytest.MonkeyPatch) -> None:
+    receive = MemoryConsumer.receive
+
+    async def receive_and_acknowledge(
+        self: MemoryConsumer, room: Mapping[Address, int], wait: float
+    ) -> Sequence[Delivery]:
+        deliveries = await receive(self, room, wait)
+        await self.acknowledge(deliveries)
+        return deliveries
+
+    patch.setattr(MemoryConsumer, "receive", receive_and_acknowledge)
+
+
+def acknowledges_a_retry_before_it_is_published(patch: pytest.MonkeyPatch) -> None:
+    forward = Member.forward
+
+    def settle_and_forward(self: Member, held: Held, outgoing: Outgoing) -> None:
+        self.done(held)
+        forward(self, held, outgoing)
+
+    patch.setattr(Member, "forward", settle_and_forward)
+
+
+def takes_a_refused_copy_for_published(patch: pytest.MonkeyPatch) -> None:
+    take_stock = Pump._take_stock
+
+    def believe(self: Pump, batch: Sequence[Any], verdicts: Sequence[Exception | None]) -> bool:
+        return take_stock(self, batch, [None if isinstance(one, BrokerUnavailable) else one for one in verdicts])
+
+    patch.setattr(Pump, "_take_stock", believe)
+
+
+def takes_a_refused_acknowledgement_for_done(patch: pytest.MonkeyPatch) -> None:
+    async def once(self: Settlement, batch: list[Held]) -> bool:
+        with contextlib.suppress(BrokerUnavailable):
+            await self._consumer.acknowledge([held.delivery for held in batch if not held.session.over])
+        self._release(batch)
+        return True
+
+    patch.setattr(Settlement, "_acknowledge", once)
+
+
+def a_drain_forgets_what_is_held(patch: pytest.MonkeyPatch) -> None:
+    async def at_once(self: Session) -> None:
+        del self
+
+    patch.setattr(Session, "empty", at_once)
+
+
+def a_try_in_place_leaves_its_lane(patch: pytest.MonkeyPatch) -> None:
+    settle, again = Workers._settle, Workers.again
+
+    def leave_and_settle(self: Workers, held: Held, message: Message, failure: Any, outcome: Outcome) -> None:
+        settle(self, held, message, failure, outcome)
+        if isinstance(outcome, TryAgain):
+            self._leave_lane(held)
+
+    def from_behind(self: Workers, held: Held) -> None:
+        if held.in_lane:
+            again(self, held)
+        else:
+            held.timer = None
+            self._queue(held)
+            self.start()
+
+    patch.setattr(Workers, "_settle", leave_and_settle)
+    patch.setattr(Workers, "again", from_behind)
+
+
+RACES: Sequence[Plant] = (
+    acknowledges_before_handling,
+    acknowledges_a_retry_before_it_is_published,
+    takes_a_refused_copy_for_published,
+    takes_a_refused_acknowledgement_for_done,
+    a_drain_forgets_what_is_held,
+    a_try_in_place_leaves_its_lane,
+)

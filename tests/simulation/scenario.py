@@ -1,0 +1,62 @@
+"""Three members that come, go and crash while a publisher publishes; callbacks and the server fail now and then."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from typing import TYPE_CHECKING
+
+from msgbus.broker import Publication
+from msgbus.retry import Backoff, RetryPolicy
+from msgbus.testing.history.events import as_line
+from msgbus.testing.simulation import replay
+
+if TYPE_CHECKING:
+    from msgbus.broker import Broker
+    from msgbus.testing.simulation import SimulatedMember, Simulation
+
+MESSAGES = 40
+KEYS = 4
+POLICY = RetryPolicy(in_place=1, backoff=Backoff(first=0.05, most=0.2), delays=(1.0, 2.0))
+
+
+async def three_members(simulation: Simulation) -> None:
+    publisher = await simulation.broker("publisher")
+    await publisher.create_queue("q", groups=["g"])
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(publish(simulation, publisher))
+        for _ in range(3):
+            tasks.create_task(take_part(simulation))
+
+
+async def publish(simulation: Simulation, publisher: Broker) -> None:
+    messages = [
+        Publication(f"body {n}", message_id=f"m{n}", key=str(n % KEYS) if n % 3 else None) for n in range(MESSAGES)
+    ]
+    while messages:
+        some = simulation.random.randint(1, 5)
+        await publisher.publish_many("q", messages[:some])  # its verdicts are recorded, and judged as what they are
+        del messages[:some]
+        await simulation.pause(0.2)
+
+
+async def take_part(simulation: Simulation) -> None:
+    """One seat: somebody sits down, gets up or dies, and the next one takes it."""
+    for _ in range(2):
+        await simulation.pause(0.5)
+        member = await join(simulation)
+        await simulation.pause(2.0)
+        await (member.crash() if simulation.random.random() < 0.5 else member.leave())
+    await join(simulation)
+
+
+async def join(simulation: Simulation) -> SimulatedMember:
+    concurrency = simulation.random.choice((1, 3))
+    return await simulation.member("q", simulation.callback(), retry=POLICY, concurrency=concurrency)
+
+
+if __name__ == "__main__":
+    logging.disable()
+    for seed in map(int, sys.argv[1:]):
+        sys.stdout.buffer.writelines(map(as_line, replay(three_members, seed)))

@@ -1,0 +1,73 @@
+"""The promise in every order of events that the seeds draw: MSGBUS_TEST_SEEDS says how many."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from msgbus.testing.simulation import Faults, simulate
+from tests.simulation.races import RACES
+from tests.simulation.scenario import three_members
+
+if TYPE_CHECKING:
+    from msgbus.testing.simulation import Simulation
+    from tests.simulation.races import Plant
+
+SEEDS = int(os.environ.get("MSGBUS_TEST_SEEDS", "200"))
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _silent(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("CRITICAL", logger="msgbus")  # what fails on purpose would fill the memory with reports
+
+
+def test_no_order_of_events_breaks_the_promise() -> None:
+    runs = simulate(three_members, range(SEEDS))
+    assert len({run.schedule for run in runs}) >= 0.9 * SEEDS
+
+
+@pytest.mark.parametrize("plant", RACES, ids=lambda plant: plant.__name__)
+def test_a_planted_race_is_found(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(monkeypatch)
+    with pytest.raises(AssertionError, match=r"^seed \d+ breaks the promise"):
+        simulate(three_members, range(200))
+
+
+def test_a_seed_replays_its_trace_byte_for_byte_in_any_process() -> None:
+    first, second, other = _trace("1", hashes="1"), _trace("1", hashes="2"), _trace("2", hashes="1")
+    assert first
+    assert first == second
+    assert first != other
+
+
+def _trace(*seeds: str, hashes: str) -> bytes:
+    command = [sys.executable, "-m", "tests.simulation.scenario", *seeds]
+    environment = {**os.environ, "PYTHONHASHSEED": hashes}
+    return subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, check=True).stdout  # noqa: S603
+
+
+def test_a_scenario_that_raises_names_its_seed() -> None:
+    async def broken(simulation: Simulation) -> None:
+        await simulation.pause(1)
+        raise ValueError("mine")
+
+    with pytest.raises(AssertionError, match=r"seed 7: .*mine"):
+        simulate(broken, [7])
+
+
+def test_every_publish_ends_by_its_deadline_on_a_server_that_never_answers() -> None:
+    async def unanswered(simulation: Simulation) -> None:
+        publisher = await simulation.broker("publisher")
+        await publisher.create_queue("q", groups=["g"])
+        began = simulation.now
+        verdicts = await publisher.publish_many("q", ["one", "two"])
+        assert None not in verdicts
+        assert 20 < simulation.now - began <= 30.1
+
+    simulate(unanswered, range(20), faults=Faults(publish_answer_lost=1))
