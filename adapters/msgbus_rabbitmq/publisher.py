@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from aiormq.exceptions import (
     ChannelAccessRefused,
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Publisher"]
 
+_SHORT: Final = " (it takes no messages while it is short of memory or disk)"
+
 
 class Publisher:
     """Publishes over a link; a channel that breaks is replaced at the next call."""
@@ -50,7 +52,7 @@ class Publisher:
                 channel = await self._ready()
                 missing = await self._missing({outgoing.address for outgoing in messages})
         except TimeoutError:
-            return _all(messages, BrokerUnavailable(f"{self._link.where}: not ready within {timeout:g} s"))
+            return _all(messages, BrokerUnavailable(f"{self._link.where}: not ready within {timeout:g} s{_SHORT}"))
         except BrokerError as error:
             return _all(messages, error)
         wanted = [outgoing for outgoing in messages if outgoing.address not in missing]
