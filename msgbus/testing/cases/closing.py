@@ -40,6 +40,7 @@ async def a_member_with_full_hands_gives_all_back_in_order(harness: Harness) -> 
     await harness.member(queue, next_member)
     await next_member.until_handled(ids)
     assert next_member.ids == ids, "in their order, each once"
+    harness.judge()
 
 
 async def closing_while_a_message_waits_for_its_retry_keeps_the_attempt(harness: Harness) -> None:

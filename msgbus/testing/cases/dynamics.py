@@ -109,6 +109,7 @@ async def a_cancelled_subscription_gets_nothing_and_others_get_everything(harnes
     await other.until_handled(ids)
     assert one.ids == ["first"]
     assert "first" not in other.ids
+    harness.judge()
 
 
 async def a_cancelled_queue_can_be_consumed_again(harness: Harness) -> None:

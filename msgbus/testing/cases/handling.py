@@ -115,6 +115,7 @@ async def a_slow_queue_holds_up_no_other(harness: Harness) -> None:
     assert not slow.handled
     await slow.release()
     await slow.until_handled(slow_ids)
+    harness.judge()
 
 
 async def callbacks_may_publish(harness: Harness) -> None:

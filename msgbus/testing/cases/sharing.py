@@ -55,6 +55,7 @@ async def a_member_that_hangs_keeps_little_from_the_others(harness: Harness) -> 
     await harness.until_all_handled([hung, other], set(ids))
     await harness.fence(broker, queue, hung, other)
     assert _own(hung.ids + other.ids) == sorted(ids)
+    harness.judge()
 
 
 async def what_was_handled_comes_to_no_member_again(harness: Harness) -> None:
@@ -87,6 +88,7 @@ async def a_group_that_always_fails_costs_another_nothing(harness: Harness) -> N
     assert {one.attempt for one in good.entered} == {1}
     async with harness.make("good") as looker:
         assert await letters_of(looker, queue) == []
+    harness.judge()
 
 
 async def poisoned_messages_among_many_cost_the_others_nothing(harness: Harness) -> None:
@@ -133,6 +135,7 @@ async def a_hot_queue_leaves_a_cold_one_its_turn(harness: Harness) -> None:
     await cold.until_handled(["cold"])
     assert len(hot.handled) < count, "it did not wait for the end of the other"
     await hot.until_handled(ids)
+    harness.judge()
 
 
 async def full_hands_for_longer_than_a_read_go_on_when_there_is_room(harness: Harness) -> None:
