@@ -9,7 +9,6 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import aiormq
-import pytest
 
 from msgbus.adapter import QueueSpec
 from msgbus.errors import BrokerUnavailable
@@ -17,7 +16,7 @@ from msgbus.message import Outgoing
 from msgbus.names import Address
 from msgbus.url import BrokerURL
 from msgbus_rabbitmq import RabbitAdapter, RabbitOptions
-from tests.servers.errors import ServerUnavailable
+from tests.servers.fixtures import or_skip
 from tests.servers.native import NativeServer, start_native
 from tests.servers.rabbitmq_native import RabbitmqRecipe
 
@@ -34,10 +33,7 @@ DEADLINE = 20.0
 @contextmanager
 def serving(**settings: str) -> Iterator[NativeServer]:
     """A server of one's own, to be killed, paused and kept small."""
-    try:
-        server = start_native("rabbitmq", settings=settings)
-    except ServerUnavailable as error:
-        pytest.skip(str(error))
+    server = or_skip(lambda: start_native("rabbitmq", settings=settings))
     try:
         yield server
     finally:

@@ -8,15 +8,13 @@ import secrets
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 from msgbus.adapter import QueueSpec
 from msgbus.message import Outgoing
 from msgbus.names import Address
 from msgbus.url import BrokerURL
 from msgbus_redis import RedisAdapter, RedisOptions
 from msgbus_redis.connection import Client, Place
-from tests.servers.errors import ServerUnavailable
+from tests.servers.fixtures import or_skip
 from tests.servers.native import NativeServer, start_native
 
 if TYPE_CHECKING:
@@ -34,10 +32,7 @@ SHORT = 0.4
 
 @contextmanager
 def serving(**settings: str) -> Iterator[NativeServer]:
-    try:
-        server = start_native("redis", settings=settings)
-    except ServerUnavailable as error:
-        pytest.skip(str(error))
+    server = or_skip(lambda: start_native("redis", settings=settings))
     try:
         yield server
     finally:

@@ -14,7 +14,8 @@ from msgbus.broker import Publication
 from msgbus.testing import Probe
 from msgbus.testing.harness import publish_all
 from msgbus.testing.probe import within
-from tests.servers import ServersError, ServerUnavailable, start_native
+from tests.servers import start_native
+from tests.servers.fixtures import or_skip
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -38,12 +39,7 @@ delay: one that was killed in its first second elected no leader afterwards, one
 
 @pytest.fixture(params=["redis", "rabbitmq", "kafka"])
 def server(request: pytest.FixtureRequest) -> Iterator[NativeServer]:
-    try:
-        server = start_native(request.param)
-    except ServersError as error:
-        if os.environ.get("CI") == "true" or not isinstance(error, ServerUnavailable):
-            raise
-        pytest.skip(str(error))
+    server = or_skip(lambda: start_native(request.param))
     yield server
     server.stop()
 

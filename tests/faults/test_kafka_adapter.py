@@ -26,7 +26,7 @@ from msgbus.url import BrokerURL
 from msgbus_kafka import KafkaAdapter, KafkaOptions
 from msgbus_kafka.producers import Spread
 from tests.faults.kafka_group import DEADLINE, Group, connected, delete, made, message, name, publish
-from tests.servers.errors import ServerUnavailable
+from tests.servers.fixtures import or_skip
 from tests.servers.native import NativeServer, start_native
 
 if TYPE_CHECKING:
@@ -35,10 +35,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[NativeServer]:
-    try:
-        server = start_native("kafka")
-    except ServerUnavailable as error:
-        pytest.skip(str(error))
+    server = or_skip(lambda: start_native("kafka"))
     yield server
     server.resume()
     server.stop()

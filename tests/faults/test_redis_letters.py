@@ -22,7 +22,7 @@ from msgbus_redis.adapter import RedisAdapter, RedisOptions
 from msgbus_redis.connection import Client, Place
 from msgbus_redis.letters import RedisLetters
 from tests.faults.redis_bench import Listener, take
-from tests.servers.errors import ServerUnavailable
+from tests.servers.fixtures import or_skip
 from tests.servers.native import NativeServer, start_native
 
 if TYPE_CHECKING:
@@ -325,10 +325,7 @@ def lock(address: Address) -> str:
 
 
 def native(**settings: str) -> NativeServer:
-    try:
-        return start_native("redis", settings=settings)
-    except ServerUnavailable as error:
-        pytest.skip(str(error))
+    return or_skip(lambda: start_native("redis", settings=settings))
 
 
 def ids(page: Sequence[Delivery]) -> list[str]:
