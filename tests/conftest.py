@@ -110,10 +110,17 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     for broker, count in counts.items():
         said = ", ".join(f"{number} {outcome}" for outcome, number in count.items())
         terminalreporter.write_line(f"{broker}: {said} ({versions.get(broker, 'this process')})")
-    if differences := config.stash.get(_DIFFERENCES, []):
-        terminalreporter.section("CONFORMANCE.md says something else; make conformance renews it")
-        for one in differences:
-            terminalreporter.write_line(one)
+    _compare(terminalreporter, config)
     for broker, figures in config.stash.get(_FIGURES, {}).items():
         for figure in figures:
             terminalreporter.write_line(f"{broker}: {figure}")
+
+
+def _compare(reporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say where CONFORMANCE.md says something else, and what it says nothing about."""
+    if strangers := set(config.stash.setdefault(_SERVERS, {}).values()) - set(conformance.stored().results):
+        reporter.write_line(f"not in CONFORMANCE.md and so not compared: {', '.join(sorted(strangers))}")
+    if differences := config.stash.get(_DIFFERENCES, []):
+        reporter.section("CONFORMANCE.md says something else; make conformance renews it")
+        for one in differences:
+            reporter.write_line(one)

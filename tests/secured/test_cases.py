@@ -24,6 +24,7 @@ LONG = {
     retries.messages_that_wait_for_a_retry_hold_up_no_fresh_one,
     retries.the_count_of_attempts_goes_on_in_another_member,
     retries.a_policy_that_changes_between_two_deploys_strands_nothing,
+    letters.two_redrives_at_once_do_no_harm,
     letters.a_message_that_fails_after_every_redrive_does_not_grow_and_is_shown_as_looping,
 }
 """They need no right that others do not need."""
