@@ -41,7 +41,7 @@ planted: $(READY)  ## which case catches which planted bug, as a table
 
 .PHONY: simulate
 simulate: $(READY)  ## members that crash on a server that fails, in SEEDS=1000 orders of events; no server
-	@MSGBUS_TEST_SEEDS=$(SEEDS) $(BIN)/python -m pytest tests/simulation
+	@MSGBUS_TEST_SEEDS=$(SEEDS) $(BIN)/python -m pytest tests/simulation -o timeout=0
 
 check: $(READY)  ## format, lint, types, imports, unit tests
 	@$(BIN)/ruff format --check .

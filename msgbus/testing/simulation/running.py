@@ -39,15 +39,16 @@ def simulate(
     seeds: Iterable[object] = range(100),
     *,
     faults: Faults | None = None,
-    adapter: Callable[[], Adapter] = memory,
+    adapter: Callable[[], Adapter] | None = None,
 ) -> list[Run]:
     """Run ``scenario`` once for each seed, and judge each run when everything has ended.
 
     Raises AssertionError at the first seed that breaks the promise or the scenario, with the report; the same seed
     replays it, in any process. ``faults`` says how likely they are; ``adapter`` makes
-    what each broker connects with.
+    what each broker connects with; default: the memory broker's.
     """
-    return [_judged(seed, replay(scenario, seed, faults=faults, adapter=adapter)) for seed in seeds]
+    make = adapter or memory()
+    return [_judged(seed, replay(scenario, seed, faults=faults, adapter=make)) for seed in seeds]
 
 
 def replay(
@@ -55,12 +56,12 @@ def replay(
     seed: object,
     *,
     faults: Faults | None = None,
-    adapter: Callable[[], Adapter] = memory,
+    adapter: Callable[[], Adapter] | None = None,
 ) -> list[Event]:
     """What was recorded in one run. Raises AssertionError, naming the seed, when the scenario raises."""
 
     async def main() -> list[Event]:
-        simulation = Simulation(seed, faults or Faults(), adapter)
+        simulation = Simulation(seed, faults or Faults(), adapter or memory())
         await scenario(simulation)
         await simulation.finish()
         return simulation.events

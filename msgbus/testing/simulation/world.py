@@ -35,11 +35,11 @@ class _Severable(Protocol):
     def sever(self) -> None: ...
 
 
-def memory() -> Adapter:
-    """An adapter of the memory server that lives as long as the event loop."""
+def memory() -> Callable[[], Adapter]:
+    """Makes adapters of the memory server of an event loop. Looking the kind up takes longer than most of a run."""
     url = BrokerURL.parse("memory://")
     kind = adapter_type(url.scheme)
-    return kind(url, kind.Options())
+    return lambda: kind(url, kind.Options())
 
 
 class Simulation:
