@@ -7,7 +7,7 @@ DATA ?= examples/data/CDNOW_sample.txt
 SEEDS ?= 1000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-crash test contract planted check fmt brokers brokers-next conformance test-docker up down lock clean
+.PHONY: help demo demo-crash test contract planted check fmt brokers brokers-next conformance test-docker up down lock clean bench bench-quick
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -54,6 +54,17 @@ check: $(READY)  ## format, lint, types, imports, unit tests
 fmt: $(READY)  ## format and fix what can be fixed
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+BENCHED := $(VENV)/.benched
+$(BENCHED): $(READY) requirements-bench.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -r requirements-bench.lock
+	@touch $@
+
+bench: $(BENCHED) brokers  ## msgbus beside the raw clients, at least 5 rounds: see docs/performance.md
+	@$(BIN)/python -m bench $(ARGS)
+
+bench-quick: $(BENCHED) brokers  ## the same with few messages and one round
+	@$(BIN)/python -m bench --rounds 1 --share 0.1 $(ARGS)
 
 brokers: $(READY)  ## install what the tests need to run real brokers here
 	@$(BIN)/python -m tests.servers install

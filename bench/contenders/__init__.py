@@ -1,0 +1,38 @@
+"""Who is measured: one module per broker and library; `named()` knows them all."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bench.contender import Contender
+
+MODULES: Final[Mapping[str, Mapping[str, str]]] = {
+    "memory": {"msgbus": "msgbus_:Msgbus"},
+    "redis": {
+        "raw": "redis_raw:RawRedis",
+        "raw batch": "redis_raw:RawRedisBatch",
+        "msgbus": "msgbus_:Msgbus",
+    },
+    "rabbitmq": {
+        "raw": "rabbitmq_raw:RawRabbit",
+        "raw batch": "rabbitmq_raw:RawRabbitBatch",
+        "msgbus": "msgbus_:Msgbus",
+    },
+    "kafka": {
+        "raw": "kafka_raw:RawKafka",
+        "raw batch": "kafka_raw:RawKafkaBatch",
+        "msgbus": "msgbus_:Msgbus",
+    },
+}
+"""Broker -> contender -> where it is. A module is imported in its figure's own process only."""
+
+
+def named(broker: str, name: str) -> type[Contender]:
+    """The contender's class."""
+    module, _, kind = MODULES[broker][name].partition(":")
+    found: type[Contender] = getattr(import_module(f"bench.contenders.{module}"), kind)
+    return found

@@ -1,0 +1,34 @@
+"""Callbacks side by side, for libraries that leave that to their user."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+
+T = TypeVar("T")
+
+
+class Crowd:
+    """At most ``at_once`` at a time; 1 is a plain loop without tasks."""
+
+    def __init__(self, at_once: int) -> None:
+        self._at_once = at_once
+
+    async def each(self, work: Callable[[T], Awaitable[None]], things: Iterable[T]) -> None:
+        """Returns when all is done; raises the first error."""
+        if self._at_once == 1:
+            for thing in things:
+                await work(thing)
+        else:
+            left = iter(things)
+            async with asyncio.TaskGroup() as group:
+                for _ in range(self._at_once):
+                    group.create_task(_worker(work, left))
+
+
+async def _worker(work: Callable[[T], Awaitable[None]], left: Iterable[T]) -> None:
+    for thing in left:
+        await work(thing)

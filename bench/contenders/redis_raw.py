@@ -1,0 +1,80 @@
+"""redis-py as its manual has it: XADD, XREADGROUP with COUNT 100, XACK after the callback."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from redis.asyncio import BlockingConnectionPool, Redis
+
+from bench.codec import loads
+from bench.contender import Contender, Handler, Item, Place
+from bench.contenders.crowd import Crowd
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+GROUP = "g"
+COUNT = 100
+CHUNK = 100
+
+
+class RawRedis(Contender):
+    """One XACK awaited for each message."""
+
+    def __init__(self, place: Place) -> None:
+        super().__init__(place)
+        pool = BlockingConnectionPool.from_url(place.url, max_connections=100, timeout=None)
+        self._redis: Any = Redis(connection_pool=pool)
+        self._reading: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        await self._redis.xgroup_create(self.place.queue, GROUP, id="0", mkstream=True)
+
+    async def publish(self, item: Item) -> None:
+        await self._redis.xadd(self.place.queue, {"body": item.body, "key": item.key})
+
+    async def publish_many(self, items: Sequence[Item]) -> None:
+        for first in range(0, len(items), CHUNK):
+            async with self._redis.pipeline(transaction=False) as pipeline:
+                for item in items[first : first + CHUNK]:
+                    pipeline.xadd(self.place.queue, {"body": item.body, "key": item.key})
+                await pipeline.execute()
+
+    async def consume(self, handler: Handler) -> None:
+        self._reading = asyncio.create_task(self._read(handler))
+
+    async def _read(self, handler: Handler) -> None:
+        while True:
+            for _, entries in await self._redis.xreadgroup(GROUP, "c", {self.place.queue: ">"}, count=COUNT, block=500):
+                await self._settle(handler, entries)
+
+    async def _settle(self, handler: Handler, entries: Sequence[Any]) -> None:
+        async def one(entry: Any) -> None:
+            await handler(loads(entry[1][b"body"]))
+            await self._redis.xack(self.place.queue, GROUP, entry[0])
+
+        await Crowd(self.place.at_once).each(one, entries)
+
+    async def stop(self) -> None:
+        if self._reading is not None:
+            while await self.pending() and not self._reading.done():
+                await asyncio.sleep(0.005)
+            self._reading.cancel()
+            await asyncio.wait([self._reading])
+
+    async def pending(self) -> int:
+        (group,) = await self._redis.xinfo_groups(self.place.queue)
+        return int(group["pending"]) + int(group["lag"] or 0)
+
+    async def close(self) -> None:
+        await self._redis.aclose()
+
+
+class RawRedisBatch(RawRedis):
+    """One XACK with the ids of all that one read brought."""
+
+    async def _settle(self, handler: Handler, entries: Sequence[Any]) -> None:
+        for entry in entries:
+            await handler(loads(entry[1][b"body"]))
+        await self._redis.xack(self.place.queue, GROUP, *(entry[0] for entry in entries))

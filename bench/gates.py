@@ -1,0 +1,100 @@
+"""What is asked of msgbus, and whether it holds: told, never enforced, since a machine's noise is no defect."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import median
+from typing import TYPE_CHECKING, Final
+
+from bench.compare import ratio
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from bench.compare import Cell
+    from bench.figure import Figure
+
+AWAITING: Final = "publish, awaiting each"
+FLIGHT: Final = "publish, 100 in flight"
+TRIVIAL: Final = "consume, trivial callback"
+KEYED: Final = "consume, 10 ms, 1000 keys"
+LATENCY: Final = "latency at 200 a second"
+
+
+@dataclass(frozen=True)
+class Gate:
+    """msgbus by ``peer`` (or alone, by ``value``) in one case: at least, or ``most``: at most, ``limit``."""
+
+    broker: str
+    case: str
+    limit: float
+    peer: str = ""
+    value: str = "rate"
+    most: bool = False
+
+    def __str__(self) -> str:
+        what = f"{self.value} against {self.peer}" if self.peer else self.value
+        return f"{self.broker}: {self.case}: {what} {'≤' if self.most else '≥'} {self.limit:g}"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A gate and what was seen; None where it was not measured."""
+
+    gate: Gate
+    seen: float | None
+
+    @property
+    def word(self) -> str:
+        """``pass``, ``fail`` or ``not measured``."""
+        if self.seen is None:
+            return "not measured"
+        held = self.seen <= self.gate.limit if self.gate.most else self.seen >= self.gate.limit
+        return "pass" if held else "fail"
+
+
+def value_of(figure: Figure, name: str) -> float:
+    """What a gate is about: the rate, the microseconds of a message, or something of the case's own."""
+    if name == "rate":
+        return figure.rate
+    if name == "µs a message":
+        return 1e6 / figure.rate
+    return figure.extra[name]
+
+
+def judge(cells: Mapping[Cell, Mapping[int, Figure]]) -> list[Verdict]:
+    """Every gate of a broker that was measured at all."""
+    brokers = {broker for broker, _, _ in cells}
+    return [Verdict(gate, _seen(gate, cells)) for gate in GATES if gate.broker in brokers]
+
+
+def _seen(gate: Gate, cells: Mapping[Cell, Mapping[int, Figure]]) -> float | None:
+    ours = cells.get((gate.broker, gate.case, "msgbus"), {})
+    if gate.peer:
+        theirs = cells.get((gate.broker, gate.case, gate.peer), {})
+        return ratio(ours, theirs, lambda figure: value_of(figure, gate.value))
+    values = [value_of(figure, gate.value) for figure in ours.values()]
+    return (max(values) if gate.value == "order violations" else median(values)) if values else None
+
+
+def _of_broker(broker: str, limits: tuple[float, ...], auto: float, share: float) -> Iterator[Gate]:
+    awaiting, flight, peer, each, batch, least = limits
+    yield Gate(broker, AWAITING, awaiting, "raw")
+    yield Gate(broker, FLIGHT, flight, "raw")
+    yield Gate(broker, FLIGHT, peer, "faststream")
+    yield Gate(broker, TRIVIAL, each, "raw")
+    yield Gate(broker, TRIVIAL, batch, "raw batch")
+    yield Gate(broker, TRIVIAL, least, "faststream")
+    yield Gate(broker, TRIVIAL, auto, "faststream auto-commit" if broker == "kafka" else "faststream")
+    yield Gate(broker, KEYED, share, value="share of the ideal")
+    yield Gate(broker, KEYED, 0, value="order violations", most=True)
+    yield Gate(broker, LATENCY, 1.3, "raw", value="p50 ms", most=True)
+
+
+GATES: Final = (
+    Gate("memory", "one after another", 10, value="µs a message", most=True),
+    Gate("memory", "keyed", 25, value="µs a message", most=True),
+    *_of_broker("redis", (0.90, 2.2, 3, 5, 0.40, 12), auto=12, share=0.70),
+    *_of_broker("rabbitmq", (0.90, 1.0, 1.25, 1.4, 0.80, 2.1), auto=2.1, share=0.45),
+    *_of_broker("kafka", (0.90, 0.90, 1.7, 100, 0.60, 100), auto=1.5, share=0.70),
+)
