@@ -106,7 +106,7 @@ class Session:
         self.held[held] = None
 
     def started(self, held: Held) -> None:
-        """Its callback is called: the cut moves up."""
+        """Its callback is called, or its copy is published: the cut moves up."""
         position = held.delivery.position
         if position is not None and position > self.high:
             self.high = position

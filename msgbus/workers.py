@@ -99,7 +99,8 @@ class Workers:
             self.tasks.add(task)
 
     def forward(self, held: Held, outgoing: Outgoing) -> None:
-        """Publish ``outgoing``, then acknowledge ``held``."""
+        """Publish ``outgoing``, then acknowledge ``held``: its end is under way, and the cut moves up as for a call."""
+        held.session.started(held)
         self._settler.forward(held, outgoing)
 
     def forwarded(self, held: Held) -> None:

@@ -11,8 +11,10 @@ from msgbus.member import Member
 from msgbus.retry import TryAgain
 from msgbus.sessions import Session
 from msgbus.settlement import Settlement
+from msgbus.watermark import Watermark
 from msgbus.workers import Workers
 from msgbus_memory.consumer import MemoryConsumer
+from tests.simulation.partitioned import Session as Partition
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
     Plant = Callable[[pytest.MonkeyPatch], None]
 
-__all__ = ["RACES"]
+__all__ = ["PARTITIONED_RACES", "RACES"]
 
 
 def acknowledges_before_handling(patch: pytest.MonkeyPatch) -> None:
@@ -98,6 +100,37 @@ def a_try_in_place_leaves_its_lane(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Workers, "again", from_behind)
 
 
+def a_drain_knows_no_cut(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Session, "_above", lambda _self, _held: True)
+
+
+def a_copy_without_a_call_does_not_move_the_cut(patch: pytest.MonkeyPatch) -> None:
+    def forward(self: Workers, held: Held, outgoing: Outgoing) -> None:
+        self._settler.forward(held, outgoing)
+
+    patch.setattr(Workers, "forward", forward)
+
+
+def a_partition_resumes_behind_what_was_fetched(patch: pytest.MonkeyPatch) -> None:
+    take = Partition.take
+
+    def take_and_commit(self: Partition, most: int, limit: int) -> list[Delivery]:
+        deliveries = take(self, most, limit)
+        for delivery in deliveries:
+            self.finish(delivery.receipt)
+        return deliveries
+
+    patch.setattr(Partition, "take", take_and_commit)
+
+
+def what_is_finished_out_of_order_is_committed(patch: pytest.MonkeyPatch) -> None:
+    def finished(self: Watermark, position: int) -> bool:
+        self._next = max(self._next, position + 1)
+        return True
+
+    patch.setattr(Watermark, "finished", finished)
+
+
 RACES: Sequence[Plant] = (
     acknowledges_before_handling,
     acknowledges_a_retry_before_it_is_published,
@@ -106,3 +139,12 @@ RACES: Sequence[Plant] = (
     a_drain_forgets_what_is_held,
     a_try_in_place_leaves_its_lane,
 )
+
+PARTITIONED_RACES: Sequence[Plant] = (
+    a_drain_forgets_what_is_held,
+    a_drain_knows_no_cut,
+    a_copy_without_a_call_does_not_move_the_cut,
+    a_partition_resumes_behind_what_was_fetched,
+    what_is_finished_out_of_order_is_committed,
+)
+"""They show where acknowledging moves a position."""

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from msgbus.testing.simulation import Faults, simulate
-from tests.simulation.races import RACES
+from msgbus.testing.simulation import CALM, Faults, simulate
+from tests.simulation.partitioned import partitioned
+from tests.simulation.races import PARTITIONED_RACES, RACES
 from tests.simulation.scenario import three_members
 
 if TYPE_CHECKING:
@@ -37,6 +38,18 @@ def test_a_planted_race_is_found(plant: Plant, monkeypatch: pytest.MonkeyPatch) 
     plant(monkeypatch)
     with pytest.raises(AssertionError, match=r"^seed \d+ breaks the promise"):
         simulate(three_members, range(200))
+
+
+def test_no_order_of_events_breaks_the_promise_where_partitions_are_revoked() -> None:
+    runs = simulate(three_members, range(SEEDS), faults=CALM, adapter=partitioned)
+    assert len({run.schedule for run in runs}) >= 0.9 * SEEDS
+
+
+@pytest.mark.parametrize("plant", PARTITIONED_RACES, ids=lambda plant: plant.__name__)
+def test_a_planted_race_of_partitions_is_found(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(monkeypatch)
+    with pytest.raises(AssertionError, match=r"^seed \d+ breaks the promise"):
+        simulate(three_members, range(200), faults=CALM, adapter=partitioned)
 
 
 def test_a_seed_replays_its_trace_byte_for_byte_in_any_process() -> None:
