@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from bench.figure import Figure, Order
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 PATIENCE: Final = 100.0
 
@@ -28,10 +28,10 @@ class Made:
     failed: str = ""
 
 
-def one_round(number: int, orders: Sequence[Order]) -> list[Made]:
+def one_round(number: int, orders: Sequence[Order]) -> Iterator[Made]:
     """Every order once; in odd rounds from the last to the first, so that nobody always comes after the same one."""
     ordered = orders if number % 2 == 0 else list(reversed(orders))
-    return [_made(number, order) for order in ordered]
+    return (_made(number, order) for order in ordered)
 
 
 def _made(number: int, order: Order) -> Made:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from bench.codec import loads
@@ -35,10 +35,7 @@ async def behind(url: str, topic: str) -> int:
     consumer = AIOKafkaConsumer(bootstrap_servers=url, group_id=GROUP, enable_auto_commit=False)
     await consumer.start()
     try:
-        await consumer.client.force_metadata_update()
-        consumer.subscribe([topic])
-        while not consumer.assignment():
-            await asyncio.sleep(0.01)
+        consumer.assign([TopicPartition(topic, partition) for partition in range(PARTITIONS)])
         ends = await consumer.end_offsets(list(consumer.assignment()))
         return sum([end - (await consumer.committed(one) or 0) for one, end in ends.items()])
     finally:
@@ -121,6 +118,4 @@ class RawKafkaBatch(RawKafka):
 
 
 def _partition(record: Any) -> Any:
-    from aiokafka import TopicPartition
-
     return TopicPartition(record.topic, record.partition)
