@@ -60,7 +60,7 @@ $(BENCHED): $(READY) requirements-bench.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -r requirements-bench.lock
 	@touch $@
 
-bench: $(BENCHED) brokers  ## msgbus beside the raw clients, at least 5 rounds: see docs/performance.md
+bench: $(BENCHED) brokers  ## msgbus beside the raw clients and FastStream, at least 5 rounds: see docs/performance.md
 	@$(BIN)/python -m bench $(ARGS)
 
 bench-quick: $(BENCHED) brokers  ## the same with few messages and one round

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from contextlib import ExitStack
 
-LIBRARIES = ("msgbus", "redis", "aio-pika", "aiormq", "aiokafka", "orjson")
+LIBRARIES = ("msgbus", "faststream", "redis", "aio-pika", "aiormq", "aiokafka", "orjson")
 
 
 def begun(brokers: Sequence[str], stack: ExitStack) -> dict[str, Server | None]:

@@ -15,16 +15,20 @@ MODULES: Final[Mapping[str, Mapping[str, str]]] = {
     "redis": {
         "raw": "redis_raw:RawRedis",
         "raw batch": "redis_raw:RawRedisBatch",
+        "faststream": "redis_faststream:FastStreamRedis",
         "msgbus": "msgbus_:Msgbus",
     },
     "rabbitmq": {
         "raw": "rabbitmq_raw:RawRabbit",
         "raw batch": "rabbitmq_raw:RawRabbitBatch",
+        "faststream": "rabbitmq_faststream:FastStreamRabbit",
         "msgbus": "msgbus_:Msgbus",
     },
     "kafka": {
         "raw": "kafka_raw:RawKafka",
         "raw batch": "kafka_raw:RawKafkaBatch",
+        "faststream": "kafka_faststream:FastStreamKafka",
+        "faststream auto-commit": "kafka_faststream:FastStreamKafkaAuto",
         "msgbus": "msgbus_:Msgbus",
     },
 }

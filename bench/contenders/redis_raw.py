@@ -27,6 +27,7 @@ class RawRedis(Contender):
         pool = BlockingConnectionPool.from_url(place.url, max_connections=100, timeout=None)
         self._redis: Any = Redis(connection_pool=pool)
         self._reading: asyncio.Task[None] | None = None
+        self._stopping = False
 
     async def open(self) -> None:
         await self._redis.xgroup_create(self.place.queue, GROUP, id="0", mkstream=True)
@@ -45,7 +46,7 @@ class RawRedis(Contender):
         self._reading = asyncio.create_task(self._read(handler))
 
     async def _read(self, handler: Handler) -> None:
-        while True:
+        while not self._stopping:
             for _, entries in await self._redis.xreadgroup(GROUP, "c", {self.place.queue: ">"}, count=COUNT, block=500):
                 await self._settle(handler, entries)
 
@@ -57,11 +58,9 @@ class RawRedis(Contender):
         await Crowd(self.place.at_once).each(one, entries)
 
     async def stop(self) -> None:
+        self._stopping = True  # not cancelled: a read that is cut off may swallow it
         if self._reading is not None:
-            while await self.pending() and not self._reading.done():
-                await asyncio.sleep(0.005)
-            self._reading.cancel()
-            await asyncio.wait([self._reading])
+            await self._reading
 
     async def pending(self) -> int:
         (group,) = await self._redis.xinfo_groups(self.place.queue)
