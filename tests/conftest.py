@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
 
-from msgbus.testing import CASES, Harness
+from msgbus.testing import CASES
 from tests import conformance
 from tests.servers.fixtures import serving
 from tests.servers.version import server_version
@@ -27,22 +26,11 @@ _VERSIONS = pytest.StashKey[dict[str, str]]()
 _SERVERS = pytest.StashKey[dict[str, str]]()
 _VERDICTS = pytest.StashKey[dict[tuple[str, str], str]]()
 _DIFFERENCES = pytest.StashKey[list[str]]()
-_FIGURES = pytest.StashKey[dict[str, list[str]]]()
-HarnessOf = Callable[[str], Harness]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """What the contract's results are for."""
     parser.addoption("--conformance", choices=("compare", "write"), help="the contract's results and CONFORMANCE.md")
-
-
-@pytest.fixture
-def harness_of(request: pytest.FixtureRequest) -> HarnessOf:
-    """A harness on a URL, of the size asked for; what its case measures is printed at the end."""
-    found = _CONTRACT.match(request.node.nodeid)
-    figures = request.config.stash.setdefault(_FIGURES, {}).setdefault(found[1] if found else "", [])
-    large = request.config.getoption("--contract-size") == "large"
-    return lambda url: Harness(url, large=large, say=figures.append)
 
 
 @pytest.fixture(scope="session")
@@ -111,9 +99,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         said = ", ".join(f"{number} {outcome}" for outcome, number in count.items())
         terminalreporter.write_line(f"{broker}: {said} ({versions.get(broker, 'this process')})")
     _compare(terminalreporter, config)
-    for broker, figures in config.stash.get(_FIGURES, {}).items():
-        for figure in figures:
-            terminalreporter.write_line(f"{broker}: {figure}")
 
 
 def _compare(reporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -8,7 +8,6 @@ import pytest
 
 from examples.loyalty.ledger import Ledger
 from examples.loyalty.service import AWARDS, GROUP, PURCHASES, Loyalty
-from msgbus import RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,15 +51,17 @@ async def test_a_purchase_that_comes_twice_counts_once(
     assert [award.id for award in published(AWARDS)] == ["award-7", "award-7"]
 
 
-async def test_a_purchase_that_the_till_refuses_is_given_up_and_says_why(
+@pytest.mark.usefixtures("virtual_time")
+async def test_a_purchase_that_the_till_refuses_for_13_minutes_is_given_up_and_says_why(
     broker: Broker, ledger: Ledger, dead_letters: DeadLettersOf, handled: Handled
 ) -> None:
     async def refuse(message: Message) -> None:
         raise ConnectionError(f"the till does not know purchase {message.id}")
 
-    await Loyalty(broker, ledger, "", till=refuse, retry=RetryPolicy(in_place=0, delays=())).start()
+    await Loyalty(broker, ledger, "", till=refuse).start()
     await broker.publish(PURCHASES, {"cents": 100}, message_id="7", key="customer-4")
     await handled(PURCHASES, group=GROUP)
     (letter,) = await dead_letters(PURCHASES, group=GROUP)
-    assert (letter.message.id, letter.error_message) == ("7", "the till does not know purchase 7")
+    assert (letter.message.id, letter.attempts) == ("7", 7)
+    assert letter.error_message == "the till does not know purchase 7"
     assert ledger.totals() == {}

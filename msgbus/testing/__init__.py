@@ -3,11 +3,11 @@
 For an adapter, or a cluster, of your own::
 
     import pytest
-    from msgbus.testing import Harness, contract
+    from msgbus.testing import contract
 
     @pytest.fixture
-    async def harness():
-        async with Harness("redis://localhost/9?visibility=2") as harness:
+    async def harness(harness_of):
+        async with harness_of("redis://localhost/9?visibility=2") as harness:
             yield harness
 
     @contract

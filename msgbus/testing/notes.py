@@ -49,8 +49,8 @@ class Notes:
         if not bodies:
             return found
         wanted = [encode_body(queue, body)[0] for body in bodies]
-        missing = [body for body in wanted if body not in [one.body for one in found]]
-        assert not missing, f"{queue}: {missing} was not published; {self._told(queue, found)}"
+        missing = [body.decode(errors="replace") for body in wanted if body not in [one.body for one in found]]
+        assert not missing, f"{queue}: {', '.join(missing)} was not published; {self._told(queue, found)}"
         return [next(one for one in found if one.body == body) for body in wanted]
 
     async def handled(self, queue: str, group: str, within: float) -> None:
@@ -61,19 +61,20 @@ class Notes:
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:
-            left = self._open(queue, group)
+            left = ", ".join(f"{count} in {place}" for place, count in self._open(queue, group).items())
             raise AssertionError(
-                f"{queue}, group {group}: {left} messages were not handled within {within:g} s; "
+                f"{queue}, group {group}: not handled within {within:g} s: {left}; "
                 f"{self._told(queue, self.published(queue))}"
             ) from None
 
-    def _open(self, queue: str, group: str) -> int:
-        """Messages of the group's that were published and not yet acknowledged."""
-        return sum(
-            len(some) - self._acknowledged[address, group]
+    def _open(self, queue: str, group: str) -> dict[Address, int]:
+        """Where messages of the group's are that were published and not yet acknowledged, and how many."""
+        left = {
+            address: len(some) - self._acknowledged[address, group]
             for address, some in self._published.items()
             if address.queue == queue and address.group in {"", group} and address.part != "dlq"
-        )
+        }
+        return {address: count for address, count in left.items() if count}
 
     def _told(self, queue: str, found: list[Message]) -> str:
         elsewhere = sorted({str(address) for address in self._published if str(address) != queue})

@@ -1,35 +1,47 @@
-"""The pytest plugin: a service is tested in milliseconds, without a server. Needs the extra ``testing``.
+"""What the fixtures of the pytest plugin give, and their types. The fixtures stand in ``pytest_msgbus``.
 
-It is loaded by those who ask for it, with ``-p msgbus.testing.plugin`` or ``pytest_plugins`` in a conftest.py.
 ``broker`` is a started broker on a memory of its own, whose group is ``test`` where nothing else is said. What it
 published and handled is asked of ``published``, ``handled`` and ``dead_letters``. See docs/testing.md.
 """
 
 from __future__ import annotations
 
+import asyncio
 import secrets
+import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
-
-import pytest
-import pytest_asyncio
 
 from msgbus.broker import Broker
 from msgbus.registry import adapter_type
-from msgbus.testing.notes import Notes
+from msgbus.testing.harness import Harness
 from msgbus.testing.wrapping import WatchedAdapter
 from msgbus.url import BrokerURL
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from msgbus.letter import Letter
     from msgbus.message import Message
+    from msgbus.testing.notes import Notes
 
-__all__ = ["DeadLettersOf", "Handled", "Published"]
+__all__ = [
+    "DeadLettersOf",
+    "Handled",
+    "HarnessOf",
+    "Published",
+    "dead_letters_of",
+    "handled_by",
+    "harness_maker",
+    "watched_broker",
+]
 
 WITHIN: Final = 5.0
 """Seconds that handled() waits at most."""
+WITHIN_VIRTUAL: Final = 3600.0
+"""The same in virtual time: four times the 13 minutes in which the default policy gives a message up."""
 GROUP: Final = "test"
+
+HarnessOf = Callable[[str], Harness]
+"""The fixture ``harness_of``: a harness on a URL."""
 
 
 class Published(Protocol):
@@ -43,10 +55,11 @@ class Published(Protocol):
 class Handled(Protocol):
     """The fixture ``handled``."""
 
-    async def __call__(self, queue: str, *, group: str = GROUP, within: float = WITHIN) -> None:
-        """Wait until ``group`` has settled all that was published to ``queue``; AssertionError after ``within`` s.
+    async def __call__(self, queue: str, *, group: str = GROUP, within: float | None = None) -> None:
+        """Wait until ``group`` has settled all that was published to ``queue``; else AssertionError.
 
-        Settled is handled or dead-lettered, retries included: give the service a RetryPolicy without long delays.
+        Settled is handled or dead-lettered, retries included. ``within`` is seconds: 5, or with ``virtual_time`` an
+        hour of it.
         """
         ...
 
@@ -59,49 +72,39 @@ class DeadLettersOf(Protocol):
         ...
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """The size of the contract suite's cases."""
-    parser.getgroup("msgbus").addoption(
-        "--contract-size", choices=("small", "large"), default="small", help="messages of a case of msgbus's contract"
-    )
-
-
-@pytest.fixture
-def msgbus_notes() -> Notes:
-    """What the broker's adapter let pass."""
-    return Notes()
-
-
-@pytest_asyncio.fixture
-async def broker(msgbus_notes: Notes) -> AsyncIterator[Broker]:
-    """A started broker on a memory of its own."""
+def watched_broker(notes: Notes) -> Broker:
+    """A broker on a memory of its own, not started; ``notes`` hears of all. Its time of day is the event loop's."""
     url = BrokerURL.parse(f"memory://{secrets.token_hex(4)}")
     kind = adapter_type(url.scheme)
-    async with Broker(WatchedAdapter(kind(url, kind.Options()), msgbus_notes.passing), group=GROUP) as broker:
-        yield broker
+    loop = asyncio.get_running_loop()
+    began = time.time() - loop.time()
+    adapter = WatchedAdapter(kind(url, kind.Options()), notes.passing)
+    return Broker(adapter, group=GROUP, clock=lambda: began + loop.time())
 
 
-@pytest.fixture
-def published(msgbus_notes: Notes) -> Published:
-    """What was published; see Published."""
-    return msgbus_notes.published
+def handled_by(notes: Notes, *, virtual: bool) -> Handled:
+    """See Handled."""
+    usual = WITHIN_VIRTUAL if virtual else WITHIN
 
-
-@pytest.fixture
-def handled(msgbus_notes: Notes) -> Handled:
-    """Waits until all is handled; see Handled."""
-
-    async def handled(queue: str, *, group: str = GROUP, within: float = WITHIN) -> None:
-        await msgbus_notes.handled(queue, group, within)
+    async def handled(queue: str, *, group: str = GROUP, within: float | None = None) -> None:
+        await notes.handled(queue, group, usual if within is None else within)
 
     return handled
 
 
-@pytest.fixture
-def dead_letters(broker: Broker) -> DeadLettersOf:
-    """What was given up; see DeadLettersOf."""
+def dead_letters_of(broker: Broker) -> DeadLettersOf:
+    """See DeadLettersOf."""
 
     async def dead_letters(queue: str, *, group: str = GROUP) -> list[Letter]:
         return [letter async for letter in broker.dead_letters(queue, group=group).look()]
 
     return dead_letters
+
+
+def harness_maker(*, large: bool, figures: dict[str, list[str]]) -> HarnessOf:
+    """See HarnessOf. What cases measure is added to ``figures``, by the URL's scheme."""
+
+    def harness_of(url: str) -> Harness:
+        return Harness(url, large=large, say=figures.setdefault(BrokerURL.parse(url).scheme, []).append)
+
+    return harness_of

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from msgbus.testing import Harness
+    from msgbus.testing.plugin import HarnessOf
     from msgbus.testing.suite import Case
-    from tests.conftest import HarnessOf
 
 
 @pytest.fixture

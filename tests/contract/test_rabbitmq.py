@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from msgbus.testing import Harness
+    from msgbus.testing.plugin import HarnessOf
     from msgbus.testing.suite import Case
-    from tests.conftest import HarnessOf
     from tests.servers.server import Server
 
 

@@ -31,7 +31,7 @@ AT_ONCE: Final = 4
 """Runs at once: they wait for most of their time."""
 WHOLE: Final = 600
 """Seconds for all of them."""
-_COPIED: Final = ("msgbus", "adapters", "tests", "pyproject.toml")
+_COPIED: Final = ("msgbus", "adapters", "pytest_msgbus", "tests", "pyproject.toml")
 _FAILED: Final = re.compile(r"^FAILED (\S+?\.py::.+?) - (.*)$", re.MULTILINE)
 _PLACES: Final = re.compile(r"^(\S+?\.py):(\d+): (.*)$", re.MULTILINE)
 

@@ -30,6 +30,17 @@ def test_links_and_make_targets_in_the_docs_exist(page: Path) -> None:
     assert set(re.findall(r"\bmake ([a-z-]+)", text)) <= targets
 
 
-def test_the_example_of_a_services_test_is_the_services_own() -> None:
-    shown = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "testing.md").read_text(), re.DOTALL)[0]
-    assert shown in (ROOT / "examples" / "loyalty" / "test_loyalty.py").read_text()
+def test_the_examples_of_a_services_tests_are_the_services_own() -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "testing.md").read_text(), re.DOTALL)
+    shown = [block for block in blocks if "Loyalty(" in block]
+    assert len(shown) == 2
+    for block in shown:
+        assert block in (ROOT / "examples" / "loyalty" / "test_loyalty.py").read_text()
+
+
+def test_the_contract_on_another_adapter_is_as_shown() -> None:
+    """Run by tests/stranger, but for the URL."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "testing.md").read_text(), re.DOTALL)
+    (suite,) = [block for block in blocks if "@contract" in block]
+    ran = (ROOT / "tests" / "stranger" / "suite.txt").read_text()
+    assert suite.replace("redis://localhost/9?visibility=2", "listed://here") == ran

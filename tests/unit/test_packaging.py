@@ -47,7 +47,9 @@ def test_the_name_adapters_holds_nothing_of_ours(tmp_path: Path) -> None:
     assert python("import adapters; print([name for name in dir(adapters) if not name.startswith('_')])") == "[]"
 
 
-@pytest.mark.parametrize("package", ["msgbus", "msgbus_kafka", "msgbus_memory", "msgbus_rabbitmq", "msgbus_redis"])
+@pytest.mark.parametrize(
+    "package",
+    ["msgbus", "pytest_msgbus", *(f"adapters/msgbus_{name}" for name in ("kafka", "memory", "rabbitmq", "redis"))],
+)
 def test_every_package_is_typed(package: str) -> None:
-    place = ROOT / package if package == "msgbus" else ROOT / "adapters" / package
-    assert (place / "py.typed").exists()
+    assert (ROOT / package / "py.typed").exists()

@@ -1,0 +1,77 @@
+"""The pytest plugin: a service is tested in milliseconds, without a server; an adapter is tested by the contract.
+
+pytest loads it wherever msgbus is installed, so it imports nothing of msgbus until a test asks for a fixture, and
+stands outside the package, whose import alone takes a tenth of a second. See docs/testing.md.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from msgbus import Broker
+    from msgbus.testing.notes import Notes
+    from msgbus.testing.plugin import DeadLettersOf, Handled, HarnessOf, Published
+
+_FIGURES = pytest.StashKey[dict[str, list[str]]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The size of the contract suite's cases."""
+    parser.getgroup("msgbus").addoption(
+        "--contract-size", choices=("small", "large"), default="small", help="messages of a case of msgbus's contract"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The asynchronous fixtures are pytest-asyncio's, where it is there."""
+    there = config.pluginmanager.has_plugin("asyncio")
+    config.pluginmanager.import_plugin(f"pytest_msgbus.{'with' if there else 'without'}_asyncio")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """What the contract's cases have measured."""
+    for scheme, figures in config.stash.setdefault(_FIGURES, {}).items():
+        for figure in figures:
+            terminalreporter.write_line(f"{scheme}: {figure}")
+
+
+@pytest.fixture
+def harness_of(pytestconfig: pytest.Config) -> HarnessOf:
+    """Makes a harness on a URL, of the size asked for; what its case measures is printed at the end."""
+    from msgbus.testing.plugin import harness_maker
+
+    large = pytestconfig.getoption("--contract-size") == "large"
+    return harness_maker(large=large, figures=pytestconfig.stash.setdefault(_FIGURES, {}))
+
+
+@pytest.fixture
+def msgbus_notes() -> Notes:
+    """What the broker's adapter let pass."""
+    from msgbus.testing.notes import Notes
+
+    return Notes()
+
+
+@pytest.fixture
+def published(msgbus_notes: Notes) -> Published:
+    """What was published; see msgbus.testing.plugin.Published."""
+    return msgbus_notes.published
+
+
+@pytest.fixture
+def handled(msgbus_notes: Notes, request: pytest.FixtureRequest) -> Handled:
+    """Waits until all is handled; see msgbus.testing.plugin.Handled."""
+    from msgbus.testing.plugin import handled_by
+
+    return handled_by(msgbus_notes, virtual="virtual_time" in request.fixturenames)
+
+
+@pytest.fixture
+def dead_letters(broker: Broker) -> DeadLettersOf:
+    """What was given up; see msgbus.testing.plugin.DeadLettersOf."""
+    from msgbus.testing.plugin import dead_letters_of
+
+    return dead_letters_of(broker)

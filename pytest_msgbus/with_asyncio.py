@@ -1,0 +1,32 @@
+"""The fixtures that run in the test's own event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest_asyncio
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from msgbus import Broker
+    from msgbus.testing.notes import Notes
+
+
+@pytest_asyncio.fixture
+async def broker(msgbus_notes: Notes) -> AsyncIterator[Broker]:
+    """A started broker on a memory of its own."""
+    from msgbus.testing.plugin import watched_broker
+
+    async with watched_broker(msgbus_notes) as broker:
+        yield broker
+
+
+@pytest_asyncio.fixture
+async def virtual_time() -> AsyncIterator[None]:
+    """The time of the event loop leaps over what nobody has to wait for; see msgbus.testing.leaping."""
+    from msgbus.testing.leaping import leaping
+
+    with leaping(asyncio.get_running_loop()):
+        yield
