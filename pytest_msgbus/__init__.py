@@ -6,15 +6,20 @@ stands outside the package, whose import alone takes a tenth of a second. See do
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from msgbus import Broker
     from msgbus.testing.notes import Notes
     from msgbus.testing.plugin import DeadLettersOf, Handled, HarnessOf, Published
 
+NOT_OFFERED = "not offered"
+"""The outcome of a case that needs what its harness has no means for."""
 _FIGURES = pytest.StashKey[dict[str, list[str]]]()
 
 
@@ -31,8 +36,29 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.import_plugin(f"pytest_msgbus.{'with' if there else 'without'}_asyncio")
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A case that ended with NotOffered is no failure, and no skip: it is counted by itself."""
+    report = yield
+    error = call.excinfo.value if call.excinfo else None
+    faults = sys.modules.get("msgbus.testing.faults")  # who raised it has imported it
+    if faults is not None and isinstance(error, faults.NotOffered):
+        path, line, _ = report.location
+        report.outcome, report.longrepr = "skipped", (path, line or 0, f"{NOT_OFFERED}: {error}")
+        report.user_properties.append((NOT_OFFERED, str(error)))
+    return report
+
+
+def pytest_report_teststatus(report: pytest.TestReport | pytest.CollectReport) -> tuple[str, str, str] | None:
+    """By its own name."""
+    offered = NOT_OFFERED not in dict(getattr(report, "user_properties", ()))
+    return None if offered else (NOT_OFFERED, "n", NOT_OFFERED.upper())
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """What the contract's cases have measured."""
+    """What the contract's cases have measured, and what they could not have done to the server."""
+    for report in terminalreporter.stats.get(NOT_OFFERED, ()):
+        terminalreporter.write_line(f"{report.nodeid}: {report.longrepr[2]}")
     for scheme, figures in config.stash.setdefault(_FIGURES, {}).items():
         for figure in figures:
             terminalreporter.write_line(f"{scheme}: {figure}")

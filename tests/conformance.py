@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from msgbus.testing import CASES
+from pytest_msgbus import NOT_OFFERED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 PAGE = Path(__file__).parents[1] / "CONFORMANCE.md"
 NOT_RUN = "not run"
-Verdict = Literal["passed", "failed", "not run"]
+UNCOUNTED = {NOT_RUN, NOT_OFFERED}
+Verdict = Literal["passed", "failed", "not run", "not offered"]
 Results = dict[str, dict[str, str]]
 """Server, such as "Redis 7.0.15" -> case -> verdict."""
 
@@ -28,7 +30,7 @@ _HEAD = """# Conformance
 
 What each case of the [contract](msgbus/testing/cases) gave on each version of each server, run by `make conformance`.
 `make test` compares what it runs with this page and fails where they differ; [CONTRIBUTING.md](CONTRIBUTING.md) says
-how to renew it.
+how to renew it. "Not offered" is what the server's harness has no means to provoke; it is counted as nothing.
 """
 
 
@@ -78,8 +80,8 @@ class Conformance:
         return _HEAD + "\n" + "".join(f"| {' | '.join(row)} |\n" for row in table)
 
     def _count(self, server: str) -> str:
-        counts = Counter(self.results[server].values())
-        return f"{counts['passed']} of {sum(counts.values()) - counts[NOT_RUN]}"
+        counts = Counter(verdict for verdict in self.results[server].values() if verdict not in UNCOUNTED)
+        return f"{counts['passed']} of {sum(counts.values())}"
 
 
 def names() -> list[str]:

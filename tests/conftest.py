@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from msgbus.testing import CASES
+from pytest_msgbus import NOT_OFFERED
 from tests import conformance
 from tests.servers.fixtures import serving
 from tests.servers.version import server_version
@@ -62,10 +63,11 @@ def _serving(config: pytest.Config, name: str) -> Iterator[Server]:
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Note the verdict of a case of the contract; what was skipped was not run."""
     report = yield
-    if (found := _CASE.search(item.nodeid)) and not report.skipped:
+    offered = NOT_OFFERED not in dict(report.user_properties)
+    if (found := _CASE.search(item.nodeid)) and not (report.skipped and offered):
         verdicts = item.config.stash.setdefault(_VERDICTS, {})
         if report.failed or report.when == "call":
-            verdicts[found[1], found[2]] = report.outcome
+            verdicts[found[1], found[2]] = report.outcome if offered else NOT_OFFERED
     return report
 
 
@@ -86,9 +88,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """The contract per broker: cases passed, failed and skipped, and the version of the server."""
+    """The contract per broker: cases passed, failed, skipped and not offered, and the version of the server."""
     counts: dict[str, Counter[str]] = defaultdict(Counter)
-    for outcome in ("passed", "failed", "error", "skipped"):
+    for outcome in ("passed", "failed", "error", "skipped", NOT_OFFERED):
         for report in terminalreporter.stats.get(outcome, ()):
             if (found := _CONTRACT.match(report.nodeid)) and (outcome != "passed" or report.when == "call"):
                 counts[found[1]][outcome] += 1

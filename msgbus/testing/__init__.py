@@ -15,9 +15,10 @@ For an adapter, or a cluster, of your own::
         await case(harness)
 """
 
+from msgbus.testing.faults import NotOffered, ServerFaults
 from msgbus.testing.harness import Harness
 from msgbus.testing.probe import Probe
 from msgbus.testing.proxy import Proxy
 from msgbus.testing.suite import CASES, contract
 
-__all__ = ["CASES", "Harness", "Probe", "Proxy", "contract"]
+__all__ = ["CASES", "Harness", "NotOffered", "Probe", "Proxy", "ServerFaults", "contract"]

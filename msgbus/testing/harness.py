@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from msgbus.broker import Publication
 from msgbus.errors import LettersBusy
 from msgbus.registry import adapter_type
+from msgbus.testing.faults import ServerFaults
 from msgbus.testing.history import Kind, Pen, check, recorded, report
 from msgbus.testing.members import Behaviour, ProcessMember, SeveredMember
 from msgbus.testing.probe import DEADLINE, within
@@ -37,10 +38,21 @@ FENCES = 64
 class Harness:
     """One server, by its URL; every case gets a harness of its own."""
 
-    def __init__(self, url: str, *, large: bool = False, say: Callable[[str], None] = lambda _: None) -> None:
-        """``large``: sizes for a long run. ``say`` gets the figures that cases measure, a line each."""
+    def __init__(
+        self,
+        url: str,
+        *,
+        large: bool = False,
+        say: Callable[[str], None] = lambda _: None,
+        faults: ServerFaults | None = None,
+    ) -> None:
+        """``large``: sizes for a long run. ``say`` gets the figures that cases measure, a line each.
+
+        ``faults`` are what this server can be made to suffer; nothing where they are left out.
+        """
         self.url = url
         self.say = say
+        self.faults = faults or ServerFaults()
         self._large = large
         self.scheme = BrokerURL.parse(url).scheme
         self._run = secrets.token_hex(4)

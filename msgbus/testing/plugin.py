@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from msgbus.broker import Broker
@@ -21,6 +20,7 @@ from msgbus.url import BrokerURL
 if TYPE_CHECKING:
     from msgbus.letter import Letter
     from msgbus.message import Message
+    from msgbus.testing.faults import ServerFaults
     from msgbus.testing.notes import Notes
 
 __all__ = [
@@ -40,8 +40,13 @@ WITHIN_VIRTUAL: Final = 3600.0
 """The same in virtual time: four times the 13 minutes in which the default policy gives a message up."""
 GROUP: Final = "test"
 
-HarnessOf = Callable[[str], Harness]
-"""The fixture ``harness_of``: a harness on a URL."""
+
+class HarnessOf(Protocol):
+    """The fixture ``harness_of``."""
+
+    def __call__(self, url: str, faults: ServerFaults | None = None) -> Harness:
+        """A harness on a URL, and what the server there can be made to suffer."""
+        ...
 
 
 class Published(Protocol):
@@ -104,7 +109,8 @@ def dead_letters_of(broker: Broker) -> DeadLettersOf:
 def harness_maker(*, large: bool, figures: dict[str, list[str]]) -> HarnessOf:
     """See HarnessOf. What cases measure is added to ``figures``, by the URL's scheme."""
 
-    def harness_of(url: str) -> Harness:
-        return Harness(url, large=large, say=figures.setdefault(BrokerURL.parse(url).scheme, []).append)
+    def harness_of(url: str, faults: ServerFaults | None = None) -> Harness:
+        say = figures.setdefault(BrokerURL.parse(url).scheme, []).append
+        return Harness(url, large=large, say=say, faults=faults)
 
     return harness_of

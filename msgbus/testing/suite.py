@@ -19,6 +19,7 @@ from msgbus.testing.cases import (
     letters,
     lifecycle,
     membership,
+    outside,
     payload,
     queues,
     refusals,
@@ -59,6 +60,7 @@ _SUBJECTS = (
     lifecycle,
     closing,
     faults,
+    outside,
     judged,
     refusals,
 )

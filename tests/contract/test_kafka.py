@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from msgbus.testing import contract
+from tests.contract.faults import KafkaFaults
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 async def harness(harness_of: HarnessOf, kafka_server: Server) -> AsyncIterator[Harness]:
-    async with harness_of(f"{kafka_server.url}?session_timeout=6") as harness:
+    async with harness_of(f"{kafka_server.url}?session_timeout=6", KafkaFaults(kafka_server)) as harness:
         yield harness
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from msgbus.testing import contract
+from tests.contract.faults import MemoryFaults
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 async def harness(harness_of: HarnessOf) -> AsyncIterator[Harness]:
-    async with harness_of(f"memory://{secrets.token_hex(4)}") as harness:
+    name = secrets.token_hex(4)
+    async with harness_of(f"memory://{name}", MemoryFaults(name)) as harness:
         yield harness
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from msgbus.testing import contract
+from tests.contract.faults import RedisFaults
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 async def harness(harness_of: HarnessOf, redis_server: Server) -> AsyncIterator[Harness]:
-    async with harness_of(f"{redis_server.url}?visibility=2") as harness:
+    async with harness_of(f"{redis_server.url}?visibility=2", RedisFaults(redis_server)) as harness:
         yield harness
 
 

@@ -14,7 +14,7 @@
 12 a member is frozen                  the contract, test_redis_adapter (what a zombie may do)
 13 members join and leave              the contract, test_rolling_restarts
 14 a message that ends its process     test_kill_points; beyond the delivery limit: the letters of RabbitMQ
-15 a retry or dead letter fails        test_unwritable, test_kill_points
+15 a retry or dead letter fails        the contract, test_kill_points
 16 delayed messages and a restart      test_restarted_service
 17 clocks of members that differ       ages and idle times are the server's own on both; the ladder's: the contract
 18 too large                           the contract, test_rabbitmq_adapter

@@ -9,12 +9,23 @@ from typing import TYPE_CHECKING
 import aiormq
 import pytest
 
-from msgbus import AccessRefused, BrokerUnavailable, NoRoute, PublishUnknown, QueueConflict, Reject, connect
+from msgbus import (
+    AccessRefused,
+    BrokerUnavailable,
+    NoRoute,
+    PublishUnknown,
+    QueueConflict,
+    Reject,
+    RetryPolicy,
+    connect,
+)
 from msgbus.broker import Publication
+from msgbus.names import Address
 from msgbus.testing import Probe
 from msgbus.testing.harness import publish_all, until_letters
 from msgbus.testing.probe import within
 from msgbus_rabbitmq import publisher
+from tests.contract.faults import RabbitmqFaults
 from tests.faults.rabbit_bench import ctl, serving
 from tests.faults.test_broker_restart import BETWEEN, PUBLISHERS, Load
 
@@ -196,6 +207,25 @@ async def test_a_message_that_comes_back_beyond_the_limit_is_a_dead_letter(serve
             (letter,) = await until_letters(broker, "poison", 1)
         assert (letter.message.id, letter.message.key, letter.message.headers) == ("poison", "k", {"a": "b"})
         assert letter.reason == "delivery limit"
+
+
+async def test_the_letters_of_a_full_queue_can_be_looked_at_and_sent_back(server: NativeServer) -> None:
+    probe, bad = Probe(), [f"bad-{n}" for n in range(7)]
+    for id in bad:
+        probe.fail(id, 1)
+    async with connect(server.url, group="g") as operator:
+        await operator.create_queue("full", groups=["g"])
+        async with connect(server.url, group="g") as broker:
+            await broker.consume("full", probe, retry=RetryPolicy(in_place=0, delays=(), pause_after=None))
+            await publish_all(broker, "full", [Publication(b"x", message_id=id) for id in bad])
+            await until_letters(broker, "full", len(bad))
+        letters = operator.dead_letters("full")
+        async with RabbitmqFaults(server).unwritable(Address("full", "g", "dlq")):
+            for _ in range(3):
+                assert sorted([one.message.id async for one in letters.look()]) == bad
+            account = await letters.redrive()
+            assert (account.taken, account.arrived, account.left) == (7, 7, 0)
+        assert await letters.count() == 0
 
 
 async def test_rabbitmqctl_shows_what_the_docs_say(server: NativeServer) -> None:

@@ -145,6 +145,7 @@ class KafkaRecipe(Recipe):
             "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{self.port},PROXIED://{LOOPBACK}:{front}",
             "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT",
             **(CLUSTER if self.peers else {}),
+            **({} if self.security or self.peers else OPEN),
         }
 
 
@@ -163,6 +164,12 @@ SETTINGS = {
     # A killed node may come back only when its old registration has run out: 9 s by default, measured as 12 s to serve.
     "broker.session.timeout.ms": "3000",
     "broker.heartbeat.interval.ms": "500",
+}
+
+# Everybody may do what nobody has forbidden, and a test may forbid something.
+OPEN = {
+    "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    "allow.everyone.if.no.acl.found": "true",
 }
 
 # What every confirmed message of a cluster rests on: three copies, two of them written.
