@@ -27,6 +27,7 @@ from msgbus.errors import (
     Unsupported,
     WouldDeadlock,
 )
+from msgbus.health import Health, QueueHealth
 from msgbus.history import History, Replay
 from msgbus.letter import Filter, Letter
 from msgbus.message import Message
@@ -49,6 +50,7 @@ __all__ = [
     "DuplicateSubscription",
     "Filter",
     "GroupActive",
+    "Health",
     "History",
     "InvalidMessage",
     "InvalidName",
@@ -65,6 +67,7 @@ __all__ = [
     "PublishError",
     "PublishUnknown",
     "QueueConflict",
+    "QueueHealth",
     "QueueNotFound",
     "Reject",
     "Replay",

@@ -188,6 +188,13 @@ class Consumer(ABC):
         Called every ``Adapter.extend_every`` seconds with all that is held; never where that is None.
         """
 
+    def trouble(self) -> str:
+        """What keeps this consumer from receiving, in words; empty where nothing does, or receive() would say it.
+
+        Only what is known without asking anybody: instant, no I/O.
+        """
+        return ""
+
     @abstractmethod
     async def close(self, budget: float) -> None:
         """ending() for every session, then flush; what is not acknowledged goes back at once, in order.
@@ -259,6 +266,15 @@ class Adapter(ABC):
     @abstractmethod
     async def connect(self) -> None:
         """Reach the server and log in, once. Raises BrokerUnavailable or AccessRefused, both naming the host."""
+
+    async def ping(self) -> str:
+        """Whether the server answers, by one cheap round trip that changes nothing and needs no right of its own.
+
+        Returns what keeps it from taking messages although it answers, in words, or nothing. Connects where there is no
+        connection; raises as connect() does. As it stands here it asks no more than connect() asks.
+        """
+        await self.connect()
+        return ""
 
     @abstractmethod
     async def close(self) -> None:

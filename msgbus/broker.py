@@ -14,6 +14,7 @@ from msgbus.adapter import Lag, QueueSpec
 from msgbus.codec import encode_body, wire_headers, word
 from msgbus.deadletters import DeadLetters
 from msgbus.errors import BrokerClosed, ConfigurationError, DuplicateSubscription, Unsupported
+from msgbus.health import Pulse, of_queue
 from msgbus.history import History
 from msgbus.ladder import own_queues
 from msgbus.link import Link
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from msgbus.adapter import Adapter, Start
     from msgbus.errors import BrokerError
+    from msgbus.health import Health, QueueHealth
     from msgbus.retry import RetryPolicy
 
 __all__ = ["Broker", "Publication"]
@@ -80,6 +82,7 @@ class Broker:
         self._clock = clock
         self._random = random or SystemRandom()
         self._link = Link(adapter, deadline, self._random)
+        self._pulse = Pulse(adapter, clock)
         self._subscriptions: dict[tuple[str, Address], Subscription] = {}
         self._members: dict[str, Member] = {}
         self._session_counts: dict[str, SessionCounts] = {}
@@ -221,6 +224,27 @@ class Broker:
         """What became of ``group``'s sessions in this object, so far; it goes on counting."""
         return self._session_counts.setdefault(self._group("", group), SessionCounts())
 
+    async def health(self, *, within: float = 2.0) -> Health:
+        """Whether this process can publish and consume now, and if not, why; for readiness probes.
+
+        One round trip to the server, connecting where there is no connection, and what is known here. Never raises, and
+        never takes longer than ``within`` seconds.
+        """
+        ending = (
+            "the broker is closed"
+            if self._closed
+            else "the broker is being closed"
+            if self._closing is not None
+            else ""
+        )
+        return await self._pulse.health(within, self._queues, ending)
+
+    def _queues(self) -> list[QueueHealth]:
+        when = self._pulse.when
+        idle = (one for one in self._subscriptions.values() if one.state == "registered")
+        found = [of_queue(one, when, missing=False, draining=False, trouble="") for one in idle]
+        return found + [one for member in self._members.values() for one in member.health(when)]
+
     # The lifecycle.
 
     async def __aenter__(self) -> Self:
@@ -269,6 +293,7 @@ class Broker:
         self._started = False
         self._members.clear()
         self._closed = True
+        await self._pulse.close()
         await self._link.down(max(0.0, end - asyncio.get_running_loop().time()))  # one grace for both
 
     def _hurry(self) -> None:

@@ -14,6 +14,7 @@ from msgbus.errors import AccessRefused, BrokerClosed, BrokerError, QueueConflic
 from msgbus.forwarding import Forwarding
 from msgbus.hands import Hands
 from msgbus.heads import Heads
+from msgbus.health import of_queue
 from msgbus.ladder import ladder, own_queues
 from msgbus.observed import Observed
 from msgbus.retry import Backoff
@@ -21,11 +22,13 @@ from msgbus.settlement import Settlement
 from msgbus.workers import Workers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from collections.abc import Set as AbstractSet
+    from datetime import datetime
     from random import Random
 
     from msgbus.adapter import Adapter, Consumer, QueueSpec
+    from msgbus.health import QueueHealth
     from msgbus.message import Delivery, Outgoing
     from msgbus.names import Address
     from msgbus.observed import SessionCounts
@@ -66,6 +69,7 @@ class Member:
         self._leaving: list[Subscription] = []
         self._conflicts: set[Address] = set()
         self._missing: AbstractSet[Address] = frozenset()
+        self._trouble = ""
         self._look_at = 0.0
         self._dirty = False
         self._consumer: Consumer | None = None
@@ -118,6 +122,16 @@ class Member:
         self._grace = 0.0
         self._hands.abandon_all()
 
+    def health(self, when: Callable[[float], datetime]) -> Iterator[QueueHealth]:
+        """How each of its queues is, those too that are drained after their cancel(). No I/O."""
+        trouble = self._trouble or (self._consumer.trouble() if self._consumer is not None else "")
+        for workers in self._wanted.values():
+            missing = workers.subscription.address in self._missing
+            draining = self._stop.is_set()
+            yield of_queue(workers.subscription, when, missing=missing, draining=draining, trouble=trouble)
+        for subscription in self._leaving:
+            yield of_queue(subscription, when, missing=False, draining=True, trouble="")
+
     # What the workers call: a Settler.
 
     def done(self, held: Held) -> None:
@@ -137,6 +151,7 @@ class Member:
             began = self._loop.time()
             try:
                 await self._open()
+                self._trouble = ""
                 await self._serve()
             except Exception as error:  # noqa: BLE001 - whatever an adapter raises, the member must live on
                 failures = 1 if self._loop.time() - began > STABLE else failures + 1
@@ -254,6 +269,7 @@ class Member:
             subscription.gone()
 
     def _report(self, error: Exception, failures: int) -> None:
+        self._trouble = str(error) if isinstance(error, BrokerError) else f"{type(error).__name__}: {error}"
         level = logging.WARNING if failures == 1 else logging.DEBUG
         bug = None if isinstance(error, BrokerError) else error
         logger.log(level, "group %s: consuming was interrupted, trying again: %s", self.group, error, exc_info=bug)

@@ -96,14 +96,9 @@ class Outage:
 
     def _begin(self, error: BaseException) -> None:
         subscription = self._workers.subscription
-        logger.error(
-            "queue %s, group %s: paused, since every message fails; one is tried now and then (%s: %s)",
-            subscription.address,
-            subscription.group,
-            type(error).__name__,
-            error,
-        )
-        subscription.paused(True)
+        reason = f"since every message fails; one is tried now and then ({type(error).__name__}: {error})"
+        logger.error("queue %s, group %s: paused, %s", subscription.address, subscription.group, reason)
+        subscription.paused(reason)
         self._workers.lanes.tickets = 0
         self._workers.flow.paused = True
         self._next_probe()
@@ -141,7 +136,7 @@ class Outage:
         subscription = self._workers.subscription
         logger.info("queue %s, group %s: goes on", subscription.address, subscription.group)
         self.stop()
-        subscription.paused(False)
+        subscription.paused("")
         self._workers.lanes.tickets = None
         self._workers.flow.paused = False
         for held in self._waiting:

@@ -58,7 +58,8 @@ class Subscription:
     """What consume() returns.
 
     ``state``: ``registered`` (the broker has not started), ``waiting`` (not yet assigned, or the queue does not exist
-    yet), ``active``, ``paused`` (every message fails; see RetryPolicy), ``cancelled``. ``counts`` is since consume().
+    yet), ``active``, ``paused`` (every message fails; see RetryPolicy), ``cancelled``. ``counts`` is since consume(),
+    ``since`` the event loop's time at which it came into this state, ``reason`` what paused it.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - consume()'s arguments
@@ -79,6 +80,8 @@ class Subscription:
         self.start = start
         self.counts = Counts()
         self.state: State = "registered"
+        self.since: float | None = None
+        self.reason = ""
         self._owner: Owner | None = None
         self._ready: asyncio.Future[None] | None = None
         self._gone: asyncio.Future[None] | None = None
@@ -134,29 +137,30 @@ class Subscription:
     def belong(self, owner: Owner | None) -> None:
         """A member has taken this on (or, None, it has closed)."""
         self._owner = owner
+        self.reason = ""
         if self.state != "cancelled":
-            self.state = "waiting" if owner else "registered"
+            self._become("waiting" if owner else "registered")
 
     def assigned(self) -> None:
         """The consumer has it."""
-        if self.state != "paused":
-            self.state = "active"
+        self._become("paused" if self.reason else "active")
         _resolve(self._ready)
         self._ready = None
 
     def pending(self) -> None:
         """The queue does not exist, or the consumer was lost."""
         if self.state in {"active", "paused"}:
-            self.state = "waiting"
+            self._become("waiting")
 
-    def paused(self, paused: bool) -> None:
-        """The breaker has opened or closed."""
+    def paused(self, reason: str) -> None:
+        """The breaker has opened, for this reason, or, with an empty one, closed."""
+        self.reason = reason
         if self.state in {"active", "paused"}:
-            self.state = "paused" if paused else "active"
+            self._become("paused" if reason else "active")
 
     def end(self, error: BrokerClosed) -> None:
         """Cancelled: whoever waits in ready() gets ``error``."""
-        self.state = "cancelled"
+        self._become("cancelled")
         self.fail(error)
 
     def fail(self, error: MsgbusError) -> None:
@@ -168,6 +172,10 @@ class Subscription:
         """Nothing of it is in hand any more: cancel() returns."""
         _resolve(self._gone)
         self._gone = None
+
+    def _become(self, state: State) -> None:
+        if self.state != state:
+            self.state, self.since = state, asyncio.get_running_loop().time()
 
 
 def _resolve(future: asyncio.Future[None] | None, error: MsgbusError | None = None) -> None:

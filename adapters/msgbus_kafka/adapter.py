@@ -75,6 +75,14 @@ class KafkaAdapter(Adapter):
         except TimeoutError as error:
             raise BrokerUnavailable(f"kafka: {self._access.servers} did not answer within {CONNECT:g} s") from error
 
+    async def ping(self) -> str:
+        """See Adapter. One node that does not answer is not the cluster: then another is asked."""
+        try:
+            await self._cluster.nodes()
+        except BrokerUnavailable:
+            await self._cluster.connect()
+        return ""
+
     async def close(self) -> None:
         """See Adapter."""
         consumers = list(self._consumers)

@@ -193,6 +193,10 @@ class KafkaConsumer(Consumer):
         del deliveries
         return ()
 
+    def trouble(self) -> str:
+        """See Consumer. aiokafka survives an outage, so receive() does not tell of it."""
+        return self._rebalancing.trouble() if self._wanted else ""
+
     async def close(self, budget: float) -> None:
         """See Consumer."""
         if self.closed:

@@ -53,16 +53,29 @@ class Rebalancing(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self.settled: Final = asyncio.Event()
         """The assignment is the one that was asked for last."""
         self.settled.set()
+        self._unsettled = 0.0
+
+    def trouble(self) -> str:
+        """What keeps this member from its partitions, in words. A rebalance that takes its time is none."""
+        if self._client._coordinator.coordinator_id is None:  # noqa: SLF001
+            return "kafka: no node says that it is the group's coordinator"
+        lasts = 0.0 if self.settled.is_set() else asyncio.get_running_loop().time() - self._unsettled
+        return f"kafka: no assignment for {lasts:.0f} s" if lasts > self._timing.rebalance else ""
+
+    def _unsettle(self) -> None:
+        if self.settled.is_set():
+            self._unsettled = asyncio.get_running_loop().time()
+        self.settled.clear()
 
     def expect(self, topics: Mapping[str, Address]) -> None:
         """These are about to be subscribed."""
         self._topics = topics
-        self.settled.clear()
+        self._unsettle()
 
     async def on_partitions_revoked(self, revoked: Any) -> None:
         """The group rebalances; heartbeats go on meanwhile, and the broker still takes commits."""
         del revoked  # all of them: the protocol is the eager one
-        self.settled.clear()
+        self._unsettle()
         if self._client._coordinator.generation == NO_GENERATION:  # noqa: SLF001
             self.lose()  # the group has gone on without us; aiokafka has no other callback for it
         else:

@@ -69,6 +69,10 @@ class RabbitAdapter(Adapter):
         """See Adapter."""
         await self._link.up()
 
+    async def ping(self) -> str:
+        """See Adapter. A server short of memory or disk says so to those who have published since."""
+        return await self._link.ping()
+
     async def close(self) -> None:
         """See Adapter."""
         while self._consumers:

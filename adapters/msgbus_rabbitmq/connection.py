@@ -13,7 +13,6 @@ from collections import deque
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-import aiormq
 from aiormq.connection import TransportFactory
 from aiormq.exceptions import (
     AuthenticationError,
@@ -36,10 +35,12 @@ from msgbus.errors import (
     QueueNotFound,
     translated,
 )
+from msgbus_rabbitmq.blocking import Connection, why_blocked
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterator
 
+    import aiormq
     from aiormq.abc import AbstractChannel
 
     from msgbus.adapter import AdapterOptions
@@ -138,6 +139,14 @@ class Link:
                 f"{self.where}: cannot open a channel",
             )
 
+    async def ping(self) -> str:
+        """A channel opened and closed. On a blocked connection nothing is read: then the server's reason instead."""
+        connection = await self.up()
+        if reason := await why_blocked(connection):
+            return f"{self.where} takes no publishes from this connection: {reason}"
+        await self.leave(await self.channel())
+        return ""
+
     async def once(self, doing: str, work: Callable[[AbstractChannel], Awaitable[_T]]) -> _T:
         """``work`` on a channel that is thrown away: what it provokes there costs nobody else anything."""
         channel = await self.channel()
@@ -208,7 +217,7 @@ class Link:
     async def _dial(self, host: str, port: int, context: ssl.SSLContext | None) -> aiormq.Connection:
         doing = f"cannot connect to RabbitMQ at {host}:{port}"
         self._transport = transport = _Transport(context)
-        connection = aiormq.Connection(self._target(host, port), transport_factory=transport)
+        connection = Connection(self._target(host, port), transport_factory=transport)
         connection.vhost = self._url.path or "/"  # as it is: in the URL it would be decoded once more
         properties = {"connection_name": f"msgbus {self._purpose}"}
         call = asyncio.ensure_future(connection.connect(client_properties=properties))

@@ -8,11 +8,12 @@ import ssl
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final
 
 from pydantic import Field
-from redis.exceptions import ResponseError
+from redis.exceptions import NoPermissionError, ResponseError
 
 from msgbus.adapter import Adapter, AdapterOptions, Capabilities, Lag
 from msgbus.errors import (
     AccessRefused,
+    BrokerError,
     BrokerUnavailable,
     ConfigurationError,
     QueueConflict,
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from msgbus.adapter import Consumer, Letters, Position, QueueSpec, SessionListener, Stretch
-    from msgbus.errors import BrokerError
     from msgbus.message import Outgoing
     from msgbus.names import Address
     from msgbus.url import BrokerURL
@@ -110,6 +110,20 @@ class RedisAdapter(Adapter):
             )
         if info.get("aof_enabled") == "0":
             logger.warning("%s: appendonly is off: a restart loses confirmed messages; set appendonly yes", place)
+
+    async def ping(self) -> str:
+        """See Adapter. A publish to a stream that is not there: it adds nothing, and fails where any other would."""
+        try:
+            await self._client.one(("XADD", f"{self._options.prefix}:ping", "NOMKSTREAM", "*", "ping", ""), "pinging")
+        except AccessRefused as error:
+            if isinstance(error.__cause__, NoPermissionError):
+                return ""  # who may not write everywhere is answered all the same
+            raise
+        except BrokerError as error:
+            if isinstance(error.__cause__, ResponseError):
+                return str(error)
+            raise
+        return ""
 
     async def close(self) -> None:
         """See Adapter."""

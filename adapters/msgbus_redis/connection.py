@@ -21,6 +21,7 @@ from redis.exceptions import (
     AuthenticationError,
     AuthenticationWrongNumberOfArgsError,
     AuthorizationError,
+    BusyLoadingError,
     ClusterError,
     ConnectionError,  # noqa: A004 - always theirs in this file
     NoPermissionError,
@@ -64,6 +65,7 @@ _TABLE: Final[tuple[tuple[type[BaseException], str, type[BrokerError], str], ...
         "the server has no memory left (raise maxmemory, or let groups catch up)",
     ),
     (ReadOnlyError, "", BrokerUnavailable, "the server is a replica"),
+    (BusyLoadingError, "", BrokerUnavailable, "the server is starting"),
     (ClusterError, "", BrokerUnavailable, ""),
     (ResponseError, "BUSY ", BrokerUnavailable, "a script holds the server up (SCRIPT KILL ends it)"),
     (

@@ -77,6 +77,10 @@ class WatchedAdapter(Adapter):
         """See Adapter."""
         await self.inner.connect()
 
+    async def ping(self) -> str:
+        """See Adapter."""
+        return await self.inner.ping()
+
     async def close(self) -> None:
         """See Adapter."""
         await self.inner.close()
@@ -179,6 +183,10 @@ class WatchedConsumer(Consumer):
     async def extend(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
         """See Consumer."""
         return await self._inner.extend(deliveries)
+
+    def trouble(self) -> str:
+        """See Consumer."""
+        return self._inner.trouble()
 
     async def close(self, budget: float) -> None:
         """See Consumer."""

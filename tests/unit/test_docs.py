@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from msgbus import connect
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,3 +49,20 @@ def test_the_contract_on_another_adapter_is_as_shown() -> None:
     (suite,) = [block for block in blocks if "@contract" in block]
     ran = (ROOT / "tests" / "stranger" / "suite.txt").read_text()
     assert suite.replace("redis://localhost/9?visibility=2", "listed://here") == ran
+
+
+async def test_the_probe_of_the_page_for_operators_answers_as_the_broker_is() -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "operators.md").read_text(), re.DOTALL)
+    (shown,) = [block for block in blocks if "readyz" in block]
+    probe: dict[str, Any] = {"broker": connect("memory://", group="g")}
+    exec(shown, probe)  # noqa: S102 - our own page
+    async with await asyncio.start_server(probe["readyz"], "127.0.0.1", 0) as server:
+        answers = []
+        for _ in range(2):
+            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            writer.write(b"GET /readyz HTTP/1.1\r\n\r\n")
+            answers.append((await reader.read()).decode())
+            writer.close()
+            await probe["broker"].close()
+    assert [answer.split("\r\n")[0] for answer in answers] == ["HTTP/1.1 200 OK", "HTTP/1.1 503 Service Unavailable"]
+    assert json.loads(answers[1].split("\r\n\r\n")[1])["reasons"] == ["the broker is closed"]
