@@ -50,6 +50,10 @@ class Topics:
         self._absent: dict[str, float] = {}
         self._warned = False
 
+    def known(self, name: str) -> int | None:
+        """What limit() returns, if it need not ask."""
+        return self._limits.get(name)
+
     async def limit(self, name: str) -> int:
         """Bytes of a batch that the topic takes. Raises QueueNotFound, AccessRefused or BrokerUnavailable."""
         known = self._limits.get(name)

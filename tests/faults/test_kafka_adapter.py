@@ -141,6 +141,16 @@ async def test_thousands_of_publishers_at_once_keep_the_order_of_their_calls(
         assert ids == sorted(ids)
 
 
+async def test_more_than_a_batch_holds_waits_in_its_order(adapter: KafkaAdapter, group: Group) -> None:
+    queue = await made(adapter, partitions=1)
+    many = [[message(queue, str(id + place), b"x" * 5000) for place in range(100)] for id in range(0, 1000, 100)]
+    answers = await asyncio.gather(*(adapter.publish(some, DEADLINE) for some in many))
+    assert not any(verdict for verdicts in answers for verdict in verdicts)
+    await group.member(queue, limit=2000)
+    await group.until_handled(range(1000))
+    assert [int(one.id) for one in group.handled] == list(range(1000))
+
+
 async def test_a_queue_deleted_under_its_publisher_is_not_found(adapter: KafkaAdapter) -> None:
     queue, other = await made(adapter), await made(adapter)
     await publish(adapter, queue, [1])
@@ -159,6 +169,18 @@ async def test_a_refused_batch_does_not_break_the_queue_for_ever(adapter: KafkaA
     (refused,) = await adapter.publish([message(queue, "1", b"x" * 50_000)], 10)
     assert isinstance(refused, MessageTooLarge)
     await publish(adapter, queue, range(20))
+
+
+async def test_small_messages_of_a_batch_that_was_too_large_may_be_tried_again(adapter: KafkaAdapter) -> None:
+    queue = await made(adapter, partitions=1, native={"max.message.bytes": "20000"})
+    adapter._topics._limits[str(queue)] = 10**6
+    several = [message(queue, str(id), b"x" * 15_000) for id in range(40)]
+    refused = await adapter.publish(several, 10)
+    assert all(isinstance(verdict, BrokerUnavailable) and not verdict.uncertain for verdict in refused if verdict)
+    assert any(refused)
+    again = await adapter.publish([one for one, verdict in zip(several, refused, strict=True) if verdict], 10)
+    assert not any(again)
+    assert (await adapter.lag(queue, "nobody")).total == 40
 
 
 # Sessions.
@@ -245,8 +267,8 @@ async def test_a_stuck_message_stops_its_partition_at_the_limit_and_no_other(
     await publish(adapter, queue, range(100, 140), key=key)
     await group.until(lambda: len(member.held) == 10, "the limit")
     stuck = member.held[0].session
-    await publish(adapter, queue, range(100), key="a")
     member.holding = False
+    await publish(adapter, queue, range(100), key="a")
     await group.until_handled(range(100))
     assert {delivery.session for delivery in member.held} == {stuck}
     assert len(member.held) == 10

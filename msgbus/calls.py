@@ -1,0 +1,102 @@
+"""Calls of publish(): their verdicts as they come, and one timer for all their deadlines."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from msgbus.errors import BrokerError
+    from msgbus.message import Outgoing
+
+__all__ = ["Call", "Item", "Waiting"]
+
+
+class Call:
+    """One call of an adapter's publish()."""
+
+    __slots__ = ("end", "open", "over", "until", "verdicts", "waiter")
+
+    def __init__(self, messages: int, end: float) -> None:
+        self.end = end
+        self.open = messages
+        """How many have no verdict yet."""
+        self.over = False
+        """Nobody waits for it any more: what was not sent yet need not be."""
+        self.verdicts: list[BrokerError | None] = [None] * messages
+        self.until = end
+        self.waiter: asyncio.Future[bool] | None = None
+
+    def settle(self, place: int, verdict: BrokerError | None) -> None:
+        """The verdict of one message, once for each."""
+        if self.over:
+            return
+        self.verdicts[place] = verdict
+        self.open -= 1
+        if not self.open:
+            self.wake(settled=True)
+
+    def wake(self, *, settled: bool) -> None:
+        """Whoever waits for it goes on."""
+        if self.waiter is not None and not self.waiter.done():
+            self.waiter.set_result(settled)
+
+
+class Item:
+    """One message of a call, on its way."""
+
+    __slots__ = ("call", "message", "place", "settled")
+
+    def __init__(self, call: Call, place: int, message: Outgoing) -> None:
+        self.call = call
+        self.place = place
+        self.message = message
+        self.settled = False
+
+    def settle(self, verdict: BrokerError | None) -> None:
+        """Its verdict."""
+        self.settled = True
+        self.call.settle(self.place, verdict)
+
+
+class Waiting:
+    """The calls that are waited for: a timer for each cost as much as its message."""
+
+    def __init__(self) -> None:
+        self._calls: dict[Call, None] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def settled(self, call: Call, until: float) -> bool:
+        """Whether all of ``call`` has its verdict by ``until``. A cancelled caller disturbs nobody else."""
+        if not call.open:
+            return True
+        loop = asyncio.get_running_loop()
+        call.until = until
+        call.waiter = loop.create_future()
+        self._calls[call] = None
+        if self._timer is None or until < self._timer.when():
+            self._set(loop, until)
+        try:
+            return await call.waiter
+        finally:
+            del self._calls[call]
+            if not self._calls and self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+
+    def _set(self, loop: asyncio.AbstractEventLoop, when: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = loop.call_at(when, self._sweep, loop)
+
+    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        now = loop.time()
+        later: list[float] = []
+        for call in self._calls:
+            if call.until <= now:
+                call.wake(settled=False)
+            else:
+                later.append(call.until)
+        if later:
+            self._set(loop, min(later))

@@ -1,0 +1,71 @@
+"""Calls of publish(): each ends by its own deadline, by one timer for all."""
+
+from __future__ import annotations
+
+import asyncio
+
+from msgbus.calls import Call, Waiting
+from msgbus.errors import BrokerUnavailable
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def test_a_call_is_settled_with_its_last_message() -> None:
+    waiting, call = Waiting(), Call(2, _now() + 5)
+    refusal = BrokerUnavailable("no")
+    settled = asyncio.ensure_future(waiting.settled(call, call.end))
+    await asyncio.sleep(0)
+    call.settle(1, refusal)
+    call.settle(0, None)
+    assert await settled
+    assert call.verdicts == [None, refusal]
+
+
+async def test_each_call_ends_by_its_own_time() -> None:
+    waiting, started = Waiting(), _now()
+    seconds = [0.15, 0.05, 0.1, 30.0]
+    calls = [Call(1, started + each) for each in seconds]
+    over: list[float] = []
+
+    async def one(call: Call) -> None:
+        assert await waiting.settled(call, call.end) == (call is calls[3])
+        over.append(call.end - started)
+
+    async with asyncio.TaskGroup() as group:
+        for call in calls:
+            group.create_task(one(call))
+        async with asyncio.timeout(5):
+            while len(over) < 3:
+                await asyncio.sleep(0.01)
+        calls[3].settle(0, None)
+    assert [round(each, 2) for each in over] == [0.05, 0.1, 0.15, 30.0]
+    assert waiting._timer is None
+
+
+async def test_a_call_can_be_waited_for_again() -> None:
+    waiting, call = Waiting(), Call(1, _now() + 5)
+    assert not await waiting.settled(call, _now() + 0.01)
+    call.settle(0, None)
+    assert await waiting.settled(call, call.end)
+
+
+async def test_a_cancelled_caller_leaves_nothing_behind() -> None:
+    waiting = Waiting()
+    cancelled, other = Call(1, _now() + 0.05), Call(1, _now() + 5)
+    both = [asyncio.ensure_future(waiting.settled(call, call.end)) for call in (cancelled, other)]
+    await asyncio.sleep(0)
+    both[0].cancel()
+    await asyncio.wait({both[0]})
+    cancelled.settle(0, None)
+    other.settle(0, None)
+    assert await both[1]
+    assert waiting._timer is None
+
+
+async def test_a_verdict_after_the_end_changes_nothing() -> None:
+    call = Call(1, _now())
+    call.over = True
+    call.settle(0, BrokerUnavailable("late"))
+    assert call.verdicts == [None]
