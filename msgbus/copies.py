@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from msgbus.message import Message
     from msgbus.names import Address
 
-__all__ = ["REST", "Failure", "dead", "due_at", "failed", "hold", "parked", "redriven", "replayed"]
+__all__ = ["REST", "Failure", "asked", "dead", "due_at", "failed", "hold", "parked", "redriven", "replayed", "rest"]
 
 REST: Final = 1.0
 """Seconds that are waited for in hand rather than in another retry queue."""
@@ -70,6 +70,15 @@ class Failure:
 def due_at(message: Message) -> float:
     """When ``message`` may be handled at the earliest, in seconds since 1970; 0 for at once."""
     return number(message.system.get(NOT_BEFORE, ""), 0) / 1000
+
+
+def asked(message: Message, now: float) -> float:
+    """Seconds that a message of the queue itself still has to wait for the delay it was published with.
+
+    By the member's clock, and never longer than the delay, which both of its times, the publisher's, say between them.
+    """
+    due = due_at(message)
+    return min(due - now, due - message.time / 1000)
 
 
 def hold(address: Address, message: Message, now: float) -> float:

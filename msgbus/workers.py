@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Protocol, cast
 
-from msgbus.copies import Failure, dead, due_at, failed, parked
+from msgbus.copies import Failure, asked, dead, failed, parked, rest
 from msgbus.flow import Flow
 from msgbus.lanes import Lanes
 from msgbus.outage import Outage
@@ -71,8 +71,8 @@ class Workers:
         self.flow.held += 1
         self.flow.paused = self.outage.on
         message = delivery.message
-        if message.system and (left := due_at(message) - self.clock()) > 0:
-            self.forward(held, parked(message, left, self.clock()))
+        if message.system and (left := asked(message, now := self.clock())) > 0:
+            self.forward(held, parked(message, left, now))
         else:
             self._queue(held)
 
@@ -121,8 +121,9 @@ class Workers:
         """A drain has begun: ``held`` need not wait for its next try, nor for its time."""
         if held.timer is not None:
             held.timer.cancel()
-        if held.stage is Stage.WAITING:
-            left = max(due_at(held.delivery.message) - self.clock(), 0.0)
+        if held.stage is Stage.WAITING and held.timer is not None:
+            # By the timer: the clock of whoever sent it here may be hours off ours.
+            left = max(held.timer.when() - self._loop.time(), 0.0) + rest(held.delivery.message)
             self.forward(held, parked(held.delivery.message, left, self.clock()))
         elif held.stage is Stage.PARKED:
             self.again(held)

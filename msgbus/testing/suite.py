@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from msgbus.testing.cases import (
+    clocks,
     closing,
     dynamics,
     faults,
@@ -55,6 +56,7 @@ _SUBJECTS = (
     handling,
     health,
     retries,
+    clocks,
     letters,
     dynamics,
     membership,

@@ -238,8 +238,14 @@ BUGS: Final = (
     Bug(
         "ignores the delay of a publish",
         "msgbus/workers.py",
-        "        if message.system and (left := due_at(message) - self.clock()) > 0:\n",
-        "        if message.system and (left := due_at(message) - self.clock()) > 1e9:\n",
+        "        if message.system and (left := asked(message, now := self.clock())) > 0:\n",
+        "        if message.system and (left := asked(message, now := self.clock())) > 1e9:\n",
+    ),
+    Bug(
+        "takes the publisher's clock for its own",
+        "msgbus/copies.py",
+        "    return min(due - now, due - message.time / 1000)\n",
+        "    return due - now\n",
     ),
     Bug(
         "lets what waits for its retry use up the room of what is fresh",

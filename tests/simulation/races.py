@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
+from msgbus.copies import due_at, parked
 from msgbus.errors import BrokerUnavailable
 from msgbus.forwarding import Pump
 from msgbus.member import Member
 from msgbus.retry import TryAgain
-from msgbus.sessions import Session
+from msgbus.sessions import Session, Stage
 from msgbus.settlement import Settlement
 from msgbus.watermark import Watermark
 from msgbus.workers import Workers
@@ -104,6 +105,20 @@ def a_drain_knows_no_cut(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Session, "_above", lambda _self, _held: True)
 
 
+def a_drain_reckons_by_somebody_elses_clock(patch: pytest.MonkeyPatch) -> None:
+    hurry = Workers.hurry
+
+    def by_the_clock(self: Workers, held: Held) -> None:
+        if held.stage is Stage.WAITING and held.timer is not None:
+            held.timer.cancel()
+            message, now = held.delivery.message, self.clock()
+            self.forward(held, parked(message, max(due_at(message) - now, 0.0), now))
+        else:
+            hurry(self, held)
+
+    patch.setattr(Workers, "hurry", by_the_clock)
+
+
 def a_copy_without_a_call_does_not_move_the_cut(patch: pytest.MonkeyPatch) -> None:
     def forward(self: Workers, held: Held, outgoing: Outgoing) -> None:
         self._settler.forward(held, outgoing)
@@ -143,6 +158,7 @@ RACES: Sequence[Plant] = (
 PARTITIONED_RACES: Sequence[Plant] = (
     a_drain_forgets_what_is_held,
     a_drain_knows_no_cut,
+    a_drain_reckons_by_somebody_elses_clock,
     a_copy_without_a_call_does_not_move_the_cut,
     a_partition_resumes_behind_what_was_fetched,
     what_is_finished_out_of_order_is_committed,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msgbus.copies import Failure, dead, due_at, failed, hold, parked, redriven, rest
+from msgbus.copies import Failure, asked, dead, due_at, failed, hold, parked, redriven, rest
 from msgbus.ladder import STEPS
 from msgbus.message import Message, Outgoing, received
 from msgbus.names import Address
@@ -55,6 +57,35 @@ def test_a_clock_that_is_off_costs_one_step_at_most(delay: float, skew: float) -
     total, hops = waited(delay, skew)
     longest = max(seconds for seconds in STEPS.values() if seconds <= max(delay, 1.0))
     assert abs(total - delay) <= longest + 1.0 + 0.002 * hops
+
+
+@given(st.floats(0.001, 7_000), st.lists(st.sampled_from([-3600.0, -5.0, 0.0, 5.0, 3600.0]), min_size=30))
+def test_hands_whose_clocks_differ_cost_their_difference_at_most_and_no_more_than_the_steps_they_meet_in(
+    delay: float, clocks: list[float]
+) -> None:
+    now, owed = NOW, 0.0
+    hands = iter(clocks)
+    sender = next(hands)
+    copy = parked(message(), delay, now + sender)
+    for holder in hands:
+        there = arrived(copy)
+        owed += min(abs(holder - sender), STEPS[copy.address.part] + 1.0) + 0.002
+        now += hold(copy.address, there, now + holder)
+        if (left := rest(there)) <= 0:
+            break
+        sender, copy = holder, parked(there, left, now + holder)
+    assert abs(now - NOW - delay) <= owed
+
+
+@given(st.floats(0.001, 7_000), st.sampled_from([-3600.0, -5.0, 0.0, 5.0, 3600.0]), st.floats(0, 7_000))
+def test_a_delay_of_a_publisher_is_early_by_the_clocks_at_most_and_late_by_what_it_lay_in_the_queue(
+    delay: float, ahead: float, lay: float
+) -> None:
+    published = NOW + ahead
+    headers = {"msgbus-not-before": str(math.ceil((published + delay) * 1000))}
+    fresh = received(Address("q"), "g", b"", headers, id="m", time=int(published * 1000))
+    error = asked(fresh, NOW + lay) - (delay - lay)
+    assert min(ahead, 0.0) - 0.002 <= error <= min(max(ahead, 0.0), lay) + 0.004
 
 
 def test_a_copy_has_body_key_id_time_and_headers_as_they_were_and_ours_do_not_grow() -> None:

@@ -35,12 +35,15 @@ if TYPE_CHECKING:
 __all__ = ["Pen", "RecordedBroker", "recorded"]
 
 
-def recorded(url: str, pen: Pen, *, group: str = "", **settings: Any) -> RecordedBroker:
-    """As connect(), with a broker whose life ``pen`` writes down."""
+def recorded(
+    url: str, pen: Pen, *, group: str = "", clock: Callable[[], float] = time.time, **settings: Any
+) -> RecordedBroker:
+    """As connect(), with a broker whose life ``pen`` writes down. ``clock`` is Broker's."""
     parsed = BrokerURL.parse(url)
     kind = adapter_type(parsed.scheme)
     core, options = load(parsed.scheme, kind.Options, parsed.params, {**settings, "group": group})
-    return RecordedBroker(kind(parsed, options), pen, group=core.group, deadline=core.deadline, grace=core.grace)
+    adapter = kind(parsed, options)
+    return RecordedBroker(adapter, pen, group=core.group, deadline=core.deadline, grace=core.grace, clock=clock)
 
 
 class RecordedBroker(Broker):

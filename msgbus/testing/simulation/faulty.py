@@ -39,6 +39,8 @@ class Faults:
     acknowledge_answer_lost: float = 0.02
     slowness: float = 0.02
     """Seconds that a call takes at most."""
+    skew: float = 7200.0
+    """Seconds by which each broker's time of day is off at most, one way or the other."""
 
 
 CALM: Final = Faults(

@@ -124,7 +124,8 @@ class Simulation:
         weather = Weather(self._faults, random, lambda fault: _strike(pen, fault))
         self._weathers.append(weather)
         adapter = FaultyAdapter(self._adapter(), weather)
-        broker = RecordedBroker(adapter, pen, group=group, clock=lambda: EPOCH + self._loop.time(), random=random)
+        began = EPOCH + Random(f"clock of {name} {self.seed}").uniform(-1, 1) * self._faults.skew
+        broker = RecordedBroker(adapter, pen, group=group, clock=lambda: began + self._loop.time(), random=random)
         self._brokers.append(broker)
         return await broker.__aenter__()
 
