@@ -256,6 +256,9 @@ class Adapter(ABC):
     Options: ClassVar[type[AdapterOptions]]
     extend_every: float | None = None
     """Seconds between two extend() calls (Redis: a third of the visibility time); None where nothing expires."""
+    gather: float = 0.0
+    """Seconds without another change after which changed subscriptions are applied, where that costs the whole group a
+    pause (Kafka: a rebalance); 0 where it is cheap."""
     starts: AbstractSet[Start] = frozenset({"oldest", "newest"})
     """Where a new group can begin; what is not in it, consume() refuses."""
 

@@ -123,7 +123,7 @@ class Broker:
         own = [one for name in names for one in own_queues(spec.address.queue, name, partitions)]
         await self._reach().call(f"queue {spec.address}", lambda: self._link.adapter.create_queues((spec, *own)))
         for member in self._members.values():
-            member.changed()  # it may wait for this queue
+            member.look_again()  # it may wait for this queue
 
     async def publish(  # noqa: PLR0913 - a message's fields, by keyword
         self,

@@ -43,6 +43,8 @@ WAIT: Final = 1.0
 """Seconds a receive() waits at most; wake() ends it earlier."""
 LOOK_AGAIN: Final = 10.0
 """Seconds after which a missing queue is looked for again."""
+GATHERED: Final = 20
+"""A change of subscriptions waits for others for so many times the adapter's ``gather`` at most."""
 STABLE: Final = 10.0
 """Seconds of consuming after which the next interruption is a first one again."""
 FLUSH: Final = 5.0
@@ -72,6 +74,8 @@ class Member:
         self._trouble = ""
         self._look_at = 0.0
         self._dirty = False
+        self._due = 0.0
+        self._latest = 0.0
         self._consumer: Consumer | None = None
         self._settlement: Settlement | None = None
         self._stop = asyncio.Event()
@@ -84,19 +88,27 @@ class Member:
         """Consume one more queue."""
         self._wanted[subscription.address] = Workers(subscription, self, self, self._random, self._clock)
         subscription.belong(self)
-        self.changed()
+        self.look_again()
 
     def discard(self, subscription: Subscription) -> None:
         """Stop consuming its queue; its ``gone()`` is called when nothing of it is in hand."""
         if (workers := self._wanted.pop(subscription.address, None)) is not None:
             workers.stop()
         self._leaving.append(subscription)
-        self.changed()
+        self.look_again()
         if self._task is None or self._task.done():
             self._left()
 
+    def look_again(self) -> None:
+        """What is subscribed, or which queues there are, has changed; more may follow within moments."""
+        now = self._loop.time()
+        if not self._latest:
+            self._latest = now + GATHERED * self._adapter.gather
+        self._due = min(now + self._adapter.gather, self._latest)
+        self.changed()
+
     def changed(self) -> None:
-        """Apply the subscriptions again soon, and look for missing queues at once."""
+        """Apply the subscriptions and their limits again soon."""
         self._dirty = True
         if self._consumer is not None:
             self._consumer.wake()
@@ -174,10 +186,12 @@ class Member:
         extending = self._loop.create_task(self._hands.extend(consumer, every)) if consumer and every else None
         try:
             while consumer is not None and not self._stop.is_set():
-                if self._dirty or self._loop.time() >= self._look_at:
+                now = self._loop.time()
+                if now >= self._due and (self._dirty or now >= self._look_at):
                     await self._apply(consumer)
                 rooms = {address: intake.asked() for address, intake in self._intakes.items()}
-                self._accept(await consumer.receive({a: room for a, room in rooms.items() if room}, WAIT))
+                wait = min(WAIT, max(self._due - self._loop.time(), 0.0)) if self._dirty else WAIT
+                self._accept(await consumer.receive({a: room for a, room in rooms.items() if room}, wait))
         finally:
             if extending is not None:
                 extending.cancel()
@@ -202,6 +216,9 @@ class Member:
         self._look_at = self._loop.time() + LOOK_AGAIN
         wanted = dict(self._wanted)
         await self._prepare([workers for workers in wanted.values() if not workers.heads])
+        if self._dirty and self._loop.time() < self._latest:
+            return  # more came meanwhile, and goes with these
+        self._latest = 0.0
         kept = {address: workers for address, workers in self._applied.items() if wanted.get(address) is workers}
         if any(address in wanted for address in self._applied.keys() - kept.keys()):
             # Cancelled and consumed again: one map could not tell, and the old callback would keep its deliveries.

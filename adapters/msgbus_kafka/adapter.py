@@ -49,6 +49,7 @@ class KafkaAdapter(Adapter):
         rests_on="acks=all; with several brokers a replication factor of 3 and min.insync.replicas=2",
     )
     Options: ClassVar[type[AdapterOptions]] = KafkaOptions
+    gather = 0.05
 
     def __init__(self, url: BrokerURL, options: AdapterOptions) -> None:
         """See Adapter."""

@@ -70,6 +70,7 @@ class WatchedAdapter(Adapter):
     def __init__(self, inner: Adapter, watch: Callable[[Passing], None]) -> None:
         self.inner = inner
         self.extend_every = inner.extend_every
+        self.gather = inner.gather
         self.starts = inner.starts
         self._watch = watch
 

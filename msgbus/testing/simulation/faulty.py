@@ -85,6 +85,7 @@ class FaultyAdapter(Adapter):
     def __init__(self, inner: Adapter, weather: Weather) -> None:
         self.inner = inner
         self.extend_every = inner.extend_every
+        self.gather = inner.gather
         self.starts = inner.starts
         self._weather = weather
 
