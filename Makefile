@@ -64,7 +64,7 @@ bench: $(BENCHED) brokers  ## msgbus beside the raw clients and FastStream, at l
 	@$(BIN)/python -m bench $(ARGS)
 
 bench-quick: $(BENCHED) brokers  ## the same with few messages and one round
-	@$(BIN)/python -m bench --rounds 1 --share 0.1 $(ARGS)
+	@$(BIN)/python -m bench --quick $(ARGS)
 
 brokers: $(READY)  ## install what the tests need to run real brokers here
 	@$(BIN)/python -m tests.servers install

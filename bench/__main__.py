@@ -16,17 +16,17 @@ from bench.compare import by_cell
 from bench.contenders import MODULES
 from bench.figure import Order
 from bench.gates import judge
-from bench.report import gate_lines, page
+from bench.report import gate_lines, page, told_by
 from bench.rounds import Made, one_round
 from bench.servers import begun, pids, versions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from bench.cases.case import Case
     from tests.servers import Server
 
 RESULTS = Path(__file__).parent / "results"
-LEAST = 100
 
 
 def main() -> None:
@@ -34,9 +34,8 @@ def main() -> None:
     chosen = _parser().parse_args()
     with ExitStack() as stack:
         servers = begun(chosen.brokers, stack)
-        orders = [one for broker in chosen.brokers for one in _orders(chosen, broker, servers[broker])]
-        made = list(_rounds(chosen.rounds, orders))
         told = versions(servers)
+        made = list(_rounds(chosen, servers))
     _write(told, made)
 
 
@@ -47,25 +46,32 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--who", nargs="+", help="only these contenders")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--share", type=float, default=1.0, help="of each case's messages")
+    parser.add_argument("--quick", action="store_true", help="one round, with as few messages as a case allows")
     return parser
 
 
-def _orders(chosen: argparse.Namespace, broker: str, server: Server | None) -> Iterator[Order]:
-    url = server.url if server else "memory://"
-    for case in chosen.cases:
-        if broker in CASES[case].messages:
-            for who in MODULES[broker]:
-                if CASES[case].suits(who) and (not chosen.who or who in chosen.who):
-                    messages = max(LEAST, int(CASES[case].count(broker, who) * chosen.share))
-                    yield Order(broker, who, case, url, messages, pids(server))
+def _orders(
+    chosen: argparse.Namespace, servers: Mapping[str, Server | None], cases: Mapping[str, Case]
+) -> Iterator[Order]:
+    for broker, server in servers.items():
+        for name, case in cases.items():
+            for who in case.contenders(broker, quick=chosen.quick):
+                if not chosen.who or who in chosen.who:
+                    share = chosen.share * (case.quick if chosen.quick else 1.0)
+                    messages = case.count(broker, who, share)
+                    url = server.url if server else "memory://"
+                    yield Order(broker, who, name, url, messages, pids(server), case.patience)
 
 
-def _rounds(count: int, orders: list[Order]) -> Iterator[Made]:
-    """All contenders of a case one after another, case by case, then the next round."""
-    for number in range(count):
+def _rounds(chosen: argparse.Namespace, servers: Mapping[str, Server | None]) -> Iterator[Made]:
+    """Round by round, case by case, all contenders of a case one after another; in the end what is done only once."""
+    cases = {name: CASES[name] for name in chosen.cases}
+    again = list(_orders(chosen, servers, {name: case for name, case in cases.items() if not case.once}))
+    once = list(_orders(chosen, servers, {name: case for name, case in cases.items() if case.once}))
+    rounds = 1 if chosen.quick else chosen.rounds
+    for number, orders in [*((number, again) for number in range(rounds)), (0, once)]:
         for one in one_round(number, orders):
-            told = f"{one.figure.rate:,.0f} msg/s" if one.figure else f"FAILED: {one.failed}"
-            sys.stderr.write(f"round {number + 1}: {one.broker}: {one.case}: {one.contender}: {told}\n")
+            sys.stderr.write(f"round {number + 1}: {told_by(one)}\n")
             yield one
 
 

@@ -28,8 +28,8 @@ def by_cell(made: Iterable[Made]) -> Mapping[Cell, Mapping[int, Figure]]:
 def ratio(
     ours: Mapping[int, Figure], theirs: Mapping[int, Figure], value: Callable[[Figure], float] | None = None
 ) -> float | None:
-    """The median of ours by theirs, round by round (of their rates by default); None where no round has both."""
-    of = value or (lambda figure: figure.rate)
+    """The median of ours by theirs, round by round (of their values by default); None where no round has both."""
+    of = value or (lambda figure: figure.value)
     return middle([of(ours[number]) / of(theirs[number]) for number in ours.keys() & theirs.keys()])
 
 

@@ -27,6 +27,10 @@ class Place:
     at_once: int
     """Callbacks that may run at once; 1 is the natural loop of the library."""
 
+    def numbered(self, count: int) -> list[str]:
+        """More queues that nobody else uses."""
+        return [f"{self.queue}-{number}" for number in range(count)]
+
 
 class Contender(ABC):
     """One library on one broker, as its manual has it, at least once: acknowledged after the callback."""
@@ -48,7 +52,11 @@ class Contender(ABC):
 
     @abstractmethod
     async def consume(self, handler: Handler) -> None:
-        """Begin: every message of the queue is decoded once, handled, and acknowledged afterwards."""
+        """Begin: every message of the queue is decoded once, handled, and acknowledged afterwards. Needs no open()."""
+
+    @abstractmethod
+    async def watch(self, queues: Sequence[str], handler: Handler) -> None:
+        """Make these queues too, and consume them all with one client; called instead of consume(), after open()."""
 
     @abstractmethod
     async def stop(self) -> None:

@@ -1,23 +1,13 @@
-"""One figure, in a process of its own: `python -m bench.figure ORDER`, an order as JSON; prints the figure as JSON."""
+"""What is to be measured, and what was."""
 
 from __future__ import annotations
 
-import asyncio
-import gc
-import json
-import secrets
-import sys
-from dataclasses import asdict, dataclass, field
-
-from bench.cases import CASES, Job
-from bench.contender import Place
-from bench.contenders import named
-from bench.meter import Meter
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
 class Order:
-    """What to measure. ``server`` is the pids whose CPU counts as the server's."""
+    """What to measure. ``server`` is the pids whose CPU counts as the server's, ``patience`` seconds for the work."""
 
     broker: str
     contender: str
@@ -25,38 +15,22 @@ class Order:
     url: str
     messages: int
     server: list[int]
+    patience: float = 60.0
 
 
 @dataclass(frozen=True)
 class Figure:
-    """What was measured; seconds, of all messages together."""
+    """What was measured: ``value`` in ``unit``. The rest is seconds, of all messages together."""
 
     messages: int
     elapsed: float
     client_cpu: float
     server_cpu: float
+    value: float
+    unit: str = "msg/s"
     extra: dict[str, float] = field(default_factory=dict)
 
     @property
-    def rate(self) -> float:
-        """Messages a second."""
-        return self.messages / self.elapsed
-
-
-async def measure(order: Order) -> Figure:
-    """The figure. Raises WorkError where the work was not done."""
-    case = CASES[order.case]
-    place = Place(order.url, f"bench-{secrets.token_hex(6)}", case.at_once)
-    job = Job(named(order.broker, order.contender)(place), Meter(order.server), order.messages)
-    await job.contender.open()
-    try:
-        gc.collect()
-        await case.run(job)
-    finally:
-        await job.contender.close()
-    meter = job.meter
-    return Figure(job.messages, meter.elapsed, meter.client_cpu, meter.server_cpu, job.extra)
-
-
-if __name__ == "__main__":
-    sys.stdout.write(json.dumps(asdict(asyncio.run(measure(Order(**json.loads(sys.argv[1])))))))
+    def is_rate(self) -> bool:
+        """Whether it is messages a second: more is better, and the CPU is a message's."""
+        return self.unit == "msg/s"

@@ -19,6 +19,8 @@ FLIGHT: Final = "publish, 100 in flight"
 TRIVIAL: Final = "consume, trivial callback"
 KEYED: Final = "consume, 10 ms, 1000 keys"
 LATENCY: Final = "latency at 200 a second"
+OWNER: Final = "CPU by owner"
+BACKLOG: Final = "a backlog of 1,000,000"
 
 
 @dataclass(frozen=True)
@@ -54,12 +56,8 @@ class Verdict:
 
 
 def value_of(figure: Figure, name: str) -> float:
-    """What a gate is about: the rate, the microseconds of a message, or something of the case's own."""
-    if name == "rate":
-        return figure.rate
-    if name == "µs a message":
-        return 1e6 / figure.rate
-    return figure.extra[name]
+    """What a gate is about: the figure's own value, called the rate or by its unit, or something of the case's own."""
+    return figure.value if name in {"rate", figure.unit} else figure.extra[name]
 
 
 def judge(cells: Mapping[Cell, Mapping[int, Figure]]) -> list[Verdict]:
@@ -77,7 +75,7 @@ def _seen(gate: Gate, cells: Mapping[Cell, Mapping[int, Figure]]) -> float | Non
     return (max(values) if gate.value == "order violations" else median(values)) if values else None
 
 
-def _of_broker(broker: str, limits: tuple[float, ...], auto: float, share: float) -> Iterator[Gate]:
+def _of_broker(broker: str, limits: tuple[float, ...], share: float, waiting: str = "raw") -> Iterator[Gate]:
     awaiting, flight, peer, each, batch, least = limits
     yield Gate(broker, AWAITING, awaiting, "raw")
     yield Gate(broker, FLIGHT, flight, "raw")
@@ -85,16 +83,20 @@ def _of_broker(broker: str, limits: tuple[float, ...], auto: float, share: float
     yield Gate(broker, TRIVIAL, each, "raw")
     yield Gate(broker, TRIVIAL, batch, "raw batch")
     yield Gate(broker, TRIVIAL, least, "faststream")
-    yield Gate(broker, TRIVIAL, auto, "faststream auto-commit" if broker == "kafka" else "faststream")
     yield Gate(broker, KEYED, share, value="share of the ideal")
     yield Gate(broker, KEYED, 0, value="order violations", most=True)
-    yield Gate(broker, LATENCY, 1.3, "raw", value="p50 ms", most=True)
+    yield Gate(broker, LATENCY, 1.3, waiting, value="p50 ms", most=True)
+    yield Gate(broker, OWNER, 10, value="core µs a message", most=True)
+    yield Gate(broker, BACKLOG, 20, value="MB apart", most=True)
 
 
 GATES: Final = (
+    Gate("memory", "import", 60, value="ms more", most=True),
     Gate("memory", "one after another", 10, value="µs a message", most=True),
     Gate("memory", "keyed", 25, value="µs a message", most=True),
-    *_of_broker("redis", (0.90, 2.2, 3, 5, 0.40, 12), auto=12, share=0.70),
-    *_of_broker("rabbitmq", (0.90, 1.0, 1.25, 1.4, 0.80, 2.1), auto=2.1, share=0.45),
-    *_of_broker("kafka", (0.90, 0.90, 1.7, 100, 0.60, 100), auto=1.5, share=0.70),
+    Gate("memory", OWNER, 10, value="core µs a message", most=True),
+    *_of_broker("redis", (0.90, 2.2, 3, 5, 0.40, 12), share=0.70),
+    *_of_broker("rabbitmq", (0.90, 1.0, 1.25, 1.4, 0.80, 2.1), share=0.45),
+    *_of_broker("kafka", (0.90, 0.90, 1.7, 100, 0.60, 100), share=0.70, waiting="raw ticking"),
+    Gate("kafka", TRIVIAL, 1.5, "faststream auto-commit"),
 )

@@ -23,40 +23,62 @@ def page(
     made: Sequence[Made],
 ) -> str:
     """Versions, figures, gates, and what failed."""
+    rounds = max((one.round for one in made), default=0) + 1
     parts = [
-        "; ".join(f"{name} {version}" for name, version in versions.items()),
-        _table(cells),
+        "# Figures of one run",
+        f"`make bench`, {rounds} round{'s' * (rounds > 1)}, on: "
+        + "; ".join(f"{name} {version}" for name, version in versions.items())
+        + ". Medians; what is compared with what is in [performance.md](performance.md).",
+        "## Gates",
         "\n".join(gate_lines(verdicts)),
-        "\n".join(f"- {one.broker}: {one.case}: {one.contender}: {one.failed}" for one in made if one.failed),
+        "## Figures",
+        _table(cells),
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    if failed := [f"- {told_by(one)}" for one in made if one.failed]:
+        parts += ["## Failed", "\n".join(failed)]
+    return "\n\n".join(parts) + "\n"
 
 
 def gate_lines(verdicts: Sequence[Verdict]) -> list[str]:
     """One line for each gate."""
-    return [f"- {one.word}: {one.gate}{'' if one.seen is None else f' (seen {one.seen:.3g})'}" for one in verdicts]
+    return [f"- {one.word}: {one.gate}{'' if one.seen is None else f' (seen {number(one.seen)})'}" for one in verdicts]
+
+
+def told_by(one: Made) -> str:
+    """One figure, as it comes."""
+    told = f"FAILED: {one.failed}" if one.figure is None else f"{number(one.figure.value)} {one.figure.unit}"
+    return f"{one.broker}: {one.case}: {one.contender}: {told} ({one.seconds:.1f} s)"
+
+
+def number(value: float) -> str:
+    """Three digits at least, and no more than that says something."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"  # noqa: PLR2004
 
 
 def _table(cells: Mapping[Cell, Mapping[int, Figure]]) -> str:
-    head = "| broker | case | who | msg/s | msgbus by it | client CPU-s / 100k | server CPU-s / 100k | |"
+    head = "| broker | case | who | figure | msgbus by it | client CPU-s / 100k | server CPU-s / 100k | |"
     return "\n".join([head, "|---|---|---|---|---|---|---|---|", *(_row(cell, cells) for cell in cells)])
 
 
 def _row(cell: Cell, cells: Mapping[Cell, Mapping[int, Figure]]) -> str:
-    figures = cells[cell].values()
+    figures = list(cells[cell].values())
     ours = ratio(cells.get((*cell[:2], "msgbus"), {}), cells[cell])
     columns = [
         *cell,
-        f"{median(figure.rate for figure in figures):,.0f}",
+        f"{number(median(figure.value for figure in figures))} {figures[0].unit}",
         "" if ours is None or cell[2] == "msgbus" else f"{ours:.2f}",
-        f"{median(figure.client_cpu / figure.messages * 1e5 for figure in figures):.2f}",
-        f"{median(figure.server_cpu / figure.messages * 1e5 for figure in figures):.2f}",
-        _extra(list(figures)),
+        _each([figure.client_cpu / figure.messages for figure in figures if figure.is_rate]),
+        _each([figure.server_cpu / figure.messages for figure in figures if figure.is_rate]),
+        _extra(figures),
     ]
     return f"| {' | '.join(columns)} |"
+
+
+def _each(seconds: Sequence[float]) -> str:
+    return f"{median(seconds) * 1e5:.2f}" if seconds else ""
 
 
 def _extra(figures: Sequence[Figure]) -> str:
     names = dict.fromkeys(name for figure in figures for name in figure.extra)
     seen = {name: median(figure.extra[name] for figure in figures if name in figure.extra) for name in names}
-    return "; ".join(f"{name} {value:.3g}" for name, value in seen.items())
+    return "; ".join(f"{name} {number(value)}" for name, value in seen.items())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -13,7 +14,8 @@ from bench.figure import Figure, Order
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-PATIENCE: Final = 100.0
+MARGIN: Final = 60.0
+"""Seconds for what a figure is beside its work: to start, to publish a backlog, to clean up."""
 
 
 @dataclass(frozen=True)
@@ -26,26 +28,33 @@ class Made:
     round: int
     figure: Figure | None
     failed: str = ""
+    seconds: float = 0.0
+    """That it took, with all that is not measured."""
 
 
 def one_round(number: int, orders: Sequence[Order]) -> Iterator[Made]:
-    """Every order once; in odd rounds from the last to the first, so that nobody always comes after the same one."""
-    ordered = orders if number % 2 == 0 else list(reversed(orders))
-    return (_made(number, order) for order in ordered)
+    """Every order once."""
+    return (_made(number, order) for order in turned(number, orders))
+
+
+def turned(number: int, orders: Sequence[Order]) -> Sequence[Order]:
+    """In odd rounds from the last to the first, so that nobody always comes after the same one."""
+    return orders if number % 2 == 0 else orders[::-1]
 
 
 def _made(number: int, order: Order) -> Made:
+    begun = time.monotonic()
     try:
         figure, failed = run(order), ""
     except (subprocess.SubprocessError, ValueError) as error:
         figure, failed = None, _why(error)
-    return Made(order.broker, order.case, order.contender, number, figure, failed)
+    return Made(order.broker, order.case, order.contender, number, figure, failed, time.monotonic() - begun)
 
 
 def run(order: Order) -> Figure:
     """The figure of one process. Raises CalledProcessError, TimeoutExpired."""
-    command = [sys.executable, "-m", "bench.figure", json.dumps(asdict(order))]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)  # noqa: S603
+    command = [sys.executable, "-m", "bench.measure", json.dumps(asdict(order))]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=order.patience + MARGIN, check=True)  # noqa: S603
     return Figure(**json.loads(ran.stdout))
 
 

@@ -38,7 +38,7 @@ def items(count: int, keys: int = 1000) -> Iterator[Item]:
 class Tally:
     """Who was handled, when, and whether messages of one key overlapped or came out of order."""
 
-    def __init__(self, expected: int, meter: Meter, pause: float = 0.0) -> None:
+    def __init__(self, expected: int, meter: Meter, pause: float = 0.0, *, keep_latencies: bool = True) -> None:
         self.expected = expected
         self.handled = 0
         self.disorder = 0
@@ -47,6 +47,7 @@ class Tally:
         self.done = asyncio.Event()
         self._meter = meter
         self._pause = pause
+        self._keep_latencies = keep_latencies
         self._started = 0
         self._running: set[str] = set()
         self._last: dict[str, int] = {}
@@ -57,7 +58,8 @@ class Tally:
         if self._started == 1:
             self._meter.start()
         number, key = int(str(body["n"])), str(body["key"])
-        self.latencies.append(time.time() - float(str(body["at"])))
+        if self._keep_latencies:
+            self.latencies.append(time.time() - float(str(body["at"])))
         if key in self._running or number < self._last.get(key, -1):
             self.disorder += 1
         self.repeated += number == self._last.get(key, -1)

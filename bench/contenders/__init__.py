@@ -27,6 +27,7 @@ MODULES: Final[Mapping[str, Mapping[str, str]]] = {
     "kafka": {
         "raw": "kafka_raw:RawKafka",
         "raw batch": "kafka_raw:RawKafkaBatch",
+        "raw ticking": "kafka_raw:RawKafkaTicking",
         "faststream": "kafka_faststream:FastStreamKafka",
         "faststream auto-commit": "kafka_faststream:FastStreamKafkaAuto",
         "msgbus": "msgbus_:Msgbus",

@@ -7,38 +7,43 @@ from typing import TYPE_CHECKING, Any
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 
+from bench.asked import GROUP
+from bench.asked.kafka_ import PARTITIONS, hosts
 from bench.contenders.faststream_ import FastStream
-from bench.contenders.kafka_raw import GROUP, behind, create
+from bench.contenders.kafka_raw import create
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bench.contender import Item, Place
 
 
 class FastStreamKafka(FastStream):
-    """At least once."""
+    """At least once. Callbacks side by side are one for each partition: that is what it has, with a commit each."""
 
+    name = "kafka"
     policy = AckPolicy.ACK
 
     def __init__(self, place: Place) -> None:
         super().__init__(place)
-        self._hosts = place.url.removeprefix("kafka://")
+        self._hosts = hosts(place.url)
         self.broker = KafkaBroker(self._hosts, logger=None, acks="all")
+        self.serving = KafkaBroker(self._hosts, logger=None)
 
-    async def open(self) -> None:
-        await create(self._hosts, self.place.queue)
-        await self.broker.start()
+    async def declare(self, queues: Sequence[str]) -> None:
+        await create(self._hosts, queues)
 
     async def publish(self, item: Item) -> None:
         await self.broker.publish(item.body, topic=self.place.queue, key=item.key.encode())
 
-    def subscribe(self, callback: Any) -> None:
-        self.serving = KafkaBroker(self._hosts, logger=None)
-        self.serving.subscriber(self.place.queue, group_id=GROUP, auto_offset_reset="earliest", ack_policy=self.policy)(
-            callback
-        )
-
-    async def pending(self) -> int:
-        return await behind(self._hosts, self.place.queue)
+    def subscribe(self, queue: str, callback: Any) -> None:
+        self.serving.subscriber(
+            queue,
+            group_id=GROUP,
+            auto_offset_reset="earliest",
+            ack_policy=self.policy,
+            max_workers=min(self.place.at_once, PARTITIONS),
+        )(callback)
 
 
 class FastStreamKafkaAuto(FastStreamKafka):

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from bench.asked import GROUP
+from bench.asked.kafka_ import PARTITIONS, hosts, left
 from bench.codec import loads
 from bench.contender import Contender, Handler, Item, Place
 from bench.contenders.crowd import Crowd
@@ -15,31 +17,19 @@ from bench.contenders.crowd import Crowd
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-GROUP = "g"
-PARTITIONS = 8
 RECORDS = 500
+TICK = 0.2
+"""Seconds between two commits of who does not commit each read: msgbus's own."""
 
 
-async def create(url: str, topic: str) -> None:
-    """The topic, as wide as msgbus makes one."""
+async def create(url: str, topics: Sequence[str]) -> None:
+    """The topics, as wide as msgbus makes one."""
     admin = AIOKafkaAdminClient(bootstrap_servers=url)
     await admin.start()
     try:
-        await admin.create_topics([NewTopic(topic, PARTITIONS, 1)])
+        await admin.create_topics([NewTopic(topic, PARTITIONS, 1) for topic in topics])
     finally:
         await admin.close()
-
-
-async def behind(url: str, topic: str) -> int:
-    """Records of the topic above what the group has committed."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=url, group_id=GROUP, enable_auto_commit=False)
-    await consumer.start()
-    try:
-        consumer.assign([TopicPartition(topic, partition) for partition in range(PARTITIONS)])
-        ends = await consumer.end_offsets(list(consumer.assignment()))
-        return sum([end - (await consumer.committed(one) or 0) for one, end in ends.items()])
-    finally:
-        await consumer.stop()
 
 
 class RawKafka(Contender):
@@ -47,14 +37,14 @@ class RawKafka(Contender):
 
     def __init__(self, place: Place) -> None:
         super().__init__(place)
-        self._hosts = place.url.removeprefix("kafka://")
+        self._hosts = hosts(place.url)
         self._producer: Any = None
         self._consumer: Any = None
         self._reading: asyncio.Task[None] | None = None
         self._stopping = False
 
     async def open(self) -> None:
-        await create(self._hosts, self.place.queue)
+        await create(self._hosts, [self.place.queue])
         self._producer = AIOKafkaProducer(bootstrap_servers=self._hosts, acks="all")
         await self._producer.start()
 
@@ -66,8 +56,15 @@ class RawKafka(Contender):
         await asyncio.gather(*sent)
 
     async def consume(self, handler: Handler) -> None:
+        await self._consume([self.place.queue], handler)
+
+    async def watch(self, queues: Sequence[str], handler: Handler) -> None:
+        await create(self._hosts, queues)
+        await self._consume(queues, handler)
+
+    async def _consume(self, queues: Sequence[str], handler: Handler) -> None:
         self._consumer = AIOKafkaConsumer(
-            self.place.queue,
+            *queues,
             bootstrap_servers=self._hosts,
             group_id=GROUP,
             enable_auto_commit=False,
@@ -83,17 +80,20 @@ class RawKafka(Contender):
 
     async def _settle(self, handler: Handler, records: Sequence[Any]) -> None:
         if self.place.at_once > 1:  # committing beside running callbacks would be at most once
-            await self._settle_together(handler, records)
+            await self._handle(handler, records)
+            await self._commit(records)
             return
         for record in records:
             await handler(loads(record.value))
             await self._consumer.commit({_partition(record): record.offset + 1})
 
-    async def _settle_together(self, handler: Handler, records: Sequence[Any]) -> None:
+    async def _handle(self, handler: Handler, records: Sequence[Any]) -> None:
         async def one(record: Any) -> None:
             await handler(loads(record.value))
 
         await Crowd(self.place.at_once).each(one, records)
+
+    async def _commit(self, records: Sequence[Any]) -> None:
         if records:
             await self._consumer.commit()
 
@@ -104,7 +104,7 @@ class RawKafka(Contender):
         await self._consumer.stop()
 
     async def pending(self) -> int:
-        return await behind(self._hosts, self.place.queue)
+        return await left(self.place.url, self.place.queue)
 
     async def close(self) -> None:
         await self._producer.stop()
@@ -114,7 +114,33 @@ class RawKafkaBatch(RawKafka):
     """One commit for all that one read brought."""
 
     async def _settle(self, handler: Handler, records: Sequence[Any]) -> None:
-        await self._settle_together(handler, records)
+        await self._handle(handler, records)
+        await self._commit(records)
+
+
+class RawKafkaTicking(RawKafka):
+    """A commit every 200 ms, beside the reading: nobody's latency waits for it."""
+
+    _ticking: asyncio.Task[None] | None = None
+
+    async def consume(self, handler: Handler) -> None:
+        await super().consume(handler)
+        self._ticking = asyncio.create_task(self._tick())
+
+    async def _tick(self) -> None:
+        while not self._stopping:
+            await asyncio.sleep(TICK)
+            await self._consumer.commit()
+
+    async def _settle(self, handler: Handler, records: Sequence[Any]) -> None:
+        await self._handle(handler, records)
+
+    async def stop(self) -> None:
+        self._stopping = True
+        for task in filter(None, (self._reading, self._ticking)):
+            await task
+        await self._consumer.commit()
+        await super().stop()
 
 
 def _partition(record: Any) -> Any:

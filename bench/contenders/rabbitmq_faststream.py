@@ -1,42 +1,43 @@
-"""FastStream on RabbitMQ: a durable quorum queue, persistent messages, confirms; prefetch 100."""
+"""FastStream on RabbitMQ: a durable quorum queue, persistent messages, confirms, the same prefetch as the others."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import aio_pika
 from faststream.rabbit import Channel, QueueType, RabbitBroker, RabbitQueue
 
+from bench.asked.rabbitmq_ import amqp
 from bench.contenders.faststream_ import FastStream
+from bench.contenders.rabbitmq_raw import PREFETCH
 
 if TYPE_CHECKING:
-    from bench.contender import Item, Place
+    from collections.abc import Sequence
 
-PREFETCH = 100
+    from bench.contender import Item, Place
 
 
 class FastStreamRabbit(FastStream):
     """Without a prefetch it would be pushed all there is."""
 
+    name = "rabbitmq"
+
     def __init__(self, place: Place) -> None:
         super().__init__(place)
-        self._url = place.url.replace("rabbitmq://", "amqp://", 1)
-        self._queue = RabbitQueue(place.queue, queue_type=QueueType.QUORUM, durable=True)
-        self.broker = RabbitBroker(self._url, logger=None)
+        self._queue = _queue(place.queue)
+        self.broker = RabbitBroker(amqp(place.url), logger=None)
+        self.serving = RabbitBroker(amqp(place.url), logger=None)
 
-    async def open(self) -> None:
-        await self.broker.start()
-        await self.broker.declare_queue(self._queue)
+    async def declare(self, queues: Sequence[str]) -> None:
+        for queue in queues:
+            await self.broker.declare_queue(_queue(queue))
 
     async def publish(self, item: Item) -> None:
         await self.broker.publish(item.body, queue=self._queue, persist=True, headers={"key": item.key})
 
-    def subscribe(self, callback: Any) -> None:
-        self.serving = RabbitBroker(self._url, logger=None)
-        self.serving.subscriber(self._queue, channel=Channel(prefetch_count=PREFETCH))(callback)
+    def subscribe(self, queue: str, callback: Any) -> None:
+        prefetch = PREFETCH if self.place.at_once == 1 else self.place.at_once
+        self.serving.subscriber(_queue(queue), channel=Channel(prefetch_count=prefetch))(callback)
 
-    async def pending(self) -> int:
-        connection = await aio_pika.connect(self._url)
-        async with connection, connection.channel() as channel:
-            declared = await channel.declare_queue(self.place.queue, passive=True)
-            return int(declared.declaration_result.message_count or 0)
+
+def _queue(name: str) -> RabbitQueue:
+    return RabbitQueue(name, queue_type=QueueType.QUORUM, durable=True)

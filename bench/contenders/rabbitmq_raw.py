@@ -1,4 +1,4 @@
-"""aio-pika as its manual has it: a durable quorum queue, persistent messages, publisher confirms, prefetch 100."""
+"""aio-pika as its manual has it: a durable quorum queue, persistent messages, publisher confirms."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import aio_pika
 
+from bench.asked.rabbitmq_ import amqp, left
 from bench.codec import loads
 from bench.contender import Contender, Handler, Item, Place
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 PREFETCH = 1000
+"""The same for everybody: msgbus works its way up to it. With a wait in the callback it is what may run at once."""
 CHUNK = 1000
 
 
@@ -22,16 +24,20 @@ class RawRabbit(Contender):
 
     def __init__(self, place: Place) -> None:
         super().__init__(place)
-        self._url = place.url.replace("rabbitmq://", "amqp://", 1)
+        self._url = amqp(place.url)
         self._sender: Any = None
         self._connection: Any = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._reader: Any = None
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._waiting: list[Any] = []
 
     async def open(self) -> None:
         self._sender = await aio_pika.connect(self._url)
         self._channel: Any = await self._sender.channel()
-        await self._channel.declare_queue(self.place.queue, durable=True, arguments={"x-queue-type": "quorum"})
+        await self._declare(self.place.queue)
+
+    async def _declare(self, queue: str) -> None:
+        await self._channel.declare_queue(queue, durable=True, arguments={"x-queue-type": "quorum"})
 
     async def publish(self, item: Item) -> None:
         message = aio_pika.Message(item.body, delivery_mode=aio_pika.DeliveryMode.PERSISTENT, headers={"key": item.key})
@@ -42,30 +48,41 @@ class RawRabbit(Contender):
             await asyncio.gather(*(self.publish(item) for item in items[first : first + CHUNK]))
 
     async def consume(self, handler: Handler) -> None:
+        await self._consume([self.place.queue], handler)
+
+    async def watch(self, queues: Sequence[str], handler: Handler) -> None:
+        for queue in queues:
+            await self._declare(queue)
+        await self._consume(queues, handler)
+
+    async def _consume(self, queues: Sequence[str], handler: Handler) -> None:
         async def callback(message: Any) -> None:
+            if task := asyncio.current_task():  # aio-pika makes one for each
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
             await handler(loads(message.body))
             await self._acknowledge(message)
 
         self._connection = await aio_pika.connect(self._url)
-        channel = await self._connection.channel()
+        self._reader = channel = await self._connection.channel()
         await channel.set_qos(PREFETCH if self.place.at_once == 1 else self.place.at_once)
-        queue = await channel.get_queue(self.place.queue, ensure=False)
-        await queue.consume(callback)
+        for queue in queues:
+            await (await channel.get_queue(queue, ensure=False)).consume(callback)
 
     async def _acknowledge(self, message: Any) -> None:
         await message.ack()
 
     async def stop(self) -> None:
+        await asyncio.gather(*self._tasks)
         await self._flush()
-        if self._connection is not None:
-            await self._connection.close()
+        await self._reader.close()  # the server answers after the acks: a connection that is closed drops its last ones
+        await self._connection.close()
 
     async def _flush(self) -> None:
         """Nothing is kept back here."""
 
     async def pending(self) -> int:
-        declared = await self._channel.declare_queue(self.place.queue, passive=True)
-        return int(declared.declaration_result.message_count)
+        return await left(self.place.url, self.place.queue)
 
     async def close(self) -> None:
         await self._sender.close()

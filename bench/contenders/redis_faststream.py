@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 from faststream.redis import RedisBroker, StreamSub
 from redis.asyncio import Redis
 
+from bench.asked import GROUP
 from bench.contenders.faststream_ import FastStream
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bench.contender import Item, Place
 
-GROUP = "g"
 OFF: Any = None
 """No logger; its types do not say so for Redis."""
 
@@ -20,27 +22,22 @@ OFF: Any = None
 class FastStreamRedis(FastStream):
     """Its default is at least once."""
 
+    name = "redis"
+
     def __init__(self, place: Place) -> None:
         super().__init__(place)
         self.broker = RedisBroker(place.url, logger=OFF, max_connections=1000)
-        self._redis: Any = Redis.from_url(place.url)
+        self.serving = RedisBroker(place.url, logger=OFF)
 
-    async def open(self) -> None:
-        await self.broker.start()
-        await self._redis.xgroup_create(self.place.queue, GROUP, id="0", mkstream=True)
+    async def declare(self, queues: Sequence[str]) -> None:
+        client: Any = Redis.from_url(self.place.url)
+        async with client:
+            for queue in queues:
+                await client.xgroup_create(queue, GROUP, id="0", mkstream=True)
 
     async def publish(self, item: Item) -> None:
         await self.broker.publish(item.body, stream=self.place.queue, headers={"key": item.key})
 
-    def subscribe(self, callback: Any) -> None:
-        self.serving = RedisBroker(self.place.url, logger=OFF)
-        stream = StreamSub(self.place.queue, group=GROUP, consumer="c", last_id=">")
+    def subscribe(self, queue: str, callback: Any) -> None:
+        stream = StreamSub(queue, group=GROUP, consumer="c", last_id=">")
         self.serving.subscriber(stream=stream, max_workers=self.place.at_once)(callback)
-
-    async def pending(self) -> int:
-        (group,) = await self._redis.xinfo_groups(self.place.queue)
-        return int(group["pending"]) + int(group["lag"] or 0)
-
-    async def close(self) -> None:
-        await super().close()
-        await self._redis.aclose()

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from redis.asyncio import BlockingConnectionPool, Redis
 
+from bench.asked import GROUP
+from bench.asked.redis_ import left
 from bench.codec import loads
 from bench.contender import Contender, Handler, Item, Place
 from bench.contenders.crowd import Crowd
@@ -14,7 +16,6 @@ from bench.contenders.crowd import Crowd
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-GROUP = "g"
 COUNT = 100
 CHUNK = 100
 
@@ -30,7 +31,10 @@ class RawRedis(Contender):
         self._stopping = False
 
     async def open(self) -> None:
-        await self._redis.xgroup_create(self.place.queue, GROUP, id="0", mkstream=True)
+        await self._declare(self.place.queue)
+
+    async def _declare(self, queue: str) -> None:
+        await self._redis.xgroup_create(queue, GROUP, id="0", mkstream=True)
 
     async def publish(self, item: Item) -> None:
         await self._redis.xadd(self.place.queue, {"body": item.body, "key": item.key})
@@ -43,11 +47,17 @@ class RawRedis(Contender):
                 await pipeline.execute()
 
     async def consume(self, handler: Handler) -> None:
-        self._reading = asyncio.create_task(self._read(handler))
+        self._reading = asyncio.create_task(self._read([self.place.queue], handler))
 
-    async def _read(self, handler: Handler) -> None:
+    async def watch(self, queues: Sequence[str], handler: Handler) -> None:
+        for queue in queues:
+            await self._declare(queue)
+        self._reading = asyncio.create_task(self._read(queues, handler))
+
+    async def _read(self, queues: Sequence[str], handler: Handler) -> None:
+        streams = dict.fromkeys(queues, ">")
         while not self._stopping:
-            for _, entries in await self._redis.xreadgroup(GROUP, "c", {self.place.queue: ">"}, count=COUNT, block=500):
+            for _, entries in await self._redis.xreadgroup(GROUP, "c", streams, count=COUNT, block=500):
                 await self._settle(handler, entries)
 
     async def _settle(self, handler: Handler, entries: Sequence[Any]) -> None:
@@ -63,8 +73,7 @@ class RawRedis(Contender):
             await self._reading
 
     async def pending(self) -> int:
-        (group,) = await self._redis.xinfo_groups(self.place.queue)
-        return int(group["pending"]) + int(group["lag"] or 0)
+        return await left(self.place.url, self.place.queue)
 
     async def close(self) -> None:
         await self._redis.aclose()

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import json
+import time
+
+import aiormq
 import pytest
 
+import bench.measure
+import msgbus.lanes
+import msgbus_memory
+from bench.cases import CASES
 from bench.compare import by_cell, middle, ratio
+from bench.contenders import MODULES
 from bench.figure import Figure, Order
-from bench.gates import Gate, Verdict, judge
+from bench.gates import GATES, Gate, Verdict, judge
 from bench.meter import Meter
-from bench.report import page
-from bench.rounds import Made, run
+from bench.report import number, page
+from bench.rounds import Made, run, turned
+from bench.sampler import Sampler, owner
 from bench.work import SIZE, Tally, WorkError, item
 
 
-def figure(rate: float) -> Figure:
-    return Figure(messages=1000, elapsed=1000 / rate, client_cpu=0.5, server_cpu=0.1)
+def figure(value: float, unit: str = "msg/s", extra: dict[str, float] | None = None) -> Figure:
+    elapsed = 1000 / value if unit == "msg/s" else 1.0
+    return Figure(1000, elapsed, client_cpu=0.5, server_cpu=0.1, value=value, unit=unit, extra=extra or {})
 
 
 def test_ratios_are_paired_by_round_and_a_round_that_one_lacks_does_not_count() -> None:
@@ -43,9 +54,81 @@ def test_the_page_has_figures_ratios_gates_and_what_failed() -> None:
         Made("redis", case, "raw", 1, None, "it broke"),
     ]
     told = page({"Python": "3.11"}, by_cell(made), judge(by_cell(made)), made)
-    assert "| redis | publish, awaiting each | raw | 1,000 | 0.95 | 50.00 | 10.00 |  |" in told
+    assert "| redis | publish, awaiting each | raw | 1,000 msg/s | 0.95 | 50.00 | 10.00 |  |" in told
     assert "- pass: redis: publish, awaiting each: rate against raw ≥ 0.9 (seen 0.95)" in told
-    assert "raw: it broke" in told
+    assert "raw: FAILED: it broke" in told
+
+
+def test_what_is_no_rate_has_its_unit_in_the_page_and_no_cpu_for_each_message() -> None:
+    made = [Made("redis", "latency at 200 a second", "msgbus", 0, figure(0.734, "ms (p50)", {"p99 ms": 12.34}))]
+    told = page({}, by_cell(made), [], made)
+    assert "| redis | latency at 200 a second | msgbus | 0.734 ms (p50) |  |  |  | p99 ms 12.3 |" in told
+
+
+@pytest.mark.parametrize(
+    ("value", "told"), [(1234.5, "1,234"), (99.94, "99.9"), (0.00123, "0.00123"), (-250.4, "-250")]
+)
+def test_a_number_has_three_digits_that_say_something(value: float, told: str) -> None:
+    assert number(value) == told
+
+
+def test_a_gate_is_about_the_value_by_its_unit_or_about_something_beside_it() -> None:
+    steady = {"share of the ideal": 0.9}
+    made = [
+        Made("memory", "keyed", "msgbus", number, figure(cost, "µs a message"))
+        for number, cost in enumerate((12, 14, 90))
+    ] + [
+        Made("redis", "a backlog of 1,000,000", "msgbus", 0, figure(60, "MB at the end", {"MB apart": 21.0})),
+        Made(
+            "redis", "consume, 10 ms, 1000 keys", "msgbus", 0, figure(9000, extra={**steady, "order violations": 0.0})
+        ),
+        Made(
+            "redis", "consume, 10 ms, 1000 keys", "msgbus", 1, figure(9000, extra={**steady, "order violations": 1.0})
+        ),
+    ]
+    seen = {str(one.gate): (one.word, one.seen) for one in judge(by_cell(made)) if one.seen is not None}
+    assert seen == {
+        "memory: keyed: µs a message ≤ 25": ("pass", 14),
+        "redis: a backlog of 1,000,000: MB apart ≤ 20": ("fail", 21.0),
+        "redis: consume, 10 ms, 1000 keys: share of the ideal ≥ 0.7": ("pass", 0.9),
+        "redis: consume, 10 ms, 1000 keys: order violations ≤ 0": ("fail", 1.0),  # the worst, no median
+    }
+
+
+def test_each_gate_is_of_a_case_whose_contenders_are_measured_in_every_mode() -> None:
+    for gate in GATES:
+        for quick in (False, True):
+            assert {"msgbus", gate.peer or "msgbus"} <= {*CASES[gate.case].contenders(gate.broker, quick=quick)}, gate
+    assert len({str(gate) for gate in GATES}) == len(GATES)
+
+
+def test_every_contender_of_a_case_has_a_class_and_enough_messages() -> None:
+    for case in CASES.values():
+        for broker in MODULES:
+            for who in case.contenders(broker):
+                assert who in MODULES[broker]
+                assert case.count(broker, who, 1e-9) == case.least
+
+
+def test_every_other_round_runs_backwards() -> None:
+    orders = [Order("redis", who, "c", "redis://", 1, []) for who in ("a", "b")]
+    assert [[one.contender for one in turned(number, orders)] for number in (0, 1)] == [["a", "b"], ["b", "a"]]
+
+
+def test_a_sample_belongs_to_the_innermost_party() -> None:
+    assert owner(json.__file__) is None
+    assert owner(bench.measure.__file__) == "benchmark"
+    assert owner(msgbus.lanes.__file__) == "core"
+    assert owner(msgbus_memory.__file__) == "adapter"
+    assert owner(aiormq.__file__) == "client"
+
+
+def test_the_cpu_that_was_sampled_is_shared_out_completely() -> None:
+    with Sampler() as sampler:
+        while time.process_time() < 0.1 or not sampler.samples:
+            item(1, 1)
+    assert sum(sampler.spent().values()) == pytest.approx(sampler.cpu)
+    assert "benchmark" in sampler.spent()
 
 
 def test_every_body_has_the_same_size() -> None:
@@ -66,11 +149,13 @@ async def test_a_message_that_is_missing_repeated_or_pending_voids_the_figure() 
 
 async def test_a_key_out_of_order_is_seen() -> None:
     tally = Tally(2, Meter([]))
-    for number in (2, 1):
-        await tally.handle({"n": number, "key": "k", "at": 0.0})
+    for place in (2, 1):
+        await tally.handle({"n": place, "key": "k", "at": 0.0})
     assert tally.disorder == 1
 
 
-@pytest.mark.parametrize("case", ["one after another", "keyed"])
-def test_a_figure_on_memory_is_a_process_that_does_all_its_work(case: str) -> None:
-    assert run(Order("memory", "msgbus", case, "memory://", 200, [])).messages == 200
+@pytest.mark.parametrize(("case", "messages"), [("there and back", 200), ("CPU by owner", 2000), ("import", 1)])
+def test_a_figure_on_memory_is_a_process_that_does_all_its_work(case: str, messages: int) -> None:
+    made = run(Order("memory", "msgbus", case, "memory://", messages, []))
+    assert made.messages == messages
+    assert not made.is_rate

@@ -1,0 +1,54 @@
+"""RabbitMQ, asked by aio-pika."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import aio_pika
+
+from bench.asked import GROUP
+from msgbus.ladder import own_queues
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from aio_pika.abc import AbstractConnection
+
+HANDS = 8
+"""Channels that delete side by side: each waits for the server."""
+
+
+async def left(url: str, lying: str) -> int:
+    """See Asked. It counts what is ready: what a member had in hand is ready again once its channel is closed."""
+    connection = await aio_pika.connect(amqp(url))
+    async with connection, connection.channel() as channel:
+        declared = await channel.declare_queue(lying, passive=True)
+        return int(declared.declaration_result.message_count or 0)
+
+
+async def sweep(url: str, queues: Sequence[str]) -> None:
+    """See Asked."""
+    connection = await aio_pika.connect(amqp(url))
+    async with connection:
+        doomed = iter([(queue, name) for queue in queues for name in _names(queue)])
+        async with asyncio.TaskGroup() as group:
+            for _ in range(HANDS):
+                group.create_task(_delete(connection, doomed))
+
+
+def amqp(url: str) -> str:
+    """The URL in the client's words."""
+    return url.replace("rabbitmq://", "amqp://", 1)
+
+
+def _names(queue: str) -> list[str]:
+    return [queue, f"{queue}.{GROUP}", *(str(one.address) for one in own_queues(queue, GROUP))]
+
+
+async def _delete(connection: AbstractConnection, doomed: Iterator[tuple[str, str]]) -> None:
+    async with connection.channel() as channel:
+        for queue, name in doomed:
+            await channel.queue_delete(name)
+            if name == queue:
+                await channel.exchange_delete(name)

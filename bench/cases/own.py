@@ -1,0 +1,30 @@
+"""How much CPU a message costs in the core's own code, publishing and consuming it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bench.cases.case import drain, fill
+from bench.sampler import Sampler
+from bench.work import Tally
+
+if TYPE_CHECKING:
+    from bench.cases.case import Job
+
+
+async def cpu_by_owner(job: Job) -> None:
+    """publish_many() of all, then the backlog with a callback that does nothing, sampled from beginning to end."""
+    with Sampler() as publishing:
+        await fill(job)
+    with Sampler() as consuming:
+        await drain(job, Tally(job.messages, job.meter))
+    published, consumed = (_each(one, job.messages) for one in (publishing, consuming))
+    for whose in sorted({"core", *published, *consumed}):
+        job.extra[f"{whose} µs"] = published.get(whose, 0.0) + consumed.get(whose, 0.0)
+    job.extra["samples"] = sum(publishing.samples.values()) + sum(consuming.samples.values())
+    job.extra["core µs publishing"] = published.get("core", 0.0)
+    job.tell(job.extra["core µs"], "core µs a message")
+
+
+def _each(sampler: Sampler, messages: int) -> dict[str, float]:
+    return {whose: seconds / messages * 1e6 for whose, seconds in sampler.spent().items()}
