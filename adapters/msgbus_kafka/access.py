@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka.conn import collect_hosts, create_conn
 from aiokafka.errors import KafkaError, UnsupportedSaslMechanismError
+from aiokafka.protocol.metadata import MetadataRequest
 
 from msgbus.errors import AccessRefused, BrokerUnavailable, ConfigurationError
 from msgbus_kafka.failures import REFUSALS, reason
 
 if TYPE_CHECKING:
+    from collections.abc import Container, Iterable
+
     from msgbus.errors import BrokerError
     from msgbus.url import BrokerURL
     from msgbus_kafka.options import KafkaOptions
@@ -22,6 +25,8 @@ __all__ = ["Access"]
 PORT: Final = 9092
 REACH: Final = 10.0
 """Seconds a server has to answer a new connection."""
+_FAILURES: Final = (OSError, KafkaError, EOFError, ValueError, AssertionError)
+"""What connecting raises: TimeoutError is an OSError."""
 
 
 class Access:
@@ -53,14 +58,40 @@ class Access:
         failures: list[BaseException] = []
         for host, port, _ in collect_hosts(self.servers):
             try:
-                async with asyncio.timeout(REACH):
-                    connection = await create_conn(host, port, request_timeout_ms=int(REACH * 1000), **self._security())
-            except (OSError, KafkaError, EOFError, ValueError, AssertionError) as error:
+                connection = await self._connected(host, port)
+            except _FAILURES as error:
                 failures.append(error)
             else:
                 connection.close()
                 return
         raise self._unreached(failures)
+
+    async def metadata(self, topics: Iterable[str] | None, beside: Container[tuple[str, int]]) -> Any:
+        """What the first of the servers that answers says of the cluster; not asked are those in ``beside``.
+
+        None if nobody answers.
+        """
+        for host, port, _ in collect_hosts(self.servers):
+            if (host, port) in beside:
+                continue
+            try:
+                connection = await self._connected(host, port)
+            except _FAILURES:
+                continue
+            try:
+                async with asyncio.timeout(REACH):
+                    answer = await connection.send(MetadataRequest(list(topics) if topics else None))
+            except _FAILURES:
+                continue
+            finally:
+                connection.close()
+            if answer.brokers:
+                return answer
+        return None
+
+    async def _connected(self, host: str, port: int) -> Any:
+        async with asyncio.timeout(REACH):
+            return await create_conn(host, port, request_timeout_ms=int(REACH * 1000), **self._security())
 
     def _unreached(self, failures: list[BaseException]) -> BrokerError:
         # ValueError and AssertionError are what aiokafka makes of an answer of SCRAM or PLAIN that does not fit.

@@ -12,6 +12,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 from msgbus.errors import BrokerUnavailable, translated
 from msgbus_kafka.calm import calm
 from msgbus_kafka.failures import TABLE, answered
+from msgbus_kafka.finding import find_again
 from msgbus_kafka.stopping import stop_client
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class Cluster:
 
     async def _started(self) -> Any:
         client = AIOKafkaClient(**self._access.settings(), client_id="msgbus", request_timeout_ms=30_000)
+        find_again(client, self._access)
         calm(client)
         try:
             with translated(TABLE, f"kafka: {self._access.servers}"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka import AIOKafkaConsumer
@@ -16,6 +17,7 @@ from msgbus_kafka.calm import calm
 from msgbus_kafka.commits import Commits
 from msgbus_kafka.failures import TABLE
 from msgbus_kafka.fetching import Fetching
+from msgbus_kafka.finding import find_again
 from msgbus_kafka.guard import guard
 from msgbus_kafka.rebalancing import Rebalancing
 from msgbus_kafka.sessions import Sessions
@@ -65,6 +67,7 @@ async def started(access: Access, places: Places, timing: Timing, assignor: Assi
         max_poll_interval_ms=FOR_EVER,  # full of slow messages is not dead
         partition_assignment_strategy=[_assignor(assignor)],  # two of them join the group twice
     )
+    find_again(client._client, access)  # noqa: SLF001
     calm(client._client)  # noqa: SLF001
     try:
         # Connected once before: aiokafka says "unable to bootstrap" of a wrong password too.
@@ -204,11 +207,9 @@ class KafkaConsumer(Consumer):
         self.closed = True
         self._rebalancing.close()
         flushed = False
-        try:
+        with contextlib.suppress(TimeoutError):  # a rebalance lets go already, and slowly: what it still has is lost
             async with asyncio.timeout(budget + LAST_COMMIT + 1):
                 flushed = await self._rebalancing.let_go(budget, LAST_COMMIT)
-        except TimeoutError:
-            pass
         self._rebalancing.lose()
         self._fetching.stop()
         self._commit_task.cancel()

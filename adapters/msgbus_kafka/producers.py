@@ -14,6 +14,7 @@ from msgbus.errors import translated
 from msgbus_kafka.calm import calm
 from msgbus_kafka.creation import LARGEST
 from msgbus_kafka.failures import TABLE
+from msgbus_kafka.finding import find_again
 from msgbus_kafka.stopping import fail_pending, stop_producer
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ class Line:
             request_timeout_ms=int(REQUEST * 1000),
             metadata_max_age_ms=60_000,
         )
+        find_again(producer.client, self._access)
         calm(producer.client)
         try:
             with translated(TABLE, f"kafka: {self._access.servers}"):

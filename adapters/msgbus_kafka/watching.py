@@ -1,7 +1,7 @@
 """The watchdog: a consumer that gets nothing although there is something, or has no assignment for long, is replaced.
 
-aiokafka may stand still for ever: after a rejoin that went wrong, or when every address of a cluster has changed, since
-it never looks at the URL's servers again. A new consumer begins with those.
+aiokafka may stand still for ever, as after a rejoin that went wrong. Each partition is watched by itself: one that is
+silent among others that flow is as stuck.
 """
 
 from __future__ import annotations

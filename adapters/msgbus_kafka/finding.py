@@ -1,0 +1,46 @@
+"""A cluster whose addresses have all changed is found again at the URL's servers.
+
+aiokafka looks at those only once: a producer whose nodes came back elsewhere would wait for them for ever. Java's
+client does this since 4.0 (KIP-899). What is under way goes on with the same sequence numbers, so nothing comes twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from msgbus_kafka.access import Access
+
+__all__ = ["find_again"]
+
+logger = logging.getLogger("msgbus.kafka")
+
+EVERY: Final = 1.0
+"""Seconds between two looks: a server may answer for a cluster whose nodes are all down."""
+
+
+def find_again(client: Any, access: Access) -> None:
+    """Install it in an AIOKafkaClient, before it starts."""
+    loop = asyncio.get_running_loop()
+    update = client._metadata_update  # noqa: SLF001
+    due = 0.0
+
+    async def updated(cluster: Any, topics: Any) -> bool:
+        nonlocal due
+        if await update(cluster, topics):
+            return True
+        if loop.time() < due:
+            return False
+        due = loop.time() + EVERY
+        known = {(broker.host, broker.port) for broker in client.cluster.brokers()}
+        answer = await access.metadata(topics, known)
+        if answer is None:
+            return False
+        if known.isdisjoint((host, port) for _, host, port, *_ in answer.brokers):
+            logger.info("kafka: none of its nodes is where it was; %s told where they are", access.servers)
+        cluster.update_metadata(answer)
+        return True
+
+    client._metadata_update = updated  # noqa: SLF001
