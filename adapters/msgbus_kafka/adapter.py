@@ -13,7 +13,7 @@ from msgbus.errors import AccessRefused, BrokerUnavailable, ConfigurationError
 from msgbus_kafka.access import Access
 from msgbus_kafka.births import bear_outside
 from msgbus_kafka.cluster import Cluster
-from msgbus_kafka.consumer import KafkaConsumer, started
+from msgbus_kafka.consumer import KafkaConsumer
 from msgbus_kafka.groups import commit
 from msgbus_kafka.lag import lag
 from msgbus_kafka.letters import KafkaLetters
@@ -22,6 +22,7 @@ from msgbus_kafka.places import Places
 from msgbus_kafka.positions import offsets_of
 from msgbus_kafka.publisher import Publisher
 from msgbus_kafka.reading import KafkaStretch
+from msgbus_kafka.starting import started
 from msgbus_kafka.topics import Topics
 
 if TYPE_CHECKING:

@@ -6,19 +6,10 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
-from aiokafka import AIOKafkaConsumer
-from aiokafka.coordinator.assignors.range import RangePartitionAssignor
-from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
-from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
-
 from msgbus.adapter import Consumer
-from msgbus.errors import BrokerUnavailable, translated
-from msgbus_kafka.calm import calm
+from msgbus.errors import BrokerUnavailable
 from msgbus_kafka.commits import Commits
-from msgbus_kafka.failures import TABLE
 from msgbus_kafka.fetching import Fetching
-from msgbus_kafka.finding import find_again
-from msgbus_kafka.guard import guard
 from msgbus_kafka.rebalancing import Rebalancing
 from msgbus_kafka.sessions import Sessions
 from msgbus_kafka.stopping import stop_consumer
@@ -31,12 +22,11 @@ if TYPE_CHECKING:
     from msgbus.adapter import SessionListener
     from msgbus.message import Delivery
     from msgbus.names import Address
-    from msgbus_kafka.access import Access
-    from msgbus_kafka.options import Assignor, Timing
+    from msgbus_kafka.options import Timing
     from msgbus_kafka.places import Places
     from msgbus_kafka.sessions import PartitionSession
 
-__all__ = ["KafkaConsumer", "started"]
+__all__ = ["KafkaConsumer"]
 
 SETTLE: Final = 30.0
 CALM: Final = 5.0
@@ -46,39 +36,6 @@ LEAVE: Final = 5.0
 """Seconds for leaving the group; while others rebalance it took 4.8."""
 LEAVE_DEAD: Final = 1.5
 """The same when the last commit got no answer either."""
-FOR_EVER: Final = 2**31 - 1
-
-
-async def started(access: Access, places: Places, timing: Timing, assignor: Assignor) -> Any:
-    """An AIOKafkaConsumer of a group that is subscribed to nothing. Raises BrokerUnavailable or AccessRefused."""
-    client = AIOKafkaConsumer(
-        **access.settings(),
-        client_id="msgbus",
-        group_id=places.group,
-        enable_auto_commit=False,  # it commits what was fetched, done or not
-        auto_offset_reset="earliest",
-        session_timeout_ms=int(timing.session * 1000),
-        heartbeat_interval_ms=int(timing.heartbeat * 1000),
-        rebalance_timeout_ms=int(timing.rebalance * 1000),
-        request_timeout_ms=int(timing.request * 1000),
-        metadata_max_age_ms=60_000,
-        isolation_level="read_committed",  # what a transaction of somebody else's took back was never published
-        fetch_max_wait_ms=100,  # a partition that becomes hungry waits for the fetch that is under way
-        max_poll_interval_ms=FOR_EVER,  # full of slow messages is not dead
-        partition_assignment_strategy=[_assignor(assignor)],  # two of them join the group twice
-    )
-    find_again(client._client, access)  # noqa: SLF001
-    calm(client._client)  # noqa: SLF001
-    try:
-        # Connected once before: aiokafka says "unable to bootstrap" of a wrong password too.
-        await access.reach()
-        with translated(TABLE, f"kafka: group {places.group}"):
-            await client.start()
-    except BaseException:
-        await stop_consumer(client, 0)
-        raise
-    guard(client, places.births.pending, places.starts.told)
-    return client
 
 
 class KafkaConsumer(Consumer):
@@ -238,17 +195,6 @@ class KafkaConsumer(Consumer):
             raise BrokerUnavailable("kafka: the consumer is closed")
         if self._fetching.failure is not None:
             raise self._fetching.failure
-
-
-def _assignor(name: Assignor) -> Any:
-    if not isinstance(name, str):
-        return name
-    if name == "range":
-        return RangePartitionAssignor
-    if name == "roundrobin":
-        return RoundRobinPartitionAssignor
-    # aiokafka's sticky one keeps its memory in the class: one class for each consumer.
-    return type("Sticky", (StickyPartitionAssignor,), {})
 
 
 async def _within(seconds: float, event: asyncio.Event) -> None:
