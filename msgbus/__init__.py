@@ -27,6 +27,7 @@ from msgbus.errors import (
     Unsupported,
     WouldDeadlock,
 )
+from msgbus.finding import Checkup, Finding
 from msgbus.health import Health, QueueHealth
 from msgbus.history import History, Replay
 from msgbus.letter import Filter, Letter
@@ -45,10 +46,12 @@ __all__ = [
     "BrokerClosed",
     "BrokerError",
     "BrokerUnavailable",
+    "Checkup",
     "ConfigurationError",
     "DeadLetters",
     "DuplicateSubscription",
     "Filter",
+    "Finding",
     "GroupActive",
     "Health",
     "History",

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 from pydantic import BaseModel, ConfigDict
 
 from msgbus.errors import Unsupported
+from msgbus.finding import Checkup, Finding
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
@@ -278,6 +279,14 @@ class Adapter(ABC):
         """
         await self.connect()
         return ""
+
+    async def examine(self) -> Checkup:
+        """What the server is, and what about it endangers the promise: read, not changed; warned of by connect() too.
+
+        Raises as connect() does, but not for what is a finding. As it stands here it looks at nothing.
+        """
+        await self.connect()
+        return Checkup("a server", (Finding("note", "this adapter knows no settings to look at"),))
 
     @abstractmethod
     async def close(self) -> None:

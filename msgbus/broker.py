@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from msgbus.adapter import Adapter, Start
     from msgbus.errors import BrokerError
+    from msgbus.finding import Checkup
     from msgbus.health import Health, QueueHealth
     from msgbus.retry import RetryPolicy
 
@@ -238,6 +239,13 @@ class Broker:
             else ""
         )
         return await self._pulse.health(within, self._queues, ending)
+
+    async def examine(self) -> Checkup:
+        """What the server is, and what about it endangers the promise, for people; tried once, changes nothing.
+
+        Raises BrokerUnavailable, AccessRefused, ConfigurationError for a server that cannot be worked with.
+        """
+        return await self._reach().once("examining the server", self._link.adapter.examine)
 
     def _queues(self) -> list[QueueHealth]:
         when = self._pulse.when

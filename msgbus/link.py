@@ -63,6 +63,14 @@ class Link:
         await self.up(end)
         return await self._repeat(doing, call, end)
 
+    async def once(self, doing: str, call: Callable[[], Awaitable[_T]]) -> _T:
+        """What ``call`` returns, tried once and without connecting before: that it fails is an answer."""
+        try:
+            async with asyncio.timeout(self._deadline):
+                return await call()
+        except TimeoutError as error:
+            raise BrokerUnavailable(f"{doing}: no answer within {self._deadline:g} s") from error
+
     async def publish(self, messages: Sequence[Outgoing]) -> list[BrokerError | None]:
         """One verdict for each message, in order, at the deadline. Raises only what up() raises."""
         end = self.end()

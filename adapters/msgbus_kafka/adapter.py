@@ -12,6 +12,7 @@ from msgbus.adapter import Adapter, AdapterOptions, Capabilities
 from msgbus.errors import AccessRefused, BrokerUnavailable, ConfigurationError
 from msgbus_kafka.access import Access
 from msgbus_kafka.births import bear_outside
+from msgbus_kafka.checkup import examine, slow
 from msgbus_kafka.cluster import Cluster
 from msgbus_kafka.consumer import KafkaConsumer
 from msgbus_kafka.groups import commit
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from msgbus.adapter import Consumer, Lag, Letters, Position, QueueSpec, SessionListener, Stretch
     from msgbus.errors import BrokerError
+    from msgbus.finding import Checkup
     from msgbus.message import Outgoing
     from msgbus.names import Address
     from msgbus.url import BrokerURL
@@ -85,6 +87,10 @@ class KafkaAdapter(Adapter):
             await self._cluster.connect()
         return ""
 
+    async def examine(self) -> Checkup:
+        """See Adapter."""
+        return await examine(self._cluster)
+
     async def close(self) -> None:
         """See Adapter."""
         consumers = list(self._consumers)
@@ -138,12 +144,6 @@ class KafkaAdapter(Adapter):
         return KafkaStretch(self._access, address, group, begins, ends)
 
     def _warn_of_slow_client(self) -> None:
-        if not self._warned and "_crecords" not in _parser():
+        for finding in slow() if not self._warned else ():
             self._warned = True
-            logger.warning("kafka: aiokafka runs without its C extension: reading is 15 to 75 times slower")
-
-
-def _parser() -> str:
-    from aiokafka.record.default_records import DefaultRecordBatch
-
-    return str(DefaultRecordBatch.__module__)
+            logger.warning("kafka: %s", finding)

@@ -59,6 +59,11 @@ class Cluster:
         self._client: Any = None
         self._starting = asyncio.Lock()
 
+    @property
+    def servers(self) -> str:
+        """Where the URL says that it is."""
+        return self._access.servers
+
     async def connect(self) -> None:
         """Raises BrokerUnavailable or AccessRefused."""
         async with self._starting:

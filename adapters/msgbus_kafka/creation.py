@@ -5,12 +5,14 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from msgbus.finding import Finding
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from msgbus.adapter import QueueSpec
 
-__all__ = ["LARGEST", "NewTopic", "differences", "new_topic", "replication"]
+__all__ = ["INSYNC", "LARGEST", "SAFE", "NewTopic", "differences", "new_topic", "replication"]
 
 PARTITIONS: Final = 8
 """Of a queue that promises no order across members: so many of them can share it."""
@@ -18,6 +20,12 @@ LARGEST: Final = 1_179_648
 """Bytes of a batch: a body of 1 MiB, and 128 KiB for key, headers and what Kafka adds."""
 SAFE: Final = 3
 """Replicas on a cluster that has the brokers for it, and whose default of 1 was only never changed."""
+
+INSYNC: Final = Finding(
+    "warning",
+    "min.insync.replicas is 1: a message may be confirmed that only one node has",
+    "set it to 2",
+)
 
 _SIZE: Final = "max.message.bytes"
 _RETENTION: Final = "retention.ms"

@@ -10,7 +10,7 @@ from aiokafka.protocol.admin import CreateTopicsRequest
 
 from msgbus.errors import BrokerUnavailable, ConfigurationError, QueueConflict, QueueNotFound
 from msgbus_kafka.cluster import BROKER, TOPIC
-from msgbus_kafka.creation import differences, new_topic, replication
+from msgbus_kafka.creation import INSYNC, differences, new_topic, replication
 from msgbus_kafka.failures import answered
 
 if TYPE_CHECKING:
@@ -113,9 +113,7 @@ class Topics:
         copies = replication(int(settings.get("default.replication.factor", 1)), len(nodes))
         if copies > 1 and settings.get("min.insync.replicas") == "1" and not self._warned:
             self._warned = True
-            logger.warning(
-                "kafka: min.insync.replicas is 1: a message may be confirmed that only one node has; set it to 2"
-            )
+            logger.warning("kafka: %s", INSYNC)
         return copies
 
     async def _make(self, topics: Sequence[NewTopic], copies: int) -> list[str]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from msgbus.adapter import Adapter, AdapterOptions, Capabilities, Lag
 from msgbus.errors import BrokerUnavailable, ConfigurationError, GroupActive, Unsupported
+from msgbus.finding import Checkup, Finding
 from msgbus_memory.consumer import MemoryConsumer
 from msgbus_memory.history import MemoryStretch, place_of
 from msgbus_memory.letters import MemoryLetters
@@ -49,6 +50,12 @@ class MemoryAdapter(Adapter):
         if self._severed:
             raise BrokerUnavailable("memory: the connection was severed")
         self._server = server(self._name)
+
+    async def examine(self) -> Checkup:
+        """See Adapter."""
+        await self.connect()
+        nothing = Finding("note", "nothing is stored: messages live and end with this process", "use it for tests")
+        return Checkup(f"memory://{self._name} in this process", (nothing,))
 
     async def close(self) -> None:
         """See Adapter."""

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from msgbus.adapter import Adapter, AdapterOptions, Capabilities, Lag
 from msgbus.errors import ConfigurationError
+from msgbus_rabbitmq.checkup import examine
 from msgbus_rabbitmq.connection import Link
 from msgbus_rabbitmq.consumer import RabbitConsumer
 from msgbus_rabbitmq.letters import RabbitLetters
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from msgbus.adapter import QueueSpec, SessionListener, Start
     from msgbus.errors import BrokerError
+    from msgbus.finding import Checkup
     from msgbus.message import Outgoing
     from msgbus.names import Address
     from msgbus.url import BrokerURL
@@ -72,6 +74,14 @@ class RabbitAdapter(Adapter):
     async def ping(self) -> str:
         """See Adapter. A server short of memory or disk says so to those who have published since."""
         return await self._link.ping()
+
+    async def examine(self) -> Checkup:
+        """See Adapter. By a connection of its own: it publishes, and would be blocked."""
+        link = Link(self._url, self._options, "doctor")
+        try:
+            return await examine(link)
+        finally:
+            await link.close()
 
     async def close(self) -> None:
         """See Adapter."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import aiormq
 
-__all__ = ["Connection", "why_blocked"]
+__all__ = ["Connection", "text", "why_blocked"]
 
 
 class Connection(aiormq.Connection):
@@ -16,7 +16,7 @@ class Connection(aiormq.Connection):
     blocked_by = ""
 
     async def _Connection__handle_connection_blocked(self, frame: Any) -> None:  # noqa: N802 - the name it has there
-        self.blocked_by = _text(frame.reason)
+        self.blocked_by = text(frame.reason)
         await super()._Connection__handle_connection_blocked(frame)  # type: ignore[misc]  # as above
 
 
@@ -30,5 +30,6 @@ async def why_blocked(connection: aiormq.Connection) -> str:
     return ""
 
 
-def _text(reason: object) -> str:
-    return reason.decode(errors="replace") if isinstance(reason, bytes | bytearray) else str(reason)
+def text(told: object) -> str:
+    """What the server says, as text."""
+    return told.decode(errors="replace") if isinstance(told, bytes | bytearray) else str(told)

@@ -111,7 +111,12 @@ class Link:
     @property
     def where(self) -> str:
         """The servers, for errors; nothing secret in it."""
-        return f"RabbitMQ at {self._url.servers(5671 if _secure(self._url) else 5672)}"
+        return f"RabbitMQ at {self.servers}"
+
+    @property
+    def servers(self) -> str:
+        """Their places in the network."""
+        return self._url.servers(5671 if _secure(self._url) else 5672)
 
     @property
     def is_up(self) -> bool:

@@ -14,12 +14,12 @@ from msgbus.adapter import Adapter, AdapterOptions, Capabilities, Lag
 from msgbus.errors import (
     AccessRefused,
     BrokerError,
-    BrokerUnavailable,
     ConfigurationError,
     QueueConflict,
     QueueNotFound,
     Unsupported,
 )
+from msgbus_redis.checkup import UNSEEN, examine, findings, look
 from msgbus_redis.connection import Client, Place, ours
 from msgbus_redis.consumer import RedisConsumer
 from msgbus_redis.history import RedisStretch, before, first, last, rewind
@@ -32,9 +32,10 @@ from msgbus_redis.upkeep import RETENTION
 from msgbus_redis.wire import about, stream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from msgbus.adapter import Consumer, Letters, Position, QueueSpec, SessionListener, Stretch
+    from msgbus.finding import Checkup
     from msgbus.message import Outgoing
     from msgbus.names import Address
     from msgbus.url import BrokerURL
@@ -89,27 +90,14 @@ class RedisAdapter(Adapter):
         """See Adapter. A server that would lose messages is a ConfigurationError."""
         await self._client.one(("PING",), "connecting")
         try:
-            answer = await self._client.one(("INFO",), "looking at the server's settings")
+            info = await look(self._client)
         except AccessRefused as error:
-            logger.warning("%s; promise 1 rests on noeviction and appendonly yes: check them by hand", error)
+            logger.warning("%s; %s", error, UNSEEN)
             return
-        self._judge(_fields(answer))
-
-    def _judge(self, info: Mapping[str, str]) -> None:
-        place = self._client.place
-        if info.get("redis_mode") == "sentinel":
-            raise ConfigurationError(f"{place}: it is a sentinel: use redis+sentinel://…?service=")
-        if info.get("role") == "slave":
-            raise BrokerUnavailable(f"{place}: the server is a replica")
-        if info.get("redis_mode") == "cluster" or info.get("cluster_enabled") == "1":
-            raise Unsupported(f"{place}: Redis Cluster is not supported yet; use a single server")
-        if (policy := info.get("maxmemory_policy", "")).startswith("allkeys-"):
-            raise ConfigurationError(
-                f"{place}: maxmemory-policy is {policy}: the server would delete queues with confirmed messages when "
-                "memory is short; set it to noeviction"
-            )
-        if info.get("aof_enabled") == "0":
-            logger.warning("%s: appendonly is off: a restart loses confirmed messages; set appendonly yes", place)
+        for finding in findings(info):
+            if finding.severity == "error":
+                raise ConfigurationError(f"{self._client.place}: {finding}")
+            logger.warning("%s: %s", self._client.place, finding)
 
     async def ping(self) -> str:
         """See Adapter. A publish to a stream that is not there: it adds nothing, and fails where any other would."""
@@ -124,6 +112,10 @@ class RedisAdapter(Adapter):
                 return str(error)
             raise
         return ""
+
+    async def examine(self) -> Checkup:
+        """See Adapter."""
+        return await examine(self._client, await self.ping())
 
     async def close(self) -> None:
         """See Adapter."""
@@ -277,11 +269,6 @@ def _tls(url: BrokerURL, options: RedisOptions) -> ssl.SSLContext | None:
         return options.ssl_context()
     except (OSError, ssl.SSLError) as error:
         raise ConfigurationError(f"{url}: ca=, cert= or key= cannot be used: {error}") from error
-
-
-def _fields(info: Any) -> dict[str, str]:
-    lines = (line.partition(":") for line in bytes(info).decode(errors="replace").splitlines())
-    return {name: value.strip() for name, colon, value in lines if colon}
 
 
 def _check(spec: QueueSpec) -> None:

@@ -120,10 +120,15 @@ class Place:
     tls: ssl.SSLContext | None = None
     sentinels: Sentinels | None = None
 
-    def __str__(self) -> str:
+    @property
+    def where(self) -> str:
+        """Its place in the network."""
         if self.sentinels is not None:
-            return f"redis {self.sentinels}"
-        return f"redis {f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+            return str(self.sentinels)
+        return f"{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+
+    def __str__(self) -> str:
+        return f"redis {self.where}"
 
     def __repr__(self) -> str:
         return f"Place({str(self)!r})"

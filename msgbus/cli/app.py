@@ -1,6 +1,6 @@
-"""``msgbus dlq list | show | redrive | purge | export``, and beside it ``msgbus group``.
+"""``msgbus dlq list | show | redrive | purge | export``, and beside it ``msgbus group`` and ``msgbus doctor``.
 
-Exit codes: 0 done, 1 the server said no or not all arrived, 2 wrong use.
+Exit codes: 0 done, 1 the server said no, not all arrived, or doctor found an error; 2 wrong use.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from msgbus.cli.doctor import doctor
 from msgbus.cli.groups import group
+from msgbus.cli.options import DryRun, Exchange, Group, Json, Queue, Rate, Url
 from msgbus.cli.progress import advancing
 from msgbus.cli.reaching import reach
 from msgbus.cli.report import detailed, grouped
@@ -38,21 +40,15 @@ app = typer.Typer(
 dlq = typer.Typer(no_args_is_help=True, help="Dead letters: what a group has given up.")
 app.add_typer(dlq, name="dlq")
 app.add_typer(group, name="group")
+app.command()(doctor)
 
-Queue = Annotated[str, typer.Argument(help="The queue the messages were published to.")]
-Group = Annotated[str, typer.Option("--group", "-g", envvar="MSGBUS_GROUP", help="The group that gave them up.")]
-Exchange = Annotated[str, typer.Option(help="Prefix of the queue's name.")]
-Url = Annotated[str, typer.Option(help="The broker; default MSGBUS_URL.")]
 Error = Annotated[str, typer.Option(help="Only those whose error or reason contains this.")]
 Key = Annotated[str | None, typer.Option(help="Only those with this key.")]
 Id = Annotated[str | None, typer.Option("--id", help="Only this message or letter.")]
 Since = Annotated[datetime | None, typer.Option(help="Only those that failed last since then (UTC).")]
 Until = Annotated[datetime | None, typer.Option(help="Only those that failed last until then (UTC).")]
 Limit = Annotated[int | None, typer.Option(min=1, help="At most so many.")]
-Json = Annotated[bool, typer.Option("--json", help="JSON lines for programs.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do it: what is purged is gone.")]
-Rate = Annotated[float | None, typer.Option(min=0.001, help="Messages a second at most.")]
 Batch = Annotated[int, typer.Option(min=1, help="Sent together: what a killed redrive may repeat. More is faster.")]
 Looping = Annotated[bool, typer.Option("--looping", help="Also those that came back again and again.")]
 
@@ -222,7 +218,8 @@ def export(  # noqa: PLR0913, PLR0917 - a command's options
 
 def run() -> int:
     """The command; its exit code. SystemExit for what typer says itself: help, and wrong use (2)."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.basicConfig(level=logging.CRITICAL, format="%(message)s")  # what client libraries say, we say in words
+    logging.getLogger("msgbus").setLevel(logging.WARNING)
     try:
         app()
     except ConfigurationError as error:

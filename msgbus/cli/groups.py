@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from msgbus.cli.options import DryRun, Exchange, Group, Json, Queue, Rate, Url
 from msgbus.cli.progress import advancing
 from msgbus.cli.reaching import reach
 from msgbus.errors import ConfigurationError
@@ -21,19 +22,12 @@ __all__ = ["group"]
 
 group = typer.Typer(no_args_is_help=True, help="Groups: once more what a queue has kept.")
 
-Queue = Annotated[str, typer.Argument(help="The queue.")]
-Group = Annotated[str, typer.Option("--group", "-g", envvar="MSGBUS_GROUP", help="The group.")]
-Exchange = Annotated[str, typer.Option(help="Prefix of the queue's name.")]
-Url = Annotated[str, typer.Option(help="The broker; default MSGBUS_URL.")]
 To = Annotated[str, typer.Option(help="oldest, newest, or a message's position: purchases-0@17, 1700-0; 17 on Kafka.")]
 ToTime = Annotated[datetime | None, typer.Option(help="What was published then or later (UTC).")]
 Since = Annotated[datetime | None, typer.Option(help="From what was published then (UTC).")]
 Until = Annotated[datetime | None, typer.Option(help="Up to what was published before then (UTC).")]
 From = Annotated[str, typer.Option("--from", help="From oldest, or from this position.")]
 Before = Annotated[str, typer.Option(help="Up to, and without, this position.")]
-Rate = Annotated[float | None, typer.Option(min=0.001, help="Messages a second at most.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
-Json = Annotated[bool, typer.Option("--json", help="A JSON line for programs.")]
 
 
 @group.command()

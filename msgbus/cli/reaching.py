@@ -19,12 +19,12 @@ __all__ = ["reach"]
 _T = TypeVar("_T")
 
 
-def reach(url: str, group: str, work: Callable[[Broker], Coroutine[Any, Any, _T]]) -> _T:
-    """What ``work`` returns of the broker behind ``url``, or behind MSGBUS_URL."""
+def reach(url: str, group: str, work: Callable[[Broker], Coroutine[Any, Any, _T]], *, memory: bool = False) -> _T:
+    """What ``work`` returns of the broker behind ``url``, or MSGBUS_URL; with ``memory`` it may be this process."""
 
     async def inside() -> _T:
         where = url or configured_url()
-        if where.startswith("memory:"):
+        if where.startswith("memory:") and not memory:
             raise ConfigurationError("memory:// lives in the process that uses it: look from there, by the API")
         broker = connect(where, group=group)
         try:

@@ -23,13 +23,14 @@ if TYPE_CHECKING:
 
     from msgbus.adapter import Capabilities
     from msgbus.broker import Broker
+    from msgbus.health import Health
     from msgbus.letter import Letter
     from msgbus.retry import RetryPolicy
     from msgbus.testing.history import Event
     from msgbus.testing.members import KillableMember
     from msgbus.testing.probe import Probe
 
-__all__ = ["Harness", "letters_of", "publish_all", "until_letters"]
+__all__ = ["Harness", "letters_of", "publish_all", "until_health", "until_letters"]
 
 FENCES = 64
 """Fence messages with keys of their own: with 8 partitions one stays without a fence once in 600 times."""
@@ -200,3 +201,11 @@ async def until_letters(broker: Broker, queue: str, count: int) -> list[Letter]:
             if await broker.dead_letters(queue).count() >= count:
                 found = await letters_of(broker, queue)
     return found
+
+
+async def until_health(broker: Broker, condition: Callable[[Health], bool], what: str) -> Health:
+    """Ask how the broker is until ``condition`` holds, as a probe does; that health."""
+    async with within(DEADLINE, what):
+        while not condition(health := await broker.health()):  # noqa: ASYNC110 - nobody is told
+            await asyncio.sleep(0.05)
+    return health

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from msgbus.adapter import Lag, Position, QueueSpec, SessionListener, Stretch
     from msgbus.errors import BrokerError
+    from msgbus.finding import Checkup
     from msgbus.message import Delivery, Outgoing
     from msgbus.names import Address
 
@@ -81,6 +82,10 @@ class WatchedAdapter(Adapter):
     async def ping(self) -> str:
         """See Adapter."""
         return await self.inner.ping()
+
+    async def examine(self) -> Checkup:
+        """See Adapter."""
+        return await self.inner.examine()
 
     async def close(self) -> None:
         """See Adapter."""

@@ -22,6 +22,7 @@ from msgbus.message import BODY_MAX, HEADERS_MAX
 from msgbus.names import Address
 from msgbus.url import BrokerURL
 from msgbus_kafka import KafkaAdapter, KafkaOptions
+from msgbus_kafka.checkup import SLOW
 from msgbus_kafka.creation import LARGEST, differences, new_topic, replication
 from msgbus_kafka.failures import answered
 from msgbus_kafka.guard import guard, offset_fetch_error
@@ -265,7 +266,7 @@ async def test_a_client_without_its_c_extension_is_warned_of_once(
     adapter = KafkaAdapter(BrokerURL.parse("kafka://localhost"), KafkaOptions())
     adapter._warn_of_slow_client()
     assert not caplog.text
-    monkeypatch.setattr(msgbus_kafka.adapter, "_parser", lambda: "aiokafka.record.default_records")
+    monkeypatch.setattr(msgbus_kafka.adapter, "slow", lambda: [SLOW])
     for _ in range(2):
         adapter._warn_of_slow_client()
     assert caplog.text.count("without its C extension") == 1

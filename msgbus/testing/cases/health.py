@@ -7,26 +7,18 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
+import pytest
+
 from msgbus.broker import Publication
+from msgbus.errors import BrokerClosed
 from msgbus.registry import connect
 from msgbus.retry import Backoff, RetryPolicy
-from msgbus.testing.harness import publish_all
+from msgbus.testing.harness import publish_all, until_health
 from msgbus.testing.probe import DEADLINE, Probe, within
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from msgbus.broker import Broker
-    from msgbus.health import Health
     from msgbus.message import Message
     from msgbus.testing.harness import Harness
-
-
-async def _until(broker: Broker, condition: Callable[[Health], bool], what: str) -> Health:
-    async with within(DEADLINE, what):
-        while not condition(health := await broker.health()):  # noqa: ASYNC110 - it is what a probe does
-            await asyncio.sleep(0.05)
-    return health
 
 
 async def a_broker_that_is_connected_and_consumes_is_ready(harness: Harness) -> None:
@@ -35,7 +27,7 @@ async def a_broker_that_is_connected_and_consumes_is_ready(harness: Harness) -> 
     broker = await harness.member(queue, probe)
     await broker.publish(queue, b"x", message_id="m")
     await probe.until_handled(["m"])
-    health = await _until(broker, lambda one: one.ready, "being ready")
+    health = await until_health(broker, lambda one: one.ready, "being ready")
     assert (health.connected, health.reasons) == (True, ())
     (mine,) = health.queues
     assert (mine.queue, mine.group, mine.state, mine.reason) == (queue, "g", "active", "")
@@ -59,11 +51,13 @@ async def a_broker_that_waits_for_a_queue_is_not_ready_until_it_is_there(harness
     queue = harness.name("late")
     broker = await harness.broker()
     await broker.consume(queue, Probe())
-    health = await _until(broker, lambda one: one.queues[0].state == "missing", "saying that the queue is missing")
+    health = await until_health(
+        broker, lambda one: one.queues[0].state == "missing", "saying that the queue is missing"
+    )
     assert (health.ready, health.connected) == (False, True)
     assert queue in health.reasons[0]
     await broker.create_queue(queue, groups=["g"])
-    health = await _until(broker, lambda one: one.ready, "being ready")
+    health = await until_health(broker, lambda one: one.ready, "being ready")
     assert health.queues[0].state == "active"
 
 
@@ -78,12 +72,12 @@ async def a_subscription_that_is_paused_shows_with_its_reason(harness: Harness) 
     policy = RetryPolicy(in_place=0, delays=(1.0,), pause_after=3, probes=Backoff(0.2, 0.5))
     await (await broker.consume(queue, callback, retry=policy)).ready()
     await publish_all(broker, queue, [Publication(b"x", message_id=str(n)) for n in range(10)])
-    health = await _until(broker, lambda one: one.queues[0].state == "paused", "being paused")
+    health = await until_health(broker, lambda one: one.queues[0].state == "paused", "being paused")
     assert health.ready, "what fails is the callback"
     assert "the till is off" in health.queues[0].reason
     assert any(queue in one and "the till is off" in one for one in health.reasons)
     off = False
-    health = await _until(broker, lambda one: one.queues[0].state == "active", "going on")
+    health = await until_health(broker, lambda one: one.queues[0].state == "active", "going on")
     assert health.reasons == ()
 
 
@@ -110,7 +104,7 @@ async def a_server_that_cannot_be_reached_is_told_in_words_within_the_time(harne
     broker = connect(f"{harness.scheme}://127.0.0.1:1", group="g")
     async with within(1.5, "an answer"):
         first = await broker.health(within=1.0)
-    last = await _until(broker, lambda one: "127.0.0.1:1" in one.reasons[0], "naming the server")
+    last = await until_health(broker, lambda one: "127.0.0.1:1" in one.reasons[0], "naming the server")
     assert (last.ready, last.connected, last.since) == (False, False, first.since)
     await broker.close()
     return None
@@ -119,8 +113,19 @@ async def a_server_that_cannot_be_reached_is_told_in_words_within_the_time(harne
 async def _a_member_that_was_cut_off_is_told(harness: Harness) -> None:
     queue = await harness.queue("g")
     broker = await harness.member(queue, Probe())
-    await _until(broker, lambda one: one.ready, "being ready")
+    await until_health(broker, lambda one: one.ready, "being ready")
     cast("Any", broker).watched.inner.sever()  # what a harness makes is a RecordedBroker
-    health = await _until(broker, lambda one: not one.connected, "being cut off")
+    health = await until_health(broker, lambda one: not one.connected, "being cut off")
     assert not health.ready
     assert "severed" in health.reasons[0]
+
+
+async def a_server_that_is_examined_says_what_it_is_and_what_is_found_has_words(harness: Harness) -> None:
+    broker = harness.make()
+    checkup = await broker.examine()
+    assert checkup.server
+    assert all(one.what for one in checkup.findings)
+    assert checkup.passed, f"fit to be tested on: {checkup}"
+    await broker.close()
+    with pytest.raises(BrokerClosed):
+        await broker.examine()

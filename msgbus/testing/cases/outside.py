@@ -15,7 +15,7 @@ from msgbus.broker import Publication
 from msgbus.ladder import DLQ, SHORTEST
 from msgbus.names import Address
 from msgbus.retry import RetryPolicy
-from msgbus.testing.harness import letters_of, publish_all, until_letters
+from msgbus.testing.harness import letters_of, publish_all, until_health, until_letters
 from msgbus.testing.history import Pen
 from msgbus.testing.probe import DEADLINE, Probe, within
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from msgbus.broker import Broker
+    from msgbus.health import Health
     from msgbus.message import Message
     from msgbus.subscription import Subscription
     from msgbus.testing.harness import Harness
@@ -102,6 +103,24 @@ async def a_server_that_is_restarted_loses_nothing_and_nothing_in_hand(harness: 
     await harness.fence(broker, queue, probe)
     assert {one.attempt for one in probe.entered} == {1}, "a restart is no failure of the message"
     harness.judge()
+
+
+async def a_server_that_goes_away_is_told_and_so_is_its_return(harness: Harness) -> None:
+    queue, told = await harness.queue("g"), list["Health"]()
+    broker = await harness.member(queue, Probe())
+    await until_health(broker, lambda one: one.ready, "being ready")
+    restarting = asyncio.ensure_future(harness.faults.restart())
+    while not restarting.done():
+        told.append(await broker.health(within=0.5))
+        await asyncio.sleep(0.01)
+    await restarting
+    away = [one for one in told if not one.connected]
+    assert away, f"not seen in {len(told)} answers"
+    assert not any(one.ready for one in away)
+    assert all(one.reasons for one in away)
+    back = await until_health(broker, lambda one: one.ready, "being ready again")
+    assert (back.connected, back.reasons) == (True, ())
+    assert back.since > away[0].since
 
 
 async def what_cannot_be_dead_lettered_waits_unacknowledged_while_others_flow(harness: Harness) -> None:

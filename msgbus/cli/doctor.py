@@ -1,0 +1,68 @@
+"""``msgbus doctor``: what a server is, what about it endangers the promise, and the way out."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from msgbus.cli.options import Json, Url
+from msgbus.cli.reaching import reach
+from msgbus.errors import AccessRefused, BrokerUnavailable, MsgbusError
+from msgbus.finding import Checkup, Finding
+from msgbus.settings import configured_url
+from msgbus.url import BrokerURL
+
+if TYPE_CHECKING:
+    from msgbus.broker import Broker
+
+__all__ = ["doctor"]
+
+COLOURS: Final = {"error": "bold red", "warning": "yellow", "note": "cyan"}
+REMEDIES: Final[dict[type[MsgbusError], str]] = {
+    AccessRefused: "correct user, password or certificate, or give the rights of docs/security.md",
+    BrokerUnavailable: "start the server, or correct the URL",
+}
+
+
+def doctor(url: Url = "", as_json: Json = False) -> None:
+    """Look at the server: what it is, what about it endangers messages, and the way out. Changes nothing."""
+    where = BrokerURL.parse(url or configured_url())
+
+    async def work(broker: Broker) -> Checkup:
+        try:
+            return await broker.examine()
+        except MsgbusError as error:
+            return Checkup(str(where), (_unmet(error),))
+
+    checkup = reach(url, "", work, memory=True)
+    if as_json:
+        typer.echo(json.dumps(checkup.as_dict()))
+    else:
+        _show(checkup)
+    if not checkup.passed:
+        raise typer.Exit(1)
+
+
+def _unmet(error: MsgbusError) -> Finding:
+    remedy = next((way for kind, way in REMEDIES.items() if isinstance(error, kind)), "")
+    return Finding("error", f"{type(error).__name__}: {error}", remedy)
+
+
+def _show(checkup: Checkup) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(Text(checkup.server, "bold"))
+    for one in checkup.findings:
+        console.print(Text.assemble((f"{one.severity:8}", COLOURS[one.severity]), one.what))
+        if one.remedy:
+            console.print(Text(f"{'':8}→ {one.remedy}"))
+    counts = Counter(one.severity for one in checkup.findings)
+    console.print(_counted(counts["error"], "error"), _counted(counts["warning"], "warning"), sep=", ")
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count or 'no'} {what}{'' if count == 1 else 's'}"
