@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from msgbus.message import Outgoing
     from msgbus.names import Address
     from msgbus.url import BrokerURL
+    from msgbus_rabbitmq.returning import Returning
 
 __all__ = ["RabbitAdapter", "RabbitOptions"]
 
@@ -64,6 +65,7 @@ class RabbitAdapter(Adapter):
         self._options = options
         self._link = Link(url, options, "publisher")
         self._publisher = Publisher(self._link)
+        self._returning: dict[str, dict[Address, Returning]] = {}
         self._consumers: set[RabbitConsumer] = set()
         self._letters: set[RabbitLetters] = set()
 
@@ -117,6 +119,7 @@ class RabbitAdapter(Adapter):
         """See Adapter."""
         link = Link(self._url, self._options, f"consumer of {group}")
         await link.up()
-        consumer = RabbitConsumer(link, group, listener, self._consumers.discard, self._held_most)
+        returning = self._returning.setdefault(group, {})
+        consumer = RabbitConsumer(link, group, listener, self._consumers.discard, self._held_most, returning)
         self._consumers.add(consumer)
         return consumer

@@ -160,11 +160,13 @@ class Link:
         finally:
             await self.leave(channel)
 
-    async def leave(self, channel: AbstractChannel) -> None:
-        """Close the channel. The server has then seen every acknowledgement written before. Never raises."""
+    async def leave(self, channel: AbstractChannel) -> bool:
+        """Close the channel; True where the server has then seen every acknowledgement written before. Never raises."""
         if not channel.is_closed:
             with suppress(BrokerUnavailable):
                 await self.bounded(channel.close(), "closing a channel", _FAREWELL)
+                return self.is_up  # the client says nothing when the connection breaks over it
+        return False
 
     async def bounded(self, call: Awaitable[_T], doing: str, seconds: float = ANSWER) -> _T:
         """What ``call`` gives within ``seconds``, else BrokerUnavailable.

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from msgbus.message import Delivery
     from msgbus.names import Address
     from msgbus_rabbitmq.connection import Link
+    from msgbus_rabbitmq.returning import Returning
 
 __all__ = ["RabbitConsumer"]
 
@@ -30,26 +31,33 @@ DRAIN: Final = 18.0
 """Seconds for what is in hand of a queue that is left while the member goes on."""
 SURPLUS: Final = 0.1
 """Seconds that messages may lie in the prefetch of a member that has no room for them and nothing in hand."""
+JAMMED: Final = 1.0
+"""The same where they wait for older ones of their keys. Each time counts as a delivery of theirs."""
 _AT_ONCE: Final = 8
 
 
 class RabbitConsumer(Consumer):
     """See Consumer."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - made in one place
         self,
         link: Link,
         group: str,
         listener: SessionListener,
         closed: Callable[[RabbitConsumer], None],
         held_most: float = math.inf,
+        returning: dict[Address, Returning] | None = None,
     ) -> None:
-        """``closed`` is called when it is; nothing is held for longer than ``held_most`` seconds and a drain."""
+        """``closed`` is called when it is; nothing is held for longer than ``held_most`` seconds and a drain.
+
+        ``returning`` is what the group's consumers before had in hand and lost, and is kept up to date.
+        """
         self._link = link
         self._group = group
         self._listener = listener
         self._on_closed = closed
         self._held_most = held_most
+        self._returning = {} if returning is None else returning
         self._declared: set[Address] = set()
         self._limits: dict[Address, int] = {}
         self._sessions: dict[Address, ChannelSession] = {}
@@ -70,6 +78,8 @@ class RabbitConsumer(Consumer):
         raised = [one for address, one in self._sessions.items() if limits.get(address, 0) > one.limit]
         await self._end([*gone, *raised], DRAIN)
         self._limits = dict(limits)
+        for address in self._returning.keys() - limits.keys():
+            del self._returning[address]
         fresh = [address for address in limits if address not in self._sessions]
         missing = await self._open(fresh)
         for address in missing:
@@ -156,7 +166,8 @@ class RabbitConsumer(Consumer):
             if address not in self._declared:
                 logger.warning("%s; it is used as it is", conflict)
         self._declared.add(address)
-        session = ChannelSession(self._link, address, self._group, self._limits[address])
+        returning = self._returning.pop(address, None)
+        session = ChannelSession(self._link, address, self._group, self._limits[address], returning)
         self._sessions[address] = session
         self._listener.begun(session)
         try:
@@ -170,7 +181,7 @@ class RabbitConsumer(Consumer):
         """The server or the network ended it."""
         if self._sessions.get(session.address) is not session:
             return
-        del self._sessions[session.address]
+        self._let_go(session)
         session.forget()
         queue = server_queue(session.address, self._group)
         self._broken = BrokerUnavailable(f"{self._link.where} ended the consumer of queue {queue!r}: {session.reason}")
@@ -184,10 +195,15 @@ class RabbitConsumer(Consumer):
         for session in sessions:
             session.stop()
         await self._listener.ending(sessions, budget)
+        await asyncio.gather(*(session.close() for session in sessions))
         for session in sessions:
             if self._sessions.get(session.address) is session:
-                del self._sessions[session.address]
-        await asyncio.gather(*(session.close() for session in sessions))
+                self._let_go(session)
+
+    def _let_go(self, session: ChannelSession) -> None:
+        del self._sessions[session.address]
+        if (returning := session.owed()) and not session.address.part:  # a retry queue has no order of keys
+            self._returning[session.address] = returning
 
     async def _give_up_old(self) -> None:
         """End in good order what the server would end by force, with all that is in hand: see ``consumer_timeout``."""
@@ -204,10 +220,13 @@ class RabbitConsumer(Consumer):
         await self._end(old, DRAIN)
 
     def _stuck(self, room: Mapping[Address, int]) -> list[ChannelSession]:
-        return [one for one in self._sessions.values() if one.idle_surplus and room.get(one.address, 0) < 1]
+        sessions = self._sessions.values()
+        return [one for one in sessions if one.jammed or (one.idle_surplus and room.get(one.address, 0) < 1)]
 
     def _patience(self, room: Mapping[Address, int], wait: float) -> float:
-        return min(wait, SURPLUS) if self._stuck(room) else wait
+        return min(
+            wait, SURPLUS if self._stuck(room) else wait, *(one.ends_waiting() for one in self._sessions.values())
+        )
 
     async def _pause(self, room: Mapping[Address, int]) -> None:
         """Give back what this member has no room for and others may have: closing keeps its order, nack does not."""
@@ -215,7 +234,8 @@ class RabbitConsumer(Consumer):
         stuck = self._stuck(room)
         for session in self._sessions.values():
             session.stuck_since = (session.stuck_since or now) if session in stuck else None
-        await self._end([one for one in stuck if now - (one.stuck_since or now) >= SURPLUS], 0)
+        over = [one for one in stuck if now - (one.stuck_since or now) >= (JAMMED if one.jammed else SURPLUS)]
+        await self._end(over, 0)
 
     async def _resume(self, room: Mapping[Address, int]) -> None:
         paused = [one for one, most in room.items() if most > 0 and one in self._limits and one not in self._sessions]

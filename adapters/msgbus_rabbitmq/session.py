@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+from aiormq.exceptions import AMQPError
 
 from msgbus.errors import BrokerUnavailable
 from msgbus.message import Delivery
 from msgbus.watermark import Watermark
 from msgbus_rabbitmq.connection import guarded
-from msgbus_rabbitmq.wire import message
+from msgbus_rabbitmq.returning import NOTICED, SILENT, Returning
+from msgbus_rabbitmq.wire import identity, message
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,11 +28,38 @@ if TYPE_CHECKING:
 
 __all__ = ["ChannelSession"]
 
+logger = logging.getLogger("msgbus.rabbitmq")
+
+
+class Pushed(NamedTuple):
+    """What the server delivered, and when (event loop time)."""
+
+    at: float
+    delivered: DeliveredMessage
+
+    @property
+    def key(self) -> str | None:
+        """See Sent."""
+        return identity(self.delivered)[0]
+
+    @property
+    def id(self) -> str:
+        """See Sent."""
+        return identity(self.delivered)[1]
+
+    @property
+    def again(self) -> bool:
+        """See Sent."""
+        return bool(self.delivered.redelivered)
+
 
 class ChannelSession:
     """Compared by identity: the core's fence. Delivery tags and ``multiple`` count per channel, so each has its own."""
 
-    def __init__(self, link: Link, address: Address, group: str, limit: int) -> None:
+    def __init__(
+        self, link: Link, address: Address, group: str, limit: int, returning: Returning | None = None
+    ) -> None:
+        """``returning`` is what the queue's last session lost."""
         self.address = address
         self.limit = limit
         self.ended = False
@@ -39,10 +70,13 @@ class ChannelSession:
         self._group = group
         self._channel: AbstractChannel | None = None
         self._closed = False
-        self._pushed: deque[tuple[float, DeliveredMessage]] = deque()
-        self._in_hand: dict[int, float] = {}
+        self._pushed: deque[Pushed] = deque()
+        self._in_hand: dict[int, Pushed] = {}
+        self._returning = returning
+        self._newest_again = False
         self.reason = ""
         """Why the server or the network ended it."""
+        self._patience = SILENT
         self._done = Watermark(1)
         self._flush = asyncio.Lock()
 
@@ -62,12 +96,17 @@ class ChannelSession:
 
         async def pushed(delivered: DeliveredMessage) -> None:
             # No more than this: the client cancels its callbacks when the channel dies.
-            self._pushed.append((now(), delivered))
+            one = Pushed(now(), delivered)
+            self._pushed.append(one)
+            self._newest_again = one.again
+            self._done.started(delivered.delivery_tag or 0)
+            if self._returning is not None:
+                self._returning.arrived(one)
             arrived()
 
         def gone(what: object) -> None:
             if not self._closed:
-                self.reason = _reason(what)
+                self.reason, self._patience = _reason(what), _patience(what)
                 broken(self)
 
         self._channel = channel = await self._link.channel()
@@ -75,25 +114,62 @@ class ChannelSession:
         channel.on_consumer_cancel_callbacks.add(gone)
         await self._link.bounded(channel.basic_qos(prefetch_count=self.limit), doing)
         await self._link.bounded(channel.basic_consume(queue, pushed), doing)
+        if self._returning is not None:
+            self._returning.begin(now())
+
+    @property
+    def jammed(self) -> bool:
+        """All that it may be pushed waits for what comes back, which has no room to come."""
+        return self.idle_surplus and self._returning is not None and len(self._pushed) >= self.limit
 
     def take(self, room: int) -> list[Delivery]:
-        """Up to ``room`` deliveries, oldest first."""
+        """Up to ``room`` deliveries, oldest first; of each key nothing before what comes back."""
         if self.ended:
             return []
-        return [self._handed(*self._pushed.popleft()) for _ in range(min(room, len(self._pushed)))]
+        if self._returning is not None:
+            return [self._handed(one) for one in self._picked(self._returning, room)]
+        return [self._handed(self._pushed.popleft()) for _ in range(min(room, len(self._pushed)))]
+
+    def _picked(self, returning: Returning, room: int) -> list[Pushed]:
+        if not returning.left(asyncio.get_running_loop().time()) and (lost := returning.give_up()):
+            logger.warning(
+                "queue %s, group %s: %d messages that were in hand when the connection broke did not come back here; "
+                "what is newer of their keys goes on",
+                self.address,
+                self._group,
+                lost,
+            )
+        picked = returning.pick(self._pushed, room)
+        if not returning:
+            self._returning = None
+        return picked
 
     def oldest(self) -> float:
         """When the server delivered what it has waited for longest (event loop time); infinite where it waits not."""
-        waiting = [next(iter(self._in_hand.values()))] if self._in_hand else []
+        waiting = [next(iter(self._in_hand.values())).at] if self._in_hand else []
         if self._pushed:
-            waiting.append(self._pushed[0][0])
+            waiting.append(self._pushed[0].at)
         return min(waiting, default=math.inf)
 
-    def _handed(self, at: float, delivered: DeliveredMessage) -> Delivery:
-        tag = delivered.delivery_tag or 0
-        self._in_hand[tag] = at
-        self._done.started(tag)
-        return Delivery(message(self.address, self._group, delivered), self.address, self, tag)
+    def ends_waiting(self) -> float:
+        """Seconds after which nothing is waited for any more."""
+        return math.inf if self._returning is None else self._returning.left(asyncio.get_running_loop().time())
+
+    def owed(self) -> Returning | None:
+        """What its queue's next session has to wait for."""
+        had = [*self._in_hand.values(), *self._pushed]
+        if self._returning is not None:
+            self._returning.lost(had, self._patience)
+            return self._returning
+        # What is given back in good order goes behind all that came back and is not out yet.
+        if self._patience or self._newest_again or any(one.again for one in had):
+            return Returning(had, self._patience or NOTICED)
+        return None
+
+    def _handed(self, one: Pushed) -> Delivery:
+        tag = one.delivered.delivery_tag or 0
+        self._in_hand[tag] = one
+        return Delivery(message(self.address, self._group, one.delivered), self.address, self, tag)
 
     async def acknowledge(self, tags: Sequence[int]) -> None:
         """One frame for all up to the first that is not done, single ones behind it; silent if it is too late."""
@@ -119,19 +195,29 @@ class ChannelSession:
         (3.10.8: 20 to 23 before 2). Closing the channel gives all back in order.
         """
         self.ended = True
-        self._pushed.clear()
 
     async def close(self) -> None:
         """Give back, in order, what is not acknowledged. Never raises."""
         self.forget()
         if self._channel is not None:
             async with self._flush:
-                await self._link.leave(self._channel)
+                in_order = await self._link.leave(self._channel)
+                self._patience = 0.0 if in_order else _patience(self._channel.closing)
 
     def forget(self) -> None:
         """It is lost or left: nothing counts any more."""
         self.ended = self._closed = True
-        self._pushed.clear()
+
+
+def _patience(what: object) -> float:
+    """How long what it had may take to come back, by the way it ended."""
+    if not isinstance(what, asyncio.Future):
+        return 0.0  # the queue was deleted, and all that it had
+    error = what.exception() if what.done() and not what.cancelled() else None
+    told = isinstance(error, AMQPError) and (
+        not isinstance(error.__cause__, OSError) or isinstance(error.__cause__, ConnectionResetError)
+    )
+    return NOTICED if told else SILENT
 
 
 def _reason(what: object) -> str:

@@ -40,6 +40,7 @@ __all__ = [
     "fence_of",
     "frames",
     "headers_of",
+    "identity",
     "letter",
     "message",
     "properties_of",
@@ -113,6 +114,14 @@ def _outward(text: str) -> str | bytearray:
 def message(address: Address, group: str, delivered: DeliveredMessage) -> Message:
     """What a callback gets of a delivery, ours or a foreign publisher's."""
     return _message(address, group, delivered, {})
+
+
+def identity(delivered: DeliveredMessage) -> tuple[str | None, str]:
+    """Its key, and its id or ``""`` where the publisher gave none."""
+    properties = delivered.header.properties
+    table: Mapping[str, Any] = properties.headers or {}
+    key = _inward(table[KEY]) if KEY in table else None
+    return key, _inward(table[ID]) if ID in table else properties.message_id or ""
 
 
 def fence_of(delivered: DeliveredMessage) -> str:

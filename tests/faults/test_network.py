@@ -45,7 +45,7 @@ from msgbus.testing import Probe
 from msgbus.testing.harness import publish_all
 from msgbus.testing.probe import within
 from msgbus_rabbitmq import connection
-from tests.faults.test_broker_restart import BETWEEN, PUBLISHERS, Load
+from tests.faults.test_broker_restart import BETWEEN, PUBLISHERS, Load, disorder
 from tests.servers import proxied, start_native
 from tests.servers.fixtures import or_skip
 
@@ -156,6 +156,7 @@ async def test_connections_cut_under_load_lose_nothing(server: NativeServer) -> 
         await asyncio.gather(*publishers)
         await probe.until_handled(load.confirmed)
         assert not load.failed
+        assert disorder(probe.ids) == []
 
 
 async def test_a_refused_connection_is_tried_again_until_somebody_listens(server: NativeServer) -> None:

@@ -1,0 +1,140 @@
+"""What a lost channel had in hand and the server has not sent again: what is newer of the same keys waits for it.
+
+A server that was killed, or has not noticed that a connection is gone, may serve the next channel before it takes back
+what the last one had. It takes back all of a channel at once, and what came back goes out before anything else. Pure.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from collections import deque
+    from collections.abc import Collection, Iterable
+
+__all__ = ["NOTICED", "SILENT", "Returning", "Sent"]
+
+NOTICED: Final = 5.0
+"""Seconds for what was lost with a connection that the other side ended: it knows, and is only busy."""
+SILENT: Final = 35.0
+"""Seconds where it may not know: its heartbeat tells it within 30."""
+_HERE: Final = 0
+
+
+class Sent(Protocol):
+    """A delivery of the server's, as far as its order goes."""
+
+    @property
+    def key(self) -> str | None:
+        """Its key."""
+        ...
+
+    @property
+    def id(self) -> str:
+        """The same at every delivery; empty where the publisher gave none."""
+        ...
+
+    @property
+    def again(self) -> bool:
+        """The server has delivered it before."""
+        ...
+
+
+Row = TypeVar("Row", bound=Sent)
+
+
+class Returning:
+    """For each key its messages in order, from the first that did not come back; those behind it have their place."""
+
+    def __init__(self, had: Iterable[Sent], patience: float) -> None:
+        """``had``, in order, was lost; it is waited for ``patience`` seconds from the next channel's beginning on."""
+        self._patience = patience
+        self._until: float | None = None
+        self._turn = 1
+        self._back: set[int] = set()
+        self._lines: dict[str | None, dict[str, int]] = {}
+        self._append(had)
+
+    def __bool__(self) -> bool:
+        """Something is waited for, or waits."""
+        return bool(self._lines)
+
+    def lost(self, had: Iterable[Sent], patience: float) -> None:
+        """The next channel is lost too, with ``had``; or left in good order, and ``patience`` is 0."""
+        if patience:
+            self._patience, self._until = max(patience, self._patience), None
+        self._turn += 1
+        earlier = {key: {one: turn or self._turn for one, turn in line.items()} for key, line in self._lines.items()}
+        # What was handed out had left its line: it stood before what is there still.
+        self._lines = {}
+        self._append(row for row in had if row.id not in earlier.get(row.key, {}))
+        for key, line in earlier.items():
+            self._lines[key] = self._lines.get(key, {}) | line
+
+    def begin(self, now: float) -> None:
+        """The next channel is open."""
+        self._until = now + self._patience if self._until is None else self._until
+
+    def left(self, now: float) -> float:
+        """Seconds that there are still to wait."""
+        return math.inf if self._until is None else max(self._until - now, 0.0)
+
+    def arrived(self, row: Sent) -> None:
+        """The server has sent ``row``: to be called once for each, in their order."""
+        line = self._lines.get(row.key, {}) if row.id else {}
+        if turn := line.get(row.id):
+            self._back.add(turn)
+        elif not row.again:
+            self._forget(self._back)  # nothing new goes out before all of what came back: others have it
+        if row.key in self._lines and row.id:
+            self._lines[row.key][row.id] = _HERE
+
+    def give_up(self) -> int:
+        """Time is over: how many had not come back."""
+        return self._forget(range(1, self._turn + 1))
+
+    def pick(self, rows: deque[Row], room: int) -> list[Row]:
+        """Take up to ``room`` out of ``rows``, which have arrived: those that nothing missing stands before."""
+        free = self._free(rows)[:room]
+        for row in free:
+            line = self._lines.get(row.key, {})
+            line.pop(row.id, None)
+            if not line:
+                self._lines.pop(row.key, None)
+        taken = set(map(id, free))
+        left = [row for row in rows if id(row) not in taken]
+        rows.clear()
+        rows.extend(left)
+        return free
+
+    def _append(self, had: Iterable[Sent]) -> None:
+        for row in had:
+            if row.key is not None and row.id:
+                self._lines.setdefault(row.key, {})[row.id] = self._turn
+
+    def _free(self, rows: Iterable[Row]) -> list[Row]:
+        waiting: dict[str | None, dict[str, Row]] = {}
+        free: list[Row] = []
+        for row in rows:
+            if row.id in self._lines.get(row.key, {}):
+                waiting.setdefault(row.key, {}).setdefault(row.id, row)
+            else:
+                free.append(row)
+        for key, here in waiting.items():
+            for one, turn in self._lines[key].items():
+                if turn != _HERE or one not in here:
+                    break
+                free.append(here[one])
+        return free
+
+    def _forget(self, turns: Collection[int]) -> int:
+        gone = 0
+        for key, line in [*self._lines.items()]:
+            kept = {one: turn for one, turn in line.items() if turn not in turns}
+            gone += len(line) - len(kept)
+            if kept:
+                self._lines[key] = kept
+            else:
+                del self._lines[key]
+        return gone

@@ -1,0 +1,91 @@
+"""RabbitMQ and the order of a key when a connection breaks that the server has not missed yet."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from msgbus.testing import Proxy
+from msgbus_rabbitmq import connection, session
+from msgbus_rabbitmq.consumer import RabbitConsumer
+from tests.faults.rabbit_bench import DEADLINE, Bench, bodies, broken, serving, until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from msgbus.adapter import Consumer
+    from msgbus.message import Delivery
+    from tests.servers.native import NativeServer
+
+
+@pytest.fixture(scope="module")
+def rabbitmq_server() -> Iterator[NativeServer]:
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture
+async def bench(rabbitmq_server: NativeServer) -> AsyncIterator[Bench]:
+    bench = Bench(rabbitmq_server)
+    async with bench.stack:
+        yield bench
+
+
+def hang_up(consumer: Consumer) -> None:
+    """Without a word to the server."""
+    assert isinstance(consumer, RabbitConsumer)
+    transport = consumer._link._transport
+    assert transport is not None
+    assert transport._writer is not None
+    transport._writer.transport.close()
+
+
+async def test_what_a_connection_that_the_server_still_believes_in_had_comes_before_what_is_newer(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "ANSWER", 1.0)
+    behind = bench.server.recipe.port
+    async with Proxy("127.0.0.1", behind) as proxy:
+        url = bench.server.url.replace(f":{behind}", f":{proxy.port},127.0.0.1:{behind}")
+        adapter = await bench.adapter(url)
+        address = await bench.queue(adapter)
+        assert await adapter.publish(bench.outgoing(address, 30, key="k"), 5) == [None] * 30
+        consumer, _ = await bench.consumer(adapter, {address: 10})
+        assert bodies(await until(consumer, {address: 3}, 3)) == [0, 1, 2]
+        proxy.hole()
+        hang_up(consumer)
+        await broken(consumer, {address: 3})
+        await consumer.close(0)
+
+        again, _ = await bench.consumer(adapter, {address: 10})
+        assert not await again.receive({address: 10}, 1.5), "newer ones wait"
+        await proxy.heal()
+        got: list[Delivery] = []
+        async with asyncio.timeout(DEADLINE):
+            while len(got) < 30:
+                some = await again.receive({address: 10}, 1.0)
+                await again.acknowledge(some)
+                got += some
+    assert list(dict.fromkeys(bodies(got))) == list(range(30))
+
+
+async def test_what_others_got_is_not_waited_for_for_ever(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(session, "NOTICED", 0.5)
+    adapter, other = await bench.adapter(), await bench.adapter()
+    address = await bench.queue(adapter)
+    await adapter.publish(bench.outgoing(address, 5, key="k"), 5)
+    consumer, _ = await bench.consumer(adapter, {address: 5})
+    assert len(await until(consumer, {address: 5}, 5)) == 5
+    taker, _ = await bench.consumer(other, {address: 5})
+    hang_up(consumer)
+    await broken(consumer, {address: 5})
+    await consumer.close(0)
+    assert len(await until(taker, {address: 5}, 5)) == 5
+    again, _ = await bench.consumer(adapter, {address: 5})
+    assert await adapter.publish(bench.outgoing(address, key="k"), 5) == [None]
+    assert bodies(await until(again, {address: 5}, 1)) == [5]
+    assert "5 messages that were in hand" in caplog.text
