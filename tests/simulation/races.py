@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from msgbus.errors import BrokerUnavailable
 from msgbus.forwarding import Pump
 from msgbus.member import Member
 from msgbus.retry import TryAgain
-from msgbus.sessions import Session, Stage
+from msgbus.sessions import Held, Session, Stage
 from msgbus.settlement import Settlement
 from msgbus.watermark import Watermark
 from msgbus.workers import Workers
@@ -25,11 +26,10 @@ if TYPE_CHECKING:
     from msgbus.message import Delivery, Message, Outgoing
     from msgbus.names import Address
     from msgbus.retry import Outcome
-    from msgbus.sessions import Held
 
     Plant = Callable[[pytest.MonkeyPatch], None]
 
-__all__ = ["PARTITIONED_RACES", "RACES"]
+__all__ = ["IDLE_RACES", "PARTITIONED_RACES", "RACES"]
 
 
 def acknowledges_before_handling(patch: pytest.MonkeyPatch) -> None:
@@ -101,6 +101,35 @@ def a_try_in_place_leaves_its_lane(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Workers, "again", from_behind)
 
 
+def what_was_given_up_still_counts(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Held, "current", property(lambda _self: True))
+
+
+def a_task_is_forgotten_after_its_end(patch: pytest.MonkeyPatch) -> None:
+    work = Workers._work
+
+    async def work_and_stay(self: Workers) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        await work(self)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    patch.setattr(Workers, "_work", work_and_stay)
+
+
+def a_pump_is_forgotten_after_its_end(patch: pytest.MonkeyPatch) -> None:
+    acknowledge_all = Settlement._acknowledge_all
+
+    async def acknowledge_all_and_stay(self: Settlement) -> None:
+        await acknowledge_all(self)
+        self._pump = task = asyncio.current_task()
+        assert task is not None
+        task.add_done_callback(lambda _: setattr(self, "_pump", None))
+
+    patch.setattr(Settlement, "_acknowledge_all", acknowledge_all_and_stay)
+
+
 def a_drain_knows_no_cut(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Session, "_above", lambda _self, _held: True)
 
@@ -153,7 +182,14 @@ RACES: Sequence[Plant] = (
     takes_a_refused_acknowledgement_for_done,
     a_drain_forgets_what_is_held,
     a_try_in_place_leaves_its_lane,
+    what_was_given_up_still_counts,
 )
+
+IDLE_RACES: Sequence[Plant] = (
+    a_task_is_forgotten_after_its_end,
+    a_pump_is_forgotten_after_its_end,
+)
+"""They show where a member has nothing else to do."""
 
 PARTITIONED_RACES: Sequence[Plant] = (
     a_drain_forgets_what_is_held,

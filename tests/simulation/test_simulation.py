@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,14 +13,16 @@ import pytest
 
 from msgbus.testing.simulation import CALM, Faults, simulate
 from tests.simulation.partitioned import partitioned
-from tests.simulation.races import PARTITIONED_RACES, RACES
-from tests.simulation.scenario import three_members
+from tests.simulation.races import IDLE_RACES, PARTITIONED_RACES, RACES
+from tests.simulation.scenario import hasty_members, three_members, two_and_no_more
 
 if TYPE_CHECKING:
     from msgbus.testing.simulation import Simulation
     from tests.simulation.races import Plant
 
 SEEDS = int(os.environ.get("MSGBUS_TEST_SEEDS", "200"))
+AT_ONCE = replace(CALM, slowness=0)
+"""What can happen at the same time does."""
 ROOT = Path(__file__).parents[2]
 
 
@@ -29,7 +32,7 @@ def _silent(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_no_order_of_events_breaks_the_promise() -> None:
-    runs = simulate(three_members, range(SEEDS))
+    runs = simulate(hasty_members, range(SEEDS))
     assert len({run.schedule for run in runs}) >= 0.9 * SEEDS
 
 
@@ -37,11 +40,24 @@ def test_no_order_of_events_breaks_the_promise() -> None:
 def test_a_planted_race_is_found(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     plant(monkeypatch)
     with pytest.raises(AssertionError, match=r"^seed \d+ breaks the promise"):
-        simulate(three_members, range(200))
+        simulate(hasty_members, range(200))
+
+
+def test_no_order_of_events_strands_a_message_or_its_acknowledgement_where_there_is_no_other() -> None:
+    simulate(two_and_no_more, range(SEEDS // 2), faults=AT_ONCE)
+
+
+@pytest.mark.parametrize("plant", IDLE_RACES, ids=lambda plant: plant.__name__)
+def test_a_planted_race_of_idle_members_is_found(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(monkeypatch)
+    with pytest.raises(AssertionError, match=r"^seed \d+ breaks the promise"):
+        simulate(two_and_no_more, range(200), faults=AT_ONCE)
 
 
 def test_no_order_of_events_breaks_the_promise_where_partitions_are_revoked() -> None:
-    runs = simulate(three_members, range(SEEDS), faults=CALM, adapter=partitioned)
+    half = SEEDS // 2
+    runs = simulate(three_members, range(half), faults=CALM, adapter=partitioned)
+    runs += simulate(three_members, range(half, SEEDS), faults=Faults(positions=True), adapter=partitioned)
     assert len({run.schedule for run in runs}) >= 0.9 * SEEDS
 
 

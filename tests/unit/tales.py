@@ -93,6 +93,11 @@ class Tale:
         """Called, raised."""
         return self.called(member, id, attempt).ended(member, id, Kind.RAISED)
 
+    def forwarding(self, member: str, id: str) -> Tale:
+        """On its way to a retry queue."""
+        self.add(Kind.FORWARDING, member=member, group="g", part="retry.1s", id=id)
+        return self
+
     def retried(self, member: str, id: str, attempt: int) -> Tale:
         """In a retry queue, due for ``attempt``."""
         self.add(Kind.RETRIED, member=member, group="g", part="retry.1s", id=id, attempt=attempt)

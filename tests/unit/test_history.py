@@ -145,6 +145,17 @@ REPORTED: dict[str, tuple[Verdict, Tale]] = {
         .revoked(B)
         .handled("c", "1"),
     ),
+    "passed on although its session was lost": (
+        Verdict.DUPLICATE,
+        tale()
+        .published("1")
+        .handed(A, "1")
+        .called(A, "1")
+        .lost(A)
+        .handled(B, "1")
+        .ended(A, "1", Kind.RAISED)
+        .forwarding(A, "1"),
+    ),
     "settled long before the fault": (
         Verdict.DUPLICATE,
         tale().published("1").handled(A, "1").later(5).killed(A).handled(B, "1"),
@@ -184,6 +195,29 @@ REPORTED: dict[str, tuple[Verdict, Tale]] = {
 }
 
 NEAR_MISSES: dict[str, tuple[Verdict, Tale]] = {
+    "on its way when its session was lost": (
+        Verdict.DUPLICATE,
+        tale().published("1").handed(A, "1").failed(A, "1").forwarding(A, "1").lost(A).handled(B, "1"),
+    ),
+    "sent back from the dead letters by a member whose session was over": (
+        Verdict.DUPLICATE,
+        tale()
+        .published("1")
+        .handed(A, "1")
+        .failed(A, "1")
+        .forwarding(A, "1")
+        .dead(A, "1", 1)
+        .settled(A, "1")
+        .revoked(A)
+        .handed(A, "1", session=2, part="dlq")
+        .redriven(A, "1")
+        .forwarding(A, "1")
+        .settled(A, "1", session=2, part="dlq")
+        .handed(B, "1", part="retry.1s")
+        .called(B, "1")
+        .ended(B, "1")
+        .settled(B, "1", part="retry.1s"),
+    ),
     "unconfirmed and never seen": (
         Verdict.LOST,
         tale().published("1", verdict=Kind.UNKNOWN).published("2", verdict=None).published("3", verdict=Kind.FAILED),

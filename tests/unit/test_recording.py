@@ -118,6 +118,7 @@ async def test_a_broker_writes_down_its_life(request: pytest.FixtureRequest) -> 
         Kind.HANDED,
         Kind.CALLED,
         Kind.RAISED,
+        Kind.FORWARDING,
         Kind.DEAD_LETTERED,
         Kind.SETTLED,
     ]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from msgbus.testing.history.attempts import miscounted
 from msgbus.testing.history.finding import Finding, Verdict
 from msgbus.testing.history.lanes import disordered, overlaps
-from msgbus.testing.history.messages import corrupt, duplicates, lost, phantoms, regressed, settled_early
+from msgbus.testing.history.messages import corrupt, duplicates, fenced, lost, phantoms, regressed, settled_early
 from msgbus.testing.history.telling import tell
 
 if TYPE_CHECKING:
@@ -20,7 +20,18 @@ if TYPE_CHECKING:
 
 __all__ = ["check"]
 
-_LOOKS: Final = (lost, settled_early, phantoms, corrupt, disordered, overlaps, duplicates, miscounted, regressed)
+_LOOKS: Final = (
+    lost,
+    settled_early,
+    phantoms,
+    corrupt,
+    disordered,
+    overlaps,
+    duplicates,
+    fenced,
+    miscounted,
+    regressed,
+)
 
 
 def check(events: Iterable[Event]) -> list[Finding]:

@@ -33,6 +33,8 @@ class Kind(StrEnum):
     """The callback: how a call began and ended."""
     SETTLED = "settled"
     """Acknowledged; of a dead-letter queue: removed."""
+    FORWARDING = "passed on"
+    """Its copy is on its way to a retry queue or the dead-letter queue."""
     RETRIED = "retried"
     """Its copy is confirmed in a retry queue."""
     DEAD_LETTERED = "dead-lettered"

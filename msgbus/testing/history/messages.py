@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from msgbus.testing.history.events import Event
     from msgbus.testing.history.story import Handing, Life, Publish, Story
 
-__all__ = ["corrupt", "duplicates", "lost", "phantoms", "regressed", "settled_early"]
+__all__ = ["corrupt", "duplicates", "fenced", "lost", "phantoms", "regressed", "settled_early"]
 
 
 def lost(story: Story) -> Iterator[Finding]:
@@ -103,6 +103,27 @@ def duplicates(story: Story) -> Iterator[Finding]:
                 *(event for call in handled for event in (call.begin, call.end)),
                 *(handing.settled for handing in life.handings),
             )
+
+
+def fenced(story: Story) -> Iterator[Finding]:
+    """Passed on by a member that knew of the end of its session: somebody else has the message, and a copy is made."""
+    for life in story.lives.values():
+        for event in life.of(Kind.FORWARDING):
+            hands = [one for one in life.handings if one.begin.member == event.member and one.begin.at < event.at]
+            if hands and not _may_forward(life, hands, event):
+                yield found(
+                    Verdict.DUPLICATE,
+                    f"message {life.name.id} was passed on by {event.member}, whose session was over",
+                    *(hands[-1].begin, hands[-1].revoked, event),
+                )
+                break
+
+
+def _may_forward(life: Life, hands: list[Handing], event: Event) -> bool:
+    """It has it in hand, or a person sends it back."""
+    if any(one.revoked is None or one.revoked.at >= event.at for one in hands):
+        return True
+    return any(hands[-1].begin.at < one.at < event.at and one.member == event.member for one in life.of(Kind.REDRIVEN))
 
 
 def regressed(story: Story) -> Iterator[Finding]:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from msgbus.adapter import Adapter, QueueSpec
     from msgbus.errors import BrokerError
     from msgbus.message import Delivery, Message, Outgoing
+    from msgbus.names import Address
     from msgbus.subscription import Callback, Subscription
 
 __all__ = ["Pen", "RecordedBroker", "recorded"]
@@ -164,9 +165,9 @@ class Pen:
         if what.point is Point.CREATED:
             self._exist(what.specs)
         elif what.point is Point.SUBSCRIBED:
-            for address in what.addresses:
-                if not address.part:
-                    self.note(Kind.EXISTS, queue=address.queue, group=what.group)
+            self._reached(what.addresses, what.group)
+        elif what.point is Point.PUBLISHING:
+            self._copying(what.messages)
         elif what.point is Point.PUBLISHED:
             self._copied(what.messages, what.verdicts)
         elif (kind := _OF_DELIVERIES.get(what.point)) is not None:
@@ -181,6 +182,16 @@ class Pen:
             for group in () if spec.address.part else spec.groups:
                 ordered = spec.partitions is not None
                 self.note(Kind.EXISTS, queue=spec.address.queue, group=group, ordered=ordered)
+
+    def _reached(self, addresses: Sequence[Address], group: str) -> None:
+        for address in addresses:
+            if not address.part:
+                self.note(Kind.EXISTS, queue=address.queue, group=group)
+
+    def _copying(self, messages: Sequence[Outgoing]) -> None:
+        for one in messages:
+            if one.address.part:
+                self.note(Kind.FORWARDING, **_outgoing(one))
 
     def _copied(self, messages: Sequence[Outgoing], verdicts: Sequence[BrokerError | None]) -> None:
         for one, verdict in zip(messages, verdicts, strict=True):

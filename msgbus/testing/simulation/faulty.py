@@ -7,6 +7,7 @@ out, or it is and its answer is lost.
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final
 
@@ -16,6 +17,7 @@ from msgbus.errors import BrokerUnavailable
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
+    from contextlib import AbstractContextManager
     from random import Random
 
     from msgbus.adapter import Lag, Letters, QueueSpec, SessionListener
@@ -41,6 +43,9 @@ class Faults:
     """Seconds that a call takes at most."""
     skew: float = 7200.0
     """Seconds by which each broker's time of day is off at most, one way or the other."""
+    positions: bool = False
+    """Whether acknowledging moves a position. Then a copy that cannot be published holds up what was handled above it,
+    which may come again: a refusal explains that, until a publish to the same place succeeds."""
 
 
 CALM: Final = Faults(
@@ -55,14 +60,15 @@ CALM: Final = Faults(
 class Weather:
     """What strikes one member, drawn by a seed.
 
-    ``struck`` is told of what may make a message come twice, by name. A call that was refused, and an acknowledgement
-    whose answer was lost, explain nothing: the core has to try again.
+    ``fault`` notes what may make a message come twice, by name, for as long as it lasts. An acknowledgement whose
+    answer was lost and, but for positions, a call that was refused explain nothing: the core has to try again.
     """
 
-    def __init__(self, faults: Faults, random: Random, struck: Callable[[str], None]) -> None:
+    def __init__(self, faults: Faults, random: Random, fault: Callable[[str], AbstractContextManager[object]]) -> None:
         self.faults = faults
         self._random = random
-        self._struck = struck
+        self._fault = fault
+        self._refused: dict[Address, ExitStack] = {}
 
     async def slow(self) -> None:
         """A call takes its time."""
@@ -72,8 +78,22 @@ class Weather:
         """Whether it happens this time; with a ``name`` it explains repetitions."""
         happens = self._random.random() < likely
         if happens and name:
-            self._struck(name)
+            with self._fault(name):
+                pass  # it is over at once; what was in hand then is explained by it
         return happens
+
+    def refused(self, messages: Sequence[Outgoing]) -> None:
+        """These could not be published."""
+        for address in {one.address: None for one in messages} if self.faults.positions else ():
+            if address not in self._refused:
+                self._refused[address] = ExitStack()
+                self._refused[address].enter_context(self._fault("publish refused"))
+
+    def published(self, messages: Sequence[Outgoing]) -> None:
+        """These could."""
+        for one in messages:
+            if (trouble := self._refused.pop(one.address, None)) is not None:
+                trouble.close()
 
 
 class FaultyAdapter(Adapter):
@@ -108,9 +128,11 @@ class FaultyAdapter(Adapter):
         faults = self._weather.faults
         await self._weather.slow()
         if self._weather.strikes(faults.publish_refused):
+            self._weather.refused(messages)
             return [BrokerUnavailable("simulated: no connection")] * len(messages)
         verdicts = await self.inner.publish(messages, timeout)
         await self._weather.slow()
+        self._weather.published(messages)
         if self._weather.strikes(faults.publish_answer_lost, "publish answer lost"):
             return [BrokerUnavailable("simulated: no answer", uncertain=True)] * len(messages)
         return verdicts

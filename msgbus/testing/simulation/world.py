@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
@@ -99,7 +100,7 @@ class Simulation:
     def calm(self) -> None:
         """From now on nothing fails but callbacks."""
         for weather in self._weathers:
-            weather.faults = CALM
+            weather.faults = replace(CALM, positions=weather.faults.positions)
 
     async def finish(self) -> None:
         """In calm weather, until everything is handled or dead; then all leave, and what they left behind comes."""
@@ -121,7 +122,7 @@ class Simulation:
     async def _start(self, name: str, group: str, write: Callable[[Event], None]) -> RecordedBroker:
         random = Random(f"{name} {self.seed}")
         pen = Pen(name, write, self._tick)
-        weather = Weather(self._faults, random, lambda fault: _strike(pen, fault))
+        weather = Weather(self._faults, random, lambda fault: pen.fault(fault, pen.member))
         self._weathers.append(weather)
         adapter = FaultyAdapter(self._adapter(), weather)
         began = EPOCH + Random(f"clock of {name} {self.seed}").uniform(-1, 1) * self._faults.skew
@@ -163,8 +164,8 @@ class SimulatedMember:
 
     async def crash(self) -> None:
         """As by kill -9: what it holds goes back at once, and nothing it does arrives any more, or is written down."""
-        _strike(self._world, "crashed", self.name)
-        self._dead = True
+        with self._world.fault("crashed", self.name):
+            self._dead = True
         cast("_Severable", cast("FaultyAdapter", self.broker.watched.inner).inner).sever()
         self.broker.grace = 0
         await self.broker.close()
@@ -202,11 +203,6 @@ class Ledger:
 
     def _complete(self) -> bool:
         return all((queue, group, id) in self._ended for queue, id in self._promised for group in self.groups[queue])
-
-
-def _strike(pen: Pen, fault: str, *members: str) -> None:
-    with pen.fault(fault, *(members or (pen.member,))):
-        pass  # it is over at once; what was in hand then is explained by it
 
 
 async def _at_once(message: Message) -> None:
