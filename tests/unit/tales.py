@@ -93,9 +93,9 @@ class Tale:
         """Called, raised."""
         return self.called(member, id, attempt).ended(member, id, Kind.RAISED)
 
-    def forwarding(self, member: str, id: str) -> Tale:
+    def forwarding(self, member: str, id: str, attempt: int = 2) -> Tale:
         """On its way to a retry queue."""
-        self.add(Kind.FORWARDING, member=member, group="g", part="retry.1s", id=id)
+        self.add(Kind.FORWARDING, member=member, group="g", part="retry.1s", id=id, attempt=attempt)
         return self
 
     def retried(self, member: str, id: str, attempt: int) -> Tale:

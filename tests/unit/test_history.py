@@ -195,6 +195,18 @@ REPORTED: dict[str, tuple[Verdict, Tale]] = {
 }
 
 NEAR_MISSES: dict[str, tuple[Verdict, Tale]] = {
+    "called and failed again before the first member was told that its copy is there": (
+        Verdict.ATTEMPT,
+        tale()
+        .published("1")
+        .handed(A, "1")
+        .failed(A, "1")
+        .forwarding(A, "1")
+        .handed(B, "1", part="retry.1s")
+        .failed(B, "1", attempt=2)
+        .retried(A, "1", 2)
+        .settled(A, "1"),
+    ),
     "on its way when its session was lost": (
         Verdict.DUPLICATE,
         tale().published("1").handed(A, "1").failed(A, "1").forwarding(A, "1").lost(A).handled(B, "1"),

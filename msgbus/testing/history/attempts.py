@@ -36,6 +36,8 @@ class _Counting:
         """What the next attempt must be."""
         self._parked = 1
         self._last: Event | None = None
+        self._told = any(event.kind is Kind.FORWARDING for event in life.events)
+        """A copy may be called elsewhere before it is known to be there: what counts is when it was sent."""
 
     def wrong(self) -> Iterator[Finding]:
         """The first mistake."""
@@ -43,7 +45,7 @@ class _Counting:
             if (what := self._hear(event)) is not None:
                 yield found(Verdict.ATTEMPT, f"message {self._life.name.id}: {what}", self._last, event)
                 return
-            if event.kind in {Kind.CALLED, Kind.RAISED, Kind.CANCELLED, Kind.RETRIED, Kind.REDRIVEN}:
+            if event.kind in {Kind.CALLED, Kind.RAISED, Kind.CANCELLED, Kind.FORWARDING, Kind.RETRIED, Kind.REDRIVEN}:
                 self._last = event
 
     def _hear(self, event: Event) -> str | None:
@@ -55,9 +57,10 @@ class _Counting:
             self._low = self._parked = 1
         elif event.kind is Kind.HANDED and event.part != "dlq":
             self._low = self._parked if event.part else 1
-        elif event.kind in {Kind.CALLED, Kind.RETRIED}:
-            if event.kind is Kind.RETRIED:
-                self._parked = event.attempt
+        elif event.kind is (Kind.FORWARDING if self._told else Kind.RETRIED) and event.part != "dlq":
+            self._parked = event.attempt
+            return self._check(event, event.attempt)
+        elif event.kind is Kind.CALLED:
             return self._check(event, event.attempt)
         elif event.kind is Kind.DEAD_LETTERED:
             return self._check(event, event.attempt + 1)

@@ -191,15 +191,13 @@ class Pen:
     def _copying(self, messages: Sequence[Outgoing]) -> None:
         for one in messages:
             if one.address.part:
-                self.note(Kind.FORWARDING, **_outgoing(one))
+                self.note(Kind.FORWARDING, **_outgoing(one), attempt=_attempt(one))
 
     def _copied(self, messages: Sequence[Outgoing], verdicts: Sequence[BrokerError | None]) -> None:
         for one, verdict in zip(messages, verdicts, strict=True):
             if one.address.part and verdict is None:
-                failed = number(one.headers.get(ATTEMPTS, ""), 0)
-                dead = one.address.part == "dlq"
-                kind = Kind.DEAD_LETTERED if dead else Kind.RETRIED
-                self.note(kind, **_outgoing(one), attempt=failed if dead else failed + 1)
+                kind = Kind.DEAD_LETTERED if one.address.part == "dlq" else Kind.RETRIED
+                self.note(kind, **_outgoing(one), attempt=_attempt(one))
 
     def _delivery(self, delivery: Delivery) -> Mapping[str, Any]:
         address, message = delivery.address, delivery.message
@@ -254,6 +252,12 @@ def _outgoing(one: Outgoing) -> dict[str, Any]:
     address = one.address
     place = {"queue": address.queue, "group": address.group, "part": address.part}
     return {**place, "id": _text(one.id), "key": _key(one.key)}
+
+
+def _attempt(one: Outgoing) -> int:
+    """Of a dead letter, how many it had; of another copy, which is next."""
+    failed = number(one.headers.get(ATTEMPTS, ""), 0)
+    return failed if one.address.part == "dlq" else failed + 1
 
 
 def _received(message: Message) -> str:
