@@ -20,7 +20,7 @@ from msgbus.ladder import own_queues
 from msgbus.link import Link
 from msgbus.member import Member
 from msgbus.message import NOT_BEFORE, Outgoing
-from msgbus.names import Address, group_name, queue_name
+from msgbus.names import Address, group_name, queue_address, queue_name
 from msgbus.observed import SessionCounts
 from msgbus.signals import until_told_to_stop
 from msgbus.subscription import Callback, Subscription, inside
@@ -114,7 +114,7 @@ class Broker:
         """
         names = tuple(group_name(group) for group in groups)
         spec = QueueSpec(
-            address=Address(queue_name(queue, exchange)),
+            address=queue_address(queue, exchange),
             groups=names,
             partitions=_at_least_one(queue, "partitions", partitions),
             retention=retention,
@@ -145,8 +145,7 @@ class Broker:
         deadline. Raises InvalidName, InvalidMessage, MessageTooLarge, QueueNotFound, NoRoute, AccessRefused,
         BrokerUnavailable (not published), PublishUnknown (may have arrived).
         """
-        name = queue_name(queue, exchange)
-        outgoing = self._outgoing(Address(name), Publication(body, message_id, key, headers, delay))
+        outgoing = self._outgoing(queue_address(queue, exchange), Publication(body, message_id, key, headers, delay))
         for verdict in await self._reach().publish((outgoing,)):
             if verdict is not None:
                 raise verdict
@@ -159,7 +158,7 @@ class Broker:
         Anything that is no Publication is a body. What is wrong with a message before any I/O raises, and then none was
         sent. Ends by one deadline for all.
         """
-        address = Address(queue_name(queue, exchange))
+        address = queue_address(queue, exchange)
         outgoing = [
             self._outgoing(address, one if isinstance(one, Publication) else Publication(one)) for one in messages
         ]
@@ -208,7 +207,7 @@ class Broker:
 
     async def lag(self, queue: str, *, group: str | None = None, exchange: str = "") -> Lag:
         """How much of ``queue`` was not handed to any member of ``group``. Raises QueueNotFound, BrokerUnavailable."""
-        address, name = Address(queue_name(queue, exchange)), self._group(queue, group)
+        address, name = queue_address(queue, exchange), self._group(queue, group)
         return await self._reach().call(f"queue {address}", lambda: self._link.adapter.lag(address, name))
 
     def dead_letters(self, queue: str, *, group: str | None = None, exchange: str = "") -> DeadLetters:
@@ -360,7 +359,7 @@ class Broker:
     ) -> Subscription:
         if self._closing is not None or self._closed:
             raise BrokerClosed(f"queue {queue!r}: the broker is closed; enter it again with 'async with'")
-        address, name = Address(queue_name(queue, exchange)), self._group(queue, group)
+        address, name = queue_address(queue, exchange), self._group(queue, group)
         self._check_start(address, start)
         before = self._subscriptions.get((name, address))
         if before is not None and before.state != "cancelled":

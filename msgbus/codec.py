@@ -26,6 +26,9 @@ _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 _BYTES: Final = "application/octet-stream"
 _TEXT: Final = "text/plain; charset=utf-8"
 _JSON: Final = "application/json"
+_TO_JSON: Final = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=to_jsonable_python
+)
 
 
 def encode_body(queue: str, body: Any) -> tuple[bytes, str]:
@@ -51,7 +54,7 @@ def _encoded(queue: str, body: Any) -> tuple[bytes, str]:
     if isinstance(body, str):
         return _utf8(f"queue {queue!r}: the body", body), _TEXT
     try:
-        text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=to_jsonable_python)
+        text = _TO_JSON.encode(body)
     except (TypeError, ValueError, RecursionError, PydanticSerializationError) as error:
         raise InvalidMessage(f"queue {queue!r}: a body of {type(body).__name__} cannot be JSON: {error}") from error
     return _utf8(f"queue {queue!r}: the body", text), _JSON

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from msgbus.errors import InvalidName
-from msgbus.names import Address, group_name, queue_name
+from msgbus.names import Address, group_name, queue_address, queue_name
 
 
 @pytest.mark.parametrize("good", ["a", "A9", "shop.purchases", "a_b-c.d", "0", "a" * 120, "x.dlqs", "retry.5s.x"])
@@ -41,3 +43,11 @@ def test_addresses_compare_by_their_parts_and_read_as_names() -> None:
     assert hash(Address("q", "g", "dlq")) == hash(Address("q", "g", "dlq"))
     assert Address("q") != Address("q", "g", "dlq")
     assert [str(Address("q")), str(Address("q", "g", "retry.5s"))] == ["q", "q.g.retry.5s"]
+
+
+@pytest.mark.parametrize("wrong", ["", "a b", 5, None, ["orders"], b"orders"])
+def test_an_address_of_a_wrong_name_is_refused_every_time(wrong: Any) -> None:
+    for _ in range(2):
+        with pytest.raises(InvalidName):
+            queue_address(wrong)
+    assert queue_address("orders", "shop") == queue_address("orders", "shop") == Address("shop.orders")
