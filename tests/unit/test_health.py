@@ -4,10 +4,13 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any, cast
 
+import aiormq
+
 from msgbus.broker import Broker
 from msgbus.errors import BrokerUnavailable
 from msgbus_kafka.options import Timing
 from msgbus_kafka.rebalancing import Rebalancing
+from msgbus_rabbitmq.blocking import why_blocked
 from tests.unit.scripted import ScriptedAdapter, ScriptedConsumer
 
 
@@ -126,3 +129,15 @@ async def test_kafka_tells_of_a_coordinator_that_is_not_there_and_of_a_rebalance
 def test_an_adapter_and_a_consumer_that_know_nothing_say_nothing() -> None:
     assert "trouble" not in vars(ScriptedConsumer)
     assert "ping" not in vars(ScriptedAdapter)
+
+
+async def test_a_blocked_rabbitmq_connection_is_known_without_its_reason_too() -> None:
+    """Where the client's handler, in which the reason is heard, has another name."""
+    unblocked = asyncio.Event()
+    connection = cast("Any", SimpleNamespace(ready=unblocked.wait))
+    assert await why_blocked(connection) == "it does not say why"
+    connection.blocked_by = "low on disk"
+    assert await why_blocked(connection) == "low on disk"
+    unblocked.set()
+    assert not await why_blocked(connection)
+    assert "_Connection__handle_connection_blocked" in vars(aiormq.Connection), "the reason is heard there"
