@@ -6,6 +6,7 @@ import asyncio
 import os
 from typing import TYPE_CHECKING
 
+import aio_pika
 import aiormq
 import pytest
 
@@ -254,3 +255,23 @@ async def test_rabbitmqctl_shows_what_the_docs_say(server: NativeServer) -> None
     assert "shown\tshown.g\t#" in bindings
     assert "msgbus publisher" in connections
     assert "msgbus consumer of g" in connections
+
+
+async def test_messages_that_a_foreign_client_publishes_are_consumed(server: NativeServer) -> None:
+    """aio-pika, as its manual has it."""
+    probe = Probe()
+    async with connect(server.url, group="g") as broker:
+        await broker.create_queue("foreign", groups=["g"])
+        await broker.consume("foreign", probe)
+        async with await aio_pika.connect(server.url.replace("rabbitmq://", "amqp://")) as connection:
+            exchange = await (await connection.channel()).get_exchange("foreign")
+            told = aio_pika.Message(
+                b'{"order": 17}', message_id="theirs", content_type="application/json", headers={"n": 7, "l": [1, "a"]}
+            )
+            await exchange.publish(told, routing_key="any.key")
+            await exchange.publish(aio_pika.Message(b"\x00\xff"), routing_key="")
+            await probe.until(lambda: len(probe.handled) == 2, "both")
+    theirs, bare = probe.handled
+    assert (theirs.id, theirs.json(), theirs.headers) == ("theirs", {"order": 17}, {"n": "7", "l": '[1, "a"]'})
+    assert bare.id
+    assert (bare.body, bare.key, bare.attempt, bare.content_type) == (b"\x00\xff", None, 1, "")
