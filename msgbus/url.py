@@ -35,7 +35,7 @@ class BrokerURL:
     path: str = ""
     username: str = ""
     password: str = field(default="", repr=False)
-    params: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    params: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), repr=False)
 
     @classmethod
     def parse(cls, text: str) -> BrokerURL:

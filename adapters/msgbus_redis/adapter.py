@@ -7,7 +7,7 @@ import logging
 import ssl
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from redis.exceptions import NoPermissionError, ResponseError
 
 from msgbus.adapter import Adapter, AdapterOptions, Capabilities, Lag
@@ -60,12 +60,17 @@ class RedisOptions(AdapterOptions):
     """Seconds after which others take over what a member holds and does not extend."""
     service: str = ""
     """What the sentinels of ``redis+sentinel://`` call the primary and its replicas."""
+    sentinel_user: str = ""
+    """Who the sentinels are asked as, where they have users; not who logs in to the servers."""
+    sentinel_password: SecretStr = SecretStr("")
+    """The password that the sentinels want."""
 
 
 class RedisAdapter(Adapter):
     """``redis://`` and, with TLS, ``rediss://``: ``[user[:password]@]host[:6379][/database]``.
 
-    ``redis+sentinel://`` names sentinels instead, ``h1[:26379],h2``, and ``?service=``.
+    ``redis+sentinel://`` names sentinels instead, ``h1[:26379],h2``, and ``?service=``; ``rediss+sentinel://`` speaks
+    TLS to them and to the servers.
     """
 
     capabilities: ClassVar[Capabilities] = Capabilities(
@@ -241,29 +246,35 @@ def _has(reply: Any, groups: Iterable[str]) -> bool:
 
 
 def _place(url: BrokerURL, options: RedisOptions) -> Place:
-    sentinels = _sentinels(url, options)
+    tls = _tls(url, options)
+    sentinels = _sentinels(url, options, tls)
     if sentinels is None and len(url.hosts) != 1:
         raise ConfigurationError(f"{url}: the URL should name one host, e.g. redis://localhost:{PORT}")
     if url.path and not url.path.isdecimal():
         raise ConfigurationError(f"{url}: the path should be the number of a database")
     host, port = url.hosts[0]
-    return Place(host, port or PORT, int(url.path or 0), url.username, url.password, _tls(url, options), sentinels)
+    return Place(host, port or PORT, int(url.path or 0), url.username, url.password, tls, sentinels)
 
 
-def _sentinels(url: BrokerURL, options: RedisOptions) -> Sentinels | None:
-    if url.scheme != "redis+sentinel":
-        if options.service:
-            raise ConfigurationError(f"{url}: service= is for redis+sentinel:// URLs")
+def _sentinels(url: BrokerURL, options: RedisOptions, tls: ssl.SSLContext | None) -> Sentinels | None:
+    user, password = options.sentinel_user, options.sentinel_password.get_secret_value()
+    if not url.scheme.endswith("+sentinel"):
+        given = {"service": options.service, "sentinel_user": user, "sentinel_password": password}
+        if wrong := [f"{name}=" for name, value in given.items() if value]:
+            raise ConfigurationError(
+                f"{url}: {' and '.join(wrong)} {'is' if len(wrong) == 1 else 'are'} for redis+sentinel:// URLs"
+            )
         return None
     if not (options.service and url.hosts):
         raise ConfigurationError(
             f"{url}: name sentinels and a service, e.g. redis+sentinel://h1:{SENTINEL_PORT},h2/0?service=main"
         )
-    return Sentinels(options.service, tuple((host, port or SENTINEL_PORT) for host, port in url.hosts))
+    hosts = [(host, port or SENTINEL_PORT) for host, port in url.hosts]
+    return Sentinels(options.service, [Place(*at, username=user, password=password, tls=tls) for at in hosts])
 
 
 def _tls(url: BrokerURL, options: RedisOptions) -> ssl.SSLContext | None:
-    if url.scheme != "rediss":
+    if not url.scheme.startswith("rediss"):
         return None
     try:
         return options.ssl_context()

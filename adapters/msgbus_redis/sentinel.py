@@ -6,12 +6,15 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from redis.asyncio.connection import Connection
 from redis.exceptions import ConnectionError as Unreachable
-from redis.exceptions import RedisError
+
+from msgbus.errors import AccessRefused
+from msgbus_redis.connection import FAILURES, ours
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from msgbus_redis.connection import Place
 
 __all__ = ["Sentinels"]
 
@@ -24,28 +27,33 @@ class Sentinels:
     """Some of the sentinels that watch ``service``; one that answers is enough."""
 
     service: str
-    hosts: Sequence[tuple[str, int]]
+    places: Sequence[Place]
 
     def __str__(self) -> str:
-        return f"service {self.service} by sentinels {','.join(f'{host}:{port}' for host, port in self.hosts)}"
+        return f"service {self.service} by sentinels {','.join(f'{one.host}:{one.port}' for one in self.places)}"
 
     async def primary(self) -> tuple[str, int]:
-        """Where the primary is. Raises redis-py's ConnectionError when no sentinel says so."""
+        """Where the primary is. Raises redis-py's errors: a refusal, or ConnectionError where no sentinel says so."""
         said: list[str] = []
-        for host, port in self.hosts:
+        refused: Exception | None = None
+        for place in self.places:
             try:
                 async with asyncio.timeout(PATIENCE):
-                    answer = await self._ask(host, port)
-            except (RedisError, OSError) as error:
-                said.append(f"{host}:{port}: {str(error) or 'no answer'}")
+                    answer = await self._ask(place)
+            except FAILURES as error:
+                if isinstance(ours(error, ""), AccessRefused):
+                    refused = error
+                said.append(f"{place.host}:{place.port}: {str(error) or 'no answer'}")
                 continue
             if answer is not None:
                 return answer[0].decode(), int(answer[1])
-            said.append(f"{host}:{port} does not know it")
+            said.append(f"{place.host}:{place.port} does not know it")
+        if refused is not None:
+            raise refused
         raise Unreachable(f"no sentinel knows the primary of service {self.service} ({'; '.join(said)})")
 
-    async def _ask(self, host: str, port: int) -> Any:
-        connection = Connection(host=host, port=port, protocol=2, driver_info=None)
+    async def _ask(self, place: Place) -> Any:
+        connection = place.connection()
         try:
             await connection.connect()  # type: ignore[no-untyped-call]  # redis-py's
             await connection.send_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.service)

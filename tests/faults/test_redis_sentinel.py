@@ -37,7 +37,7 @@ def servers() -> Iterator[Cluster]:
 
 def sentinels(servers: Cluster) -> Sentinels:
     """As the adapter asks them."""
-    return Sentinels(SERVICE, [(LOOPBACK, one.recipe.port) for one in servers.sentinels])
+    return Sentinels(SERVICE, [Place(LOOPBACK, one.recipe.port) for one in servers.sentinels])
 
 
 def node(servers: Cluster, port: int) -> NativeServer:

@@ -40,24 +40,25 @@ class Cluster(Server):
             server.stop()
 
 
-def start_cluster(name: str, *, settings: Mapping[str, str] | None = None) -> Cluster:
-    """A fresh cluster whose nodes all answer. `settings`: lines for the configuration of each.
+def start_cluster(name: str, *, settings: Mapping[str, str] | None = None, secured: bool = False) -> Cluster:
+    """A fresh cluster whose nodes all answer. `settings`: lines for the configuration of each; `secured`: Redis only.
 
     ServerUnavailable: not installed. ServerNotReady: does not come up.
     """
     kind = RECIPES[name]
+    wish = Wish(settings=settings or {}, secured=secured)
     if lack := lacks(name):
         raise ServerUnavailable(name, lack, kind.way_out)
     try:
-        return _boot(kind, Wish(settings=settings or {}))
+        return _boot(kind, wish)
     except ServerNotReady:  # as with one server: a port may have been taken
-        return _boot(kind, Wish(settings=settings or {}))
+        return _boot(kind, wish)
 
 
 def _boot(kind: type[Recipe], wish: Wish) -> Cluster:
     recipes = [kind(folder_for(kind), wish) for _ in range(kind.nodes)]
     for recipe in recipes:
-        recipe.peers = recipes
+        recipe.peers, recipe.security = recipes, recipes[0].security
     with ThreadPoolExecutor(len(recipes)) as beside:  # Kafka's take a second or two each
         servers = list(beside.map(lambda recipe: made(recipe, guarded=True), recipes))
     cluster = Cluster(servers)

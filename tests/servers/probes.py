@@ -22,14 +22,16 @@ def redis(at: At, login: Sequence[str] = (), tls: ssl.SSLContext | None = None) 
     return partial(_ready, at, partial(_redis, login=login), tls)
 
 
-def replica(at: At) -> Probe:
+def replica(at: At, login: Sequence[str] = (), tls: ssl.SSLContext | None = None) -> Probe:
     """A Redis replica that has what its primary has."""
-    return partial(_ready, at, partial(_says, about="replication", what=b"\r\nmaster_link_status:up\r\n"))
+    said = partial(_says, login=login, about="replication", what=b"\r\nmaster_link_status:up\r\n")
+    return partial(_ready, at, said, tls)
 
 
-def sentinel(at: At, sentinels: int) -> Probe:
+def sentinel(at: At, sentinels: int, login: Sequence[str] = (), tls: ssl.SSLContext | None = None) -> Probe:
     """A Redis sentinel that knows the replica and all `sentinels`, itself included."""
-    return partial(_ready, at, partial(_says, about="sentinel", what=b",slaves=1,sentinels=%d\r\n" % sentinels))
+    said = partial(_says, login=login, about="sentinel", what=b",slaves=1,sentinels=%d\r\n" % sentinels)
+    return partial(_ready, at, said, tls)
 
 
 def rabbitmq(at: At, tls: ssl.SSLContext | None = None) -> Probe:
@@ -64,10 +66,13 @@ def _redis(connection: socket.socket, login: Sequence[str]) -> bool:
     return _read(connection, len(expected)) == expected
 
 
-def _says(connection: socket.socket, about: str, what: bytes) -> bool:
+def _says(connection: socket.socket, login: Sequence[str], about: str, what: bytes) -> bool:
     """INFO, one section of it."""
-    connection.sendall(redis_wire.command("INFO", about))
+    auth = redis_wire.command("AUTH", *login) if login else b""
+    connection.sendall(auth + redis_wire.command("INFO", about))
     with connection.makefile("rb") as answer:
+        if login and answer.readline() != b"+OK\r\n":
+            return False
         return what in answer.read(int(answer.readline()[1:]))
 
 

@@ -2,6 +2,8 @@
 
 import shutil
 import socket
+import ssl
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -10,7 +12,7 @@ from .errors import ServerNotReady
 from .ports import LOOPBACK, free_ports
 from .probes import Probe
 from .recipe import Command, Recipe, Wish
-from .security import ADMIN, Security
+from .security import ADMIN, APP, Security
 from .waiting import until
 
 SERVICE = "main"
@@ -44,6 +46,8 @@ class RedisRecipe(Recipe):
         *("+xreadgroup", "+xack", "+xpending", "+xclaim", "+xautoclaim"),
     )
 
+    SENTINELS_LEAST = ("+sentinel|get-master-addr-by-name",)
+
     def __init__(self, folder: Path, wish: Wish) -> None:
         super().__init__(folder, wish)
         self.port, self.clear_port = free_ports(2)
@@ -64,7 +68,8 @@ class RedisRecipe(Recipe):
 
     def prepare(self) -> None:
         if self.security:
-            self._users.write_text(_users(self.security, self.LEAST), encoding="utf-8")
+            least = self.SENTINELS_LEAST if self.is_sentinel else self.LEAST
+            self._users.write_text(_users(self.security, least), encoding="utf-8")
         settings = {
             **self._configuration(),
             **(self._tls(self.security) if self.security else {}),
@@ -76,15 +81,18 @@ class RedisRecipe(Recipe):
         self._file.write_text(lines, encoding="utf-8")
 
     def probe(self) -> Probe:
-        at = (LOOPBACK, self.port)
         if self.is_sentinel:
-            return probes.sentinel(at, len(self.peers) - _DATA)
+            return probes.sentinel((LOOPBACK, self.port), len(self.peers) - _DATA, *self._access())
+        return probes.redis((LOOPBACK, self.port), *self._access())
+
+    def _access(self) -> tuple[Sequence[str], ssl.SSLContext | None]:
         if self.security:
-            return probes.redis(at, [ADMIN, self.security.passwords[ADMIN]], self.security.context())
-        return probes.redis(at, [self.wish.password] if self.wish.password else [])
+            return [ADMIN, self.security.passwords[ADMIN]], self.security.context()
+        return [self.wish.password] if self.wish.password else [], None
 
     def started(self) -> None:
-        if self in self.peers[1:_DATA] and not until(probes.replica((LOOPBACK, self.port)), self.patience):
+        linked = probes.replica((LOOPBACK, self.port), *self._access())
+        if self in self.peers[1:_DATA] and not until(linked, self.patience):
             raise ServerNotReady(self.name, "did not become a replica", self.log.read_text(encoding="utf-8"))
 
     def command(self) -> Command:
@@ -93,7 +101,11 @@ class RedisRecipe(Recipe):
 
     def cluster_url(self) -> str:
         hosts = ",".join(f"{LOOPBACK}:{peer.port}" for peer in self.peers[_DATA:])
-        return f"redis+sentinel://{hosts}{self.path}?service={SERVICE}"
+        if self.security is None:
+            return f"redis+sentinel://{hosts}{self.path}?service={SERVICE}"
+        asked = {"service": SERVICE, "sentinel_user": APP, "sentinel_password": self.security.passwords[APP]}
+        query = self.security.query(asked, tls=True)
+        return f"rediss+sentinel://{self.security.login(ADMIN)}@{hosts}{self.path}{query}"
 
     @property
     def is_sentinel(self) -> bool:
@@ -149,13 +161,19 @@ class RedisRecipe(Recipe):
 
     def _part(self) -> dict[str, str]:
         """What its place in a cluster adds."""
+        if not self.peers:
+            return {}
+        password = self.security.passwords[ADMIN] if self.security else ""
         if self.is_sentinel:
             return {
                 f"sentinel monitor {SERVICE}": f"{LOOPBACK} {self.peers[0].port} 2",
                 f"sentinel down-after-milliseconds {SERVICE}": "1000",
                 f"sentinel failover-timeout {SERVICE}": "3000",
+                **(_as_admin(f"sentinel auth-user {SERVICE}", f"sentinel auth-pass {SERVICE}", password)),
+                **(_as_admin("sentinel sentinel-user", "sentinel sentinel-pass", password)),
             }
-        return {"replicaof": f"{LOOPBACK} {self.peers[0].port}"} if self in self.peers[1:] else {}
+        primary = {"replicaof": f"{LOOPBACK} {self.peers[0].port}"} if self in self.peers[1:] else {}
+        return {**primary, **_as_admin("masteruser", "masterauth", password)}
 
     def _tls(self, security: Security) -> dict[str, str]:
         return {
@@ -164,11 +182,17 @@ class RedisRecipe(Recipe):
             "tls-key-file": str(security.key),
             "tls-ca-cert-file": str(security.ca),
             "tls-auth-clients": "optional",
+            "tls-replication": "yes",
             "aclfile": str(self._users),
         }
 
 
 _EMPTY = '""'
+
+
+def _as_admin(user: str, word: str, password: str) -> dict[str, str]:
+    """Two settings that say who logs in to another server, where that is asked for."""
+    return {user: ADMIN, word: password} if password else {}
 
 
 def _quoted(word: str) -> str:

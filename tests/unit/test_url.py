@@ -24,7 +24,7 @@ def test_the_shortest_is_a_scheme() -> None:
 
 
 def test_a_password_is_never_shown() -> None:
-    url = BrokerURL.parse("redis://user:s3cret@host/0?x=1")
+    url = BrokerURL.parse("redis://user:s3cret@host/0?x=1&sentinel_password=s3cret")
     assert "s3cret" not in repr(url)
     assert str(url) == "redis://user:***@host/0"
 
