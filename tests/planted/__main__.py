@@ -19,8 +19,9 @@ from tests.planted.planting import AT_ONCE, CAUGHT, CONTRACT, STUCK, WHOLE, Catc
 if TYPE_CHECKING:
     from tests.planted.bugs import Bug
 
-TESTS: Final = (CONTRACT, *(f"tests/unit/test_{unit}.py" for unit in ("watermark", "member", "publishing")))
-"""What memory runs, and the parts of the core that it does not."""
+PARTS: Final = ("watermark", "member", "publishing", "kafka_sessions", "kafka_wire", "redis_wire")
+TESTS: Final = (CONTRACT, *(f"tests/unit/test_{part}.py" for part in PARTS))
+"""What memory runs, and what it does not of the core and of other adapters."""
 
 
 def main(arguments: list[str]) -> int:

@@ -321,4 +321,35 @@ BUGS: Final = (
         "self.end if at_end else self.first)",
         "self.first if at_end else self.end)",
     ),
+    # Adapters of real servers, in what they decide without one.
+    Bug(
+        "takes a commit on Kafka that was overtaken for the last one",
+        "adapters/msgbus_kafka/sessions.py",
+        "        if position == self.position:\n            self.dirty = False\n",
+        "        self.dirty = False\n",
+    ),
+    Bug(
+        "commits on Kafka what is finished after its generation has ended",
+        "adapters/msgbus_kafka/sessions.py",
+        "        moved = not self.over and self._watermark.finished(offset)\n",
+        "        moved = self._watermark.finished(offset)\n",
+    ),
+    Bug(
+        "hands out on Kafka what was fetched of a partition that is being revoked",
+        "adapters/msgbus_kafka/sessions.py",
+        "        self.live = False\n        self._surplus.clear()\n",
+        "        self.live = False\n",
+    ),
+    Bug(
+        "replaces on Kafka the bytes of a header that are no text",
+        "adapters/msgbus_kafka/wire.py",
+        '    return data.decode("utf-8", "surrogateescape")\n',
+        '    return data.decode("utf-8", "replace")\n',
+    ),
+    Bug(
+        "names a message on Redis after its entry",
+        "adapters/msgbus_redis/wire.py",
+        "    message_id = origin if identity is None else text(identity)\n",
+        "    message_id = origin\n",
+    ),
 )

@@ -96,6 +96,7 @@ def _ended(tree: Path, tests: Sequence[str], seconds: float) -> subprocess.Compl
         env={**os.environ, **settings},
         capture_output=True,
         text=True,
+        errors="replace",
         check=False,
         timeout=seconds,
     )
