@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from msgbus.errors import BrokerError
     from msgbus.message import Outgoing
 
 __all__ = ["Call", "Item", "Waiting"]
+
+ItemT = TypeVar("ItemT", bound="Item")
 
 
 class Call:
@@ -35,6 +39,14 @@ class Call:
         self.open -= 1
         if not self.open:
             self.wake(settled=True)
+
+    def ended(self, items: Sequence[ItemT], late: Callable[[ItemT], BrokerError]) -> list[BrokerError | None]:
+        """The verdicts of its ``items``; ``late`` makes those that did not come in time."""
+        if self.open:
+            for item in items:
+                if not item.settled:
+                    self.verdicts[item.place] = late(item)
+        return self.verdicts
 
     def wake(self, *, settled: bool) -> None:
         """Whoever waits for it goes on."""

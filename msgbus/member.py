@@ -209,7 +209,7 @@ class Member:
                 touched[intake] = None
         for workers in touched:
             workers.start()
-            self._dirty |= workers.flow.adapt()
+            self._dirty |= workers.flow.adapt(self._loop.time())
 
     async def _apply(self, consumer: Consumer) -> None:
         self._dirty = False

@@ -62,6 +62,7 @@ class Workers:
         self._settler = settler
         self._random = random
         self._loop = asyncio.get_running_loop()
+        self._name = f"msgbus {subscription.address}"
         self.outage = Outage(self, random)
 
     def accept(self, delivery: Delivery, session: Session) -> None:
@@ -95,7 +96,7 @@ class Workers:
         """Set tasks to work on what may run."""
         ready = self.lanes.waiting if self.lanes.tickets is None else min(self.lanes.tickets, self.lanes.waiting)
         for _ in range(min(ready, self.lanes.concurrency - len(self.tasks))):
-            task = self._loop.create_task(self._work(), name=f"msgbus {self.subscription.address}")
+            task = self._loop.create_task(self._work(), name=self._name)
             self.tasks.add(task)
 
     def forward(self, held: Held, outgoing: Outgoing) -> None:
@@ -200,6 +201,8 @@ class Workers:
                 held.session.started(held)
                 error = await self._call(held)
                 held.worker = None
+                while task.cancelling():  # swallowed by the callback or not: the task goes on with the next message
+                    task.uncancel()
                 self._ended(held, error)
         finally:
             # Here and not in a callback of the task: what is accepted in between would find no worker, for ever.
@@ -219,7 +222,6 @@ class Workers:
             return None
         finally:
             self.flow.worked(self._loop.time() - began)
-            _uncancel(held)
 
     def _ended(self, held: Held, error: BaseException | None) -> None:
         if not held.current:
@@ -292,9 +294,3 @@ def _plan(outcome: Outcome) -> str:
     if isinstance(outcome, DeadLetter):
         return f"dead-lettered: {outcome.reason}"
     return f"trying again in {outcome.after:.1f} s" if isinstance(outcome, TryAgain | RetryLater) else "done"
-
-
-def _uncancel(held: Held) -> None:
-    # A callback may swallow the cancellation of a drain; the task goes on with the next message all the same.
-    while held.worker is not None and held.worker.cancelling():
-        held.worker.uncancel()

@@ -60,11 +60,7 @@ class Publisher:
                 await self._waiting.settled(call, call.end)
         finally:
             call.over = True
-        if call.open:
-            for item in items:
-                if not item.settled:
-                    call.verdicts[item.place] = _too_late(item)
-        return call.verdicts
+        return call.ended(items, _too_late)
 
     async def _look_for_deleted(self, call: Call, items: Sequence[Record]) -> None:
         """Fail what waits for a topic that is gone: aiokafka would look for its leader without a pause, and in vain."""

@@ -76,8 +76,7 @@ class MemoryAdapter(Adapter):
         del timeout
         if self._severed:
             return [BrokerUnavailable("memory: the connection was severed")] * len(messages)
-        there = await self._reach()
-        return [there.publish(message) for message in messages]
+        return (await self._reach()).publish(messages)
 
     async def lag(self, address: Address, group: str) -> Lag:
         """See Adapter."""

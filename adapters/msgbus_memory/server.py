@@ -11,6 +11,9 @@ from weakref import WeakKeyDictionary
 from msgbus.errors import QueueNotFound
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from msgbus.errors import BrokerError
     from msgbus.message import Outgoing
     from msgbus.names import Address
 
@@ -124,11 +127,9 @@ class Queue:
         """The message at ``place``."""
         return self._log[place - self.first]
 
-    def append(self, outgoing: Outgoing) -> None:
-        """Publish, and tell whoever waits."""
-        now = asyncio.get_running_loop().time()
+    def append(self, outgoing: Outgoing, now: float) -> None:
+        """Publish at ``now`` (event loop time); tell() says so to those who wait."""
         self._log.append(Entry(self.end, outgoing, now))
-        self.tell()
         if self.groups and self._log[0].at < now - self.retention:
             self._trim(now - self.retention)
 
@@ -179,13 +180,21 @@ class Server:
             raise _not_found(address)
         return queue
 
-    def publish(self, outgoing: Outgoing) -> QueueNotFound | None:
-        """Append to its queue; the verdict."""
-        queue = self.queues.get(outgoing.address)
-        if queue is None:
-            return _not_found(outgoing.address)
-        queue.append(outgoing)
-        return None
+    def publish(self, messages: Sequence[Outgoing]) -> list[BrokerError | None]:
+        """Append each to its queue; the verdicts."""
+        now = asyncio.get_running_loop().time()
+        verdicts: list[BrokerError | None] = []
+        touched: dict[Queue, None] = {}
+        for outgoing in messages:
+            if (queue := self.queues.get(outgoing.address)) is None:
+                verdicts.append(_not_found(outgoing.address))
+            else:
+                queue.append(outgoing, now)
+                touched[queue] = None
+                verdicts.append(None)
+        for queue in touched:
+            queue.tell()
+        return verdicts
 
 
 def _not_found(address: Address) -> QueueNotFound:

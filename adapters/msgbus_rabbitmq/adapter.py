@@ -91,6 +91,7 @@ class RabbitAdapter(Adapter):
             await self._consumers.pop().close(0)
         while self._letters:
             await self._letters.pop().close()
+        await self._publisher.close()
         await self._link.close()
 
     async def create_queues(self, specs: Sequence[QueueSpec]) -> None:

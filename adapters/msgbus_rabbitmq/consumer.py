@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from msgbus.adapter import Consumer
@@ -64,19 +63,22 @@ class RabbitConsumer(Consumer):
         self._news = asyncio.Event()
         self._broken: BrokerUnavailable | None = None
         self._closing = False
+        self._look_at = 0.0
 
     async def subscribe(
         self, limits: Mapping[Address, int], newest: AbstractSet[Address] = frozenset()
     ) -> AbstractSet[Address]:
-        """See Consumer. A raised limit ends its queue's session, as a consumer's prefetch cannot change.
+        """See Consumer.
 
         Every new group begins behind the newest message: there is nothing before it.
         """
         del newest
         self._check()
         gone = [one for address, one in self._sessions.items() if limits.get(address, 0) < 1]
-        raised = [one for address, one in self._sessions.items() if limits.get(address, 0) > one.limit]
-        await self._end([*gone, *raised], DRAIN)
+        await self._end(gone, DRAIN)
+        for address, session in list(self._sessions.items()):
+            if limits[address] > session.limit:
+                await session.widen(limits[address])
         self._limits = dict(limits)
         for address in self._returning.keys() - limits.keys():
             del self._returning[address]
@@ -90,17 +92,25 @@ class RabbitConsumer(Consumer):
     async def receive(self, room: Mapping[Address, int], wait: float) -> Sequence[Delivery]:
         """See Consumer."""
         self._check()
-        await self._give_up_old()
-        await self._resume(room)
+        if len(self._sessions) < len(self._limits):
+            await self._resume(room)
         deliveries = self._take(room)
         if not deliveries and not self._news.is_set():
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._patience(room, wait)):
-                    await self._news.wait()
+            await self._arrival(self._patience(room, wait))
         self._news.clear()
-        await self._pause(room)
+        if (now := asyncio.get_running_loop().time()) >= self._look_at:
+            self._look_at = now + SURPLUS / 2
+            await self._give_up_old(now)
+            await self._pause(room, now)
         self._check()
         return deliveries or self._take(room)
+
+    async def _arrival(self, seconds: float) -> None:
+        timer = asyncio.get_running_loop().call_later(seconds, self.wake)
+        try:
+            await self._news.wait()
+        finally:
+            timer.cancel()
 
     def wake(self) -> None:
         """See Consumer."""
@@ -138,8 +148,8 @@ class RabbitConsumer(Consumer):
 
     def _take(self, room: Mapping[Address, int]) -> list[Delivery]:
         taken: list[Delivery] = []
-        for address, most in room.items():
-            if most > 0 and (session := self._sessions.get(address)):
+        for session in self._sessions.values():
+            if session.waiting and (most := room.get(session.address, 0)) > 0:
                 taken += session.take(most)
         return taken
 
@@ -205,9 +215,8 @@ class RabbitConsumer(Consumer):
         if (returning := session.owed()) and not session.address.part:  # a retry queue has no order of keys
             self._returning[session.address] = returning
 
-    async def _give_up_old(self) -> None:
+    async def _give_up_old(self, now: float) -> None:
         """End in good order what the server would end by force, with all that is in hand: see ``consumer_timeout``."""
-        now = asyncio.get_running_loop().time()
         old = [one for one in self._sessions.values() if now - one.oldest() > self._held_most]
         for session in old:
             logger.warning(
@@ -228,9 +237,8 @@ class RabbitConsumer(Consumer):
             wait, SURPLUS if self._stuck(room) else wait, *(one.ends_waiting() for one in self._sessions.values())
         )
 
-    async def _pause(self, room: Mapping[Address, int]) -> None:
+    async def _pause(self, room: Mapping[Address, int], now: float) -> None:
         """Give back what this member has no room for and others may have: closing keeps its order, nack does not."""
-        now = asyncio.get_running_loop().time()
         stuck = self._stuck(room)
         for session in self._sessions.values():
             session.stuck_since = (session.stuck_since or now) if session in stuck else None

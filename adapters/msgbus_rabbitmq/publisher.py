@@ -1,4 +1,7 @@
-"""Publishing: one channel with confirms, and what became of each message as its verdict."""
+"""Publishing: one channel with confirms, and what became of each message as its verdict.
+
+Messages that are published at the same time go out in one write (see `writing`).
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,14 @@ from aiormq.exceptions import (
     PublishError,
 )
 
+from msgbus.calls import Call, Waiting
 from msgbus.errors import AccessRefused, BrokerError, BrokerUnavailable, MessageTooLarge, NoRoute, PublishUnknown
 from msgbus.errors import QueueNotFound as Missing
+from msgbus.writer import Writer
 from msgbus_rabbitmq.connection import guarded
 from msgbus_rabbitmq.topology import exists
 from msgbus_rabbitmq.wire import refused, route
-from msgbus_rabbitmq.writing import fits, write_each, write_many
+from msgbus_rabbitmq.writing import Sending, fits, pending, write_each, write_many
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,15 +31,18 @@ if TYPE_CHECKING:
     from msgbus.message import Outgoing
     from msgbus.names import Address
     from msgbus_rabbitmq.connection import Link
-    from msgbus_rabbitmq.writing import Confirmation
 
 __all__ = ["Publisher"]
 
+MESSAGES: Final = 100
+"""Most messages of one write."""
+BYTES: Final = 128 * 1024
+"""A write is full when it has so many; a larger message goes alone."""
 _SHORT: Final = " (it takes no messages while it is short of memory or disk)"
 
 
 class Publisher:
-    """Publishes over a link; a channel that breaks is replaced at the next call."""
+    """Publishes over a link; a channel that breaks is replaced at the next write."""
 
     def __init__(self, link: Link) -> None:
         self._link = link
@@ -42,48 +50,108 @@ class Publisher:
         self._left: set[Any] = set()
         self._at_once = False
         self._known: set[str] = set()
-        self._opening = asyncio.Lock()
+        self._asked: dict[Address, list[Sending]] = {}
+        self._asking: set[asyncio.Task[None]] = set()
+        self._waiting = Waiting()
+        self._writer: Writer[Sending] = Writer(
+            name=f"{link.where}: publishing",
+            write=self._write,
+            failed=self._failed,
+            weight=lambda item: len(item.message.body),
+            messages=MESSAGES,
+            heaviest=BYTES,
+        )
 
     async def publish(self, messages: Sequence[Outgoing], timeout: float) -> Sequence[BrokerError | None]:
         """See Adapter.publish."""
-        end = asyncio.get_running_loop().time() + timeout
+        call = Call(len(messages), asyncio.get_running_loop().time() + timeout)
+        items = [Sending(call, place, message, self._ended) for place, message in enumerate(messages)]
+        for item in items:
+            if item.message.address.part or item.message.address.queue in self._known:
+                self._writer.add(item)
+            else:
+                self._ask(item)
+        try:
+            await self._waiting.settled(call, call.end)
+        finally:
+            call.over = True
+        return call.ended(items, lambda item: self._late(item, timeout))
+
+    async def close(self) -> None:
+        """Write nothing more; what waits fails."""
+        await self._writer.close()
+        for task in self._asking:
+            task.cancel()
+        if self._asking:
+            await asyncio.wait(self._asking, timeout=1.0)
+
+    # Which queues exist: publishing to an exchange that is missing would close the channel under everybody's messages.
+
+    def _ask(self, item: Sending) -> None:
+        """Keep ``item`` until the server has said whether its queue exists; others go on meanwhile."""
+        address = item.message.address
+        if (waiting := self._asked.get(address)) is not None:
+            waiting.append(item)
+            return
+        self._asked[address] = [item]
+        asking = asyncio.get_running_loop().create_task(self._look(address), name="msgbus rabbitmq looking")
+        self._asking.add(asking)
+        asking.add_done_callback(self._asking.discard)
+
+    async def _look(self, address: Address) -> None:
+        try:
+            there = await exists(self._link, address)
+        except BrokerError as error:
+            self._failed(self._asked.pop(address), error)
+        except asyncio.CancelledError:
+            self._failed(self._asked.pop(address), BrokerUnavailable(f"{self._link.where}: the connection was closed"))
+            raise
+        else:
+            # In one step: whoever publishes from now on comes behind those who have waited.
+            waiting = self._asked.pop(address)
+            if there:
+                self._known.add(address.queue)
+            for item in waiting:
+                if there:
+                    self._writer.add(item)
+                else:
+                    item.settle(_not_found(address))
+
+    # Writing.
+
+    async def _write(self, batch: list[Sending]) -> None:
+        end = max(item.call.end for item in batch)
         try:
             async with asyncio.timeout_at(end):
                 channel = await self._ready()
-                missing = await self._missing({outgoing.address for outgoing in messages})
+                wanted = [item for item in batch if not item.call.over]
+                with guarded(f"{self._link.where}: publishing"):
+                    await (write_many if self._at_once else write_each)(channel, wanted)
         except TimeoutError:
-            return _all(messages, BrokerUnavailable(f"{self._link.where}: not ready within {timeout:g} s{_SHORT}"))
-        except BrokerError as error:
-            return _all(messages, error)
-        wanted = [outgoing for outgoing in messages if outgoing.address not in missing]
-        confirmations = await self._send(channel, wanted, end)
-        if pending := [one for one in confirmations if not one.done()]:
-            await asyncio.wait(pending, timeout=max(0.0, end - asyncio.get_running_loop().time()))
-        if any(_refused(one) for one in confirmations):
-            self._leave(channel)
-        verdicts = iter(
-            [self._verdict(channel, outgoing, one) for outgoing, one in zip(wanted, confirmations, strict=False)]
-        )
-        return [
-            _not_found(outgoing.address) if outgoing.address in missing else next(verdicts, self._unsent(timeout))
-            for outgoing in messages
-        ]
+            return  # every call of the batch is over
 
     async def _ready(self) -> Any:
         """The channel, once the server takes messages (it does not while its memory or disk is short)."""
-        async with self._opening:
-            if self._channel is None or self._channel.is_closed or not self._link.is_up:
-                self._known.clear()
-                self._channel = await self._link.channel(confirms=True)
-                self._at_once = fits(self._channel)
+        if self._channel is None or self._channel.is_closed or not self._link.is_up:
+            self._channel = channel = await self._link.channel(confirms=True)
+            channel.closing.add_done_callback(lambda closing: self._lost(channel, closing))
+            self._at_once = fits(channel)
+        if self._left:
             await self._close_left()
         channel = self._channel
         with guarded(self._link.where):
             await channel.connection.ready()
         return channel
 
+    def _lost(self, channel: Any, closing: asyncio.Future[Any]) -> None:
+        """The channel is closed: nothing more is confirmed on it, and queues may be gone when there is another."""
+        self._known.clear()
+        error = None if closing.cancelled() else closing.exception()
+        for item in pending(channel) if self._at_once else ():
+            item.set_exception(error or ConnectionResetError("the channel was closed"))
+
     def _leave(self, channel: Any) -> None:
-        """The next call takes another channel.
+        """The next write takes another channel.
 
         A channel keeps to the leader of a quorum queue that it found at its first publish. Had that one just died, it
         refuses everything until the node is back, while a new channel finds the new leader.
@@ -98,56 +166,45 @@ class Publisher:
             self._left.discard(channel)
             await self._link.leave(channel)
 
-    async def _missing(self, addresses: set[Address]) -> set[Address]:
-        """Those without an exchange. Publishing to one would close the channel under everybody's messages."""
-        unknown = [one for one in addresses if not one.part and one.queue not in self._known]
-        missing = {address for address in unknown if not await exists(self._link, address)}
-        self._known.update(address.queue for address in unknown if address not in missing)
-        return missing
+    # Verdicts.
 
-    async def _send(self, channel: Any, messages: Sequence[Outgoing], end: float) -> list[Confirmation]:
-        """Write as many as can be until ``end``, in order; calls queue for the channel in theirs."""
-        confirmations: list[Confirmation] = []
-        write = write_many if self._at_once else write_each
-        try:
-            with guarded("publishing"):
-                async with asyncio.timeout_at(end):
-                    await write(channel, messages, confirmations)
-        except BrokerError:
-            pass  # the time is over or the channel closed: what is not in the list was not sent
-        return confirmations
+    def _ended(self, item: Sending, error: BaseException | None) -> None:
+        queue = f"queue {str(item.message.address)!r}"
+        if error is None:
+            item.settle(None)
+        elif isinstance(error, PublishError):
+            item.settle(_unroutable(item.message.address))
+        elif isinstance(error, DeliveryError):
+            self._leave(item.channel)
+            item.settle(BrokerUnavailable(f"{queue}: the server refused it (a group's queue is full or not available)"))
+        else:
+            self._known.clear()  # its queue may be why the channel was closed
+            item.settle(
+                _blamed(item.message, error)
+                or BrokerUnavailable(
+                    f"{queue}: the connection to {self._link.where} broke before the confirmation: {error}",
+                    uncertain=True,
+                )
+            )
 
-    def _unsent(self, timeout: float) -> BrokerUnavailable:
-        return BrokerUnavailable(f"{self._link.where}: the connection broke or took nothing for {timeout:g} s")
+    def _failed(self, batch: list[Sending], error: Exception) -> None:
+        """What of these was not sent will not be; what was sent has its own end."""
+        for item in batch:
+            if not item.sent:
+                item.settle(_copy(error))
 
-    def _verdict(self, channel: Any, outgoing: Outgoing, confirmation: Confirmation) -> BrokerError | None:
-        queue = f"queue {str(outgoing.address)!r}"
-        if not confirmation.done() and not channel.is_closed:
-            return PublishUnknown(f"{queue}: {self._link.where} did not confirm in time; the message may have arrived")
-        error = confirmation.exception() if confirmation.done() and not confirmation.cancelled() else None
-        match error:
-            case None if confirmation.done() and not confirmation.cancelled():
-                return None
-            case PublishError():
-                return _unroutable(outgoing.address)
-            case DeliveryError():
-                return BrokerUnavailable(f"{queue}: the server refused it (a group's queue is full or not available)")
-        return _blamed(outgoing, error) or BrokerUnavailable(
-            f"{queue}: the connection to {self._link.where} broke before the confirmation: {error}", uncertain=True
+    def _late(self, item: Sending, timeout: float) -> BrokerError:
+        if not item.sent:
+            return BrokerUnavailable(f"{self._link.where}: not ready within {timeout:g} s{_SHORT}")
+        return PublishUnknown(
+            f"queue {str(item.message.address)!r}: {self._link.where} did not confirm in time; the message may have "
+            "arrived"
         )
 
 
-def _refused(confirmation: Confirmation) -> bool:
-    """The server said no to it (basic.nack)."""
-    if not confirmation.done() or confirmation.cancelled():
-        return False
-    error = confirmation.exception()
-    return isinstance(error, DeliveryError) and not isinstance(error, PublishError)
-
-
-def _all(messages: Sequence[Outgoing], error: BrokerError) -> list[BrokerError | None]:
-    """A verdict for each: one that is raised twice would collect tracebacks."""
-    return [copy.copy(error) for _ in messages]
+def _copy(error: Exception) -> BrokerError:
+    """For each message its own: one that is raised twice would collect tracebacks."""
+    return copy.copy(error) if isinstance(error, BrokerError) else BrokerUnavailable(repr(error))
 
 
 def _not_found(address: Address) -> Missing:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import math
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from aiormq.exceptions import AMQPError
 
@@ -29,6 +30,14 @@ if TYPE_CHECKING:
 __all__ = ["ChannelSession"]
 
 logger = logging.getLogger("msgbus.rabbitmq")
+
+ENOUGH: Final = 64
+"""Finished messages that are acknowledged at once; an eighth of the prefetch where that is less.
+
+Acknowledged in threes, as they end, the server sends threes: 3,200 msg/s with 1,000 in the prefetch, and 12,000 so.
+"""
+SOON: Final = 0.005
+"""Seconds after which fewer are acknowledged too."""
 
 
 class Pushed(NamedTuple):
@@ -69,6 +78,9 @@ class ChannelSession:
         self._link = link
         self._group = group
         self._channel: AbstractChannel | None = None
+        self._queue = ""
+        self._consumers = itertools.count(1)
+        self._tag = ""
         self._closed = False
         self._pushed: deque[Pushed] = deque()
         self._in_hand: dict[int, Pushed] = {}
@@ -78,7 +90,17 @@ class ChannelSession:
         """Why the server or the network ended it."""
         self._patience = SILENT
         self._done = Watermark(1)
-        self._flush = asyncio.Lock()
+        self._finished: dict[int, Pushed] = {}
+        self._enough = _enough(limit)
+        self._now = asyncio.get_running_loop().time
+        self._arrived: Callable[[], None] = _nothing
+        self._flushing = asyncio.Lock()
+        self._later: asyncio.Task[None] | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Messages that were pushed and not handed out."""
+        return len(self._pushed)
 
     @property
     def idle_surplus(self) -> bool:
@@ -90,19 +112,6 @@ class ChannelSession:
 
         Raises BrokerUnavailable.
         """
-        doing = f"{self._link.where}: cannot consume queue {queue!r}"
-
-        now = asyncio.get_running_loop().time
-
-        async def pushed(delivered: DeliveredMessage) -> None:
-            # No more than this: the client cancels its callbacks when the channel dies.
-            one = Pushed(now(), delivered)
-            self._pushed.append(one)
-            self._newest_again = one.again
-            self._done.started(delivered.delivery_tag or 0)
-            if self._returning is not None:
-                self._returning.arrived(one)
-            arrived()
 
         def gone(what: object) -> None:
             if not self._closed:
@@ -112,10 +121,41 @@ class ChannelSession:
         self._channel = channel = await self._link.channel()
         channel.closing.add_done_callback(gone)
         channel.on_consumer_cancel_callbacks.add(gone)
-        await self._link.bounded(channel.basic_qos(prefetch_count=self.limit), doing)
-        await self._link.bounded(channel.basic_consume(queue, pushed), doing)
+        self._queue, self._arrived = queue, arrived
+        await self._consume(channel)
         if self._returning is not None:
-            self._returning.begin(now())
+            self._returning.begin(self._now())
+
+    async def widen(self, limit: int) -> None:
+        """Let the server push up to ``limit``. Raises BrokerUnavailable.
+
+        A consumer's prefetch cannot change, so another one follows it on the same channel: what the first was pushed
+        stays in hand. Its name sorts before the other's, since in this order the server takes back what they leave
+        (3.10.8).
+        """
+        self.limit, self._enough = limit, _enough(limit)
+        if self._channel is not None:
+            await self._link.bounded(self._channel.basic_cancel(self._tag), self._doing)
+            await self._consume(self._channel)
+
+    async def _consume(self, channel: AbstractChannel) -> None:
+        self._tag = f"msgbus.{next(self._consumers):06d}"
+        await self._link.bounded(channel.basic_qos(prefetch_count=self.limit), self._doing)
+        await self._link.bounded(channel.basic_consume(self._queue, self._take_in, consumer_tag=self._tag), self._doing)
+
+    async def _take_in(self, delivered: DeliveredMessage) -> None:
+        # No more than this: the client cancels its callbacks when the channel dies.
+        one = Pushed(self._now(), delivered)
+        self._pushed.append(one)
+        self._newest_again = one.again
+        self._done.started(delivered.delivery_tag or 0)
+        if self._returning is not None:
+            self._returning.arrived(one)
+        self._arrived()
+
+    @property
+    def _doing(self) -> str:
+        return f"{self._link.where}: cannot consume queue {self._queue!r}"
 
     @property
     def jammed(self) -> bool:
@@ -131,7 +171,7 @@ class ChannelSession:
         return [self._handed(self._pushed.popleft()) for _ in range(min(room, len(self._pushed)))]
 
     def _picked(self, returning: Returning, room: int) -> list[Pushed]:
-        if not returning.left(asyncio.get_running_loop().time()) and (lost := returning.give_up()):
+        if not returning.left(self._now()) and (lost := returning.give_up()):
             logger.warning(
                 "queue %s, group %s: %d messages that were in hand when the connection broke did not come back here; "
                 "what is newer of their keys goes on",
@@ -153,11 +193,11 @@ class ChannelSession:
 
     def ends_waiting(self) -> float:
         """Seconds after which nothing is waited for any more."""
-        return math.inf if self._returning is None else self._returning.left(asyncio.get_running_loop().time())
+        return math.inf if self._returning is None else self._returning.left(self._now())
 
     def owed(self) -> Returning | None:
         """What its queue's next session has to wait for."""
-        had = [*self._in_hand.values(), *self._pushed]
+        had = [*self._finished.values(), *self._in_hand.values(), *self._pushed]
         if self._returning is not None:
             self._returning.lost(had, self._patience)
             return self._returning
@@ -172,21 +212,37 @@ class ChannelSession:
         return Delivery(message(self.address, self._group, one.delivered), self.address, self, tag)
 
     async def acknowledge(self, tags: Sequence[int]) -> None:
-        """One frame for all up to the first that is not done, single ones behind it; silent if it is too late."""
-        if self._channel is None or self._closed:
+        """These are finished: said to the server when they are enough, or within ``SOON``; silent if it is too late."""
+        if self._closed:
             return
-        async with self._flush:  # the frames must go out in the order in which the watermark was asked
-            mine = self._in_hand.keys() & set(tags)
-            for tag in sorted(mine):
-                del self._in_hand[tag]
+        for tag in tags:
+            if (one := self._in_hand.pop(tag, None)) is not None:
                 self._done.finished(tag)
+                self._finished[tag] = one
+        if len(self._finished) >= self._enough:
+            await self._flush()
+        elif self._finished and self._later is None:
+            self._later = asyncio.get_running_loop().create_task(self._flush_soon(), name="msgbus rabbitmq settling")
+
+    async def _flush_soon(self) -> None:
+        await asyncio.sleep(SOON)
+        self._later = None
+        await self._flush()
+
+    async def _flush(self) -> None:
+        """One frame for all up to the first that is not done, single ones behind it."""
+        async with self._flushing:  # the frames must go out in the order in which the watermark was asked
+            if self._channel is None or self._closed:
+                return
+            tags, self._finished = sorted(self._finished), {}
             # Not the watermark itself: the last below it may be acknowledged already, and once more is an error.
-            below = max((tag for tag in mine if tag < self._done.position), default=0)
+            below = max((tag for tag in tags if tag < self._done.position), default=0)
             with suppress(BrokerUnavailable), guarded("acknowledging"):
                 if below:
                     await self._channel.basic_ack(below, multiple=True, wait=False)
-                for tag in sorted(tag for tag in mine if tag > below):
-                    await self._channel.basic_ack(tag, wait=False)
+                for tag in tags:
+                    if tag > below:
+                        await self._channel.basic_ack(tag, wait=False)
 
     def stop(self) -> None:
         """Nothing is handed out from now on.
@@ -198,15 +254,27 @@ class ChannelSession:
 
     async def close(self) -> None:
         """Give back, in order, what is not acknowledged. Never raises."""
+        await self._flush()
         self.forget()
         if self._channel is not None:
-            async with self._flush:
+            async with self._flushing:
                 in_order = await self._link.leave(self._channel)
                 self._patience = 0.0 if in_order else _patience(self._channel.closing)
 
     def forget(self) -> None:
         """It is lost or left: nothing counts any more."""
         self.ended = self._closed = True
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
+
+
+def _enough(limit: int) -> int:
+    return max(1, min(limit // 8, ENOUGH))
+
+
+def _nothing() -> None:
+    """Nobody waits yet."""
 
 
 def _patience(what: object) -> float:

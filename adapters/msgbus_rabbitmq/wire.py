@@ -7,10 +7,12 @@ import re
 import time
 import uuid
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from pamqp.body import ContentBody
 from pamqp.commands import Basic
+from pamqp.frame import marshal
 from pamqp.header import ContentHeader
 
 from msgbus.message import (
@@ -27,7 +29,7 @@ from msgbus.message import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping
 
     from aiormq.abc import DeliveredMessage
 
@@ -36,12 +38,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FENCE",
-    "chunks",
     "fence_of",
-    "frames",
     "headers_of",
     "identity",
     "letter",
+    "marshalled",
     "message",
     "properties_of",
     "refused",
@@ -55,8 +56,6 @@ _PERSISTENT: Final = 2
 _SHORT: Final = 255
 _BROKERS: Final = re.compile(r"x-(death|delivery-count|acquired-count|(first|last)-death-(exchange|queue|reason))")
 """Headers that the server adds; a user's may begin with x- as well."""
-CHUNK_BYTES: Final = 128 * 1024
-CHUNK_MESSAGES: Final = 100
 
 
 def route(address: Address) -> tuple[str, str]:
@@ -64,29 +63,26 @@ def route(address: Address) -> tuple[str, str]:
     return ("", str(address)) if address.part else (address.queue, address.queue)
 
 
-def frames(outgoing: Outgoing, attempt: str, content_max: int) -> Iterator[Any]:
-    """A publish as frames. ``attempt`` is the AMQP message_id, by which the client finds what the server returned."""
-    exchange, key = route(outgoing.address)
-    yield Basic.Publish(exchange=exchange, routing_key=key, mandatory=True)
-    yield ContentHeader(properties=properties_of(outgoing, attempt), body_size=len(outgoing.body))
-    for start in range(0, len(outgoing.body), content_max):
-        yield ContentBody(outgoing.body[start : start + content_max])
+def marshalled(outgoing: Outgoing, attempt: str, channel: int, content_max: int) -> bytes:
+    """A publish on ``channel`` as its frames; ``attempt`` is the AMQP message_id.
+
+    Raises what the client's encoder raises for what AMQP cannot carry.
+    """
+    body = outgoing.body
+    header = ContentHeader(properties=properties_of(outgoing, attempt), body_size=len(body))
+    parts = [_opening(*route(outgoing.address), channel), marshal(header, channel)]
+    parts += [marshal(ContentBody(body[at : at + content_max]), channel) for at in range(0, len(body), content_max)]
+    return b"".join(parts)
 
 
-def chunks(messages: Sequence[Outgoing]) -> Iterator[Sequence[Outgoing]]:
-    """Runs of messages that are worth one write."""
-    first, size = 0, 0
-    for at, outgoing in enumerate(messages):
-        if at > first and (size >= CHUNK_BYTES or at - first >= CHUNK_MESSAGES):
-            yield messages[first:at]
-            first, size = at, 0
-        size += len(outgoing.body)
-    if messages:
-        yield messages[first:]
+@lru_cache(maxsize=1024)
+def _opening(exchange: str, key: str, channel: int) -> bytes:
+    """The first frame, the same for every message of a queue."""
+    return marshal(Basic.Publish(exchange=exchange, routing_key=key, mandatory=True), channel)
 
 
 def properties_of(outgoing: Outgoing, attempt: str) -> Basic.Properties:
-    """Of a publish; ``attempt`` as in frames()."""
+    """Of a publish; ``attempt`` as in marshalled()."""
     headers: dict[str, Any] = {name: _outward(text) for name, text in outgoing.headers.items()}
     headers[ID] = _outward(outgoing.id)
     headers[TIME] = str(outgoing.time)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import builtins
 import contextlib
+import math
 import socket
 import ssl
 from dataclasses import dataclass
@@ -47,6 +48,8 @@ CONNECT: Final = 5.0
 """Seconds that connecting and logging in may take."""
 ANSWER: Final = 5.0
 """Seconds that the server may take to answer a command that does not block."""
+FRESH: Final = 0.1
+"""Seconds after an answer in which a connection is used without looking at it."""
 CONNECTIONS: Final = 8
 """Most connections for commands; readers and the publisher have their own."""
 
@@ -171,10 +174,13 @@ class Line:
     def __init__(self, place: Place) -> None:
         self._place = place
         self._connection = place.connection()
+        self._answered = -math.inf
 
     async def ready(self) -> bool:
         """Connect where there is no connection, or none that still works; True if it is a new one."""
         connection = self._connection
+        if connection.is_connected and asyncio.get_running_loop().time() - self._answered < FRESH:
+            return False
         try:
             async with asyncio.timeout(CONNECT):
                 if connection.is_connected:
@@ -203,7 +209,7 @@ class Line:
         connection = self._connection
         try:
             async with asyncio.timeout(within):
-                await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+                await connection.send_packed_command(_packed(commands), check_health=False)
                 for _ in commands:
                     replies.append(await _reply(connection))
         except builtins.TimeoutError:
@@ -214,6 +220,7 @@ class Line:
             raise
         if any(isinstance(reply, ReadOnlyError) for reply in replies):
             await connection.disconnect(nowait=True)  # it was the primary once: whoever is it now is asked for anew
+        self._answered = asyncio.get_running_loop().time()
         return replies
 
     async def close(self) -> None:
@@ -221,6 +228,17 @@ class Line:
         with contextlib.suppress(Exception):
             async with asyncio.timeout(1.0):
                 await self._connection.disconnect()
+
+
+def _packed(commands: Iterable[Command]) -> bytes:
+    """Commands on the wire; redis-py's own way took a third of the processor's time of a publish."""
+    parts: list[bytes] = []
+    for command in commands:
+        parts.append(b"*%d\r\n" % len(command))
+        for word in command:
+            raw = word if isinstance(word, bytes) else str(word).encode()
+            parts.append(b"$%d\r\n%b\r\n" % (len(raw), raw))
+    return b"".join(parts)
 
 
 async def _reply(connection: Connection) -> Any:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from msgbus.names import Address
     from msgbus_redis.connection import Command
 
-__all__ = ["about", "append", "bell", "message", "size", "stream", "taker", "text"]
+__all__ = ["about", "append", "bell", "message", "stream", "taker", "text"]
 
 _LAST: Final = 253_402_300_799_999
 """The last millisecond that a datetime can say."""
@@ -53,11 +53,6 @@ def append(key: bytes, outgoing: Outgoing) -> Command:
     if outgoing.headers:
         fields += (b"headers", json.dumps(dict(outgoing.headers)))
     return ("XADD", key, "NOMKSTREAM", "*", *fields)
-
-
-def size(command: Command) -> int:
-    """About how many bytes a command has on the wire."""
-    return sum(len(word) if isinstance(word, (bytes, str)) else 8 for word in command)
 
 
 def message(address: Address, group: str, entry: bytes, flat: Sequence[bytes], *, redelivered: bool) -> Message:

@@ -20,7 +20,7 @@ from tests.servers import NativeServer, kafka_acls
 from tests.servers.rabbitmq_native import RabbitmqRecipe
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
+    from collections.abc import AsyncGenerator, Mapping, Sequence
 
     from msgbus.errors import BrokerError
     from msgbus.names import Address
@@ -45,8 +45,10 @@ class MemoryFaults(ServerFaults):
         there = memory(self._name)
         publish = there.publish
 
-        def refusing(outgoing: Outgoing) -> BrokerError | None:
-            return AccessRefused("told to") if outgoing.address == address else publish(outgoing)
+        def refusing(messages: Sequence[Outgoing]) -> list[BrokerError | None]:
+            told = [AccessRefused("told to") if one.address == address else None for one in messages]
+            verdicts = iter(publish([one for one, refusal in zip(messages, told, strict=True) if refusal is None]))
+            return [refusal or next(verdicts) for refusal in told]
 
         with patch.object(there, "publish", refusing):
             yield
@@ -54,7 +56,7 @@ class MemoryFaults(ServerFaults):
     async def inject(self, address: Address, body: bytes, headers: Mapping[str, bytes]) -> None:
         """See ServerFaults."""
         now = int(time.time() * 1000)
-        memory(self._name).publish(Outgoing(address, secrets.token_hex(4), now, body, None, _text(headers)))
+        memory(self._name).publish([Outgoing(address, secrets.token_hex(4), now, body, None, _text(headers))])
 
 
 class _Ours(ServerFaults):

@@ -79,8 +79,8 @@ BUGS: Final = (
     Bug(
         "counts a shutdown as an attempt",
         "msgbus/message.py",
-        '        attempt=number(system.get(ATTEMPTS, ""), 0) + 1,\n',
-        '        attempt=number(system.get(ATTEMPTS, ""), 0) + 1 + redelivered,\n',
+        "        attempt=number(system[ATTEMPTS], 0) + 1 if ATTEMPTS in system else 1,\n",
+        "        attempt=(number(system[ATTEMPTS], 0) + 1 if ATTEMPTS in system else 1) + redelivered,\n",
     ),
     Bug(
         "gives back in the wrong order",
@@ -159,8 +159,8 @@ BUGS: Final = (
     Bug(
         "publishes everything twice",
         "adapters/msgbus_memory/server.py",
-        "        queue.append(outgoing)\n",
-        "        queue.append(outgoing)\n        queue.append(outgoing)\n",
+        "                queue.append(outgoing, now)\n",
+        "                queue.append(outgoing, now)\n                queue.append(outgoing, now)\n",
     ),
     Bug(
         "returns although nothing was published",

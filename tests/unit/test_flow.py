@@ -13,17 +13,39 @@ def test_it_begins_at_twice_the_concurrency() -> None:
     assert Flow(10).limit == 20
 
 
-def test_quick_callbacks_double_it_up_to_a_thousand() -> None:
-    flow = Flow(10)
-    for _ in range(200):
+def quick(flow: Flow) -> None:
+    """As many quick callbacks as the limit allows."""
+    for _ in range(flow.limit):
         flow.worked(0.0001)
+
+
+def test_quick_callbacks_raise_it_in_steps_up_to_a_thousand() -> None:
+    flow = Flow(1)
     limits = []
-    for _ in range(8):
+    for _ in range(5):
+        quick(flow)
         full(flow)
-        flow.adapt()
+        flow.adapt(0.0)
         limits.append(flow.limit)
-    assert limits[:3] == [40, 80, 160]
-    assert limits[-1] == LIMIT_MAX
+    assert limits == [16, 128, 1000, LIMIT_MAX, LIMIT_MAX]
+
+
+def test_what_is_worked_off_in_no_time_was_as_good_as_full() -> None:
+    flow = Flow(10)
+    quick(flow)
+    assert flow.adapt(0.01)
+    assert flow.limit == 160
+    assert not flow.adapt(0.01)
+    quick(flow)
+    assert flow.adapt(0.02)
+
+
+def test_what_comes_slowly_needs_no_larger_hands() -> None:
+    flow = Flow(10)
+    for turn in range(1, 10):
+        quick(flow)
+        assert not flow.adapt(turn * 0.1)
+    assert flow.limit == 20
 
 
 def test_slow_callbacks_leave_it_where_it_is() -> None:
@@ -31,7 +53,7 @@ def test_slow_callbacks_leave_it_where_it_is() -> None:
     for _ in range(200):
         flow.worked(1.0)
     full(flow)
-    assert not flow.adapt()
+    assert not flow.adapt(0.0)
     assert flow.limit == 20
 
 
@@ -41,11 +63,11 @@ def test_a_callback_that_became_slow_brings_it_down_again() -> None:
         flow.worked(0.0001)
     for _ in range(8):
         full(flow)
-        flow.adapt()
+        flow.adapt(0.0)
     for _ in range(200):
         flow.worked(1.0)
     for _ in range(10):
-        flow.adapt()
+        flow.adapt(0.0)
     assert flow.limit == 20
 
 
@@ -62,5 +84,5 @@ def test_it_widens_for_good_when_what_is_held_may_not_run() -> None:
     assert flow.limit == 8
     for _ in range(200):
         flow.worked(1.0)
-    flow.adapt()
+    flow.adapt(0.0)
     assert flow.limit == 8
