@@ -30,6 +30,10 @@ DRAIN: Final = 18.0
 """Seconds for what is in hand of a queue that is left while the member goes on."""
 SURPLUS: Final = 0.1
 """Seconds that messages may lie in the prefetch of a member that has no room for them and nothing in hand."""
+SOON_IDLE: Final = 0.2
+"""Seconds that a raised limit waits for hands that are not full to be empty: it is not worth ending a callback."""
+NOT_SOON: Final = 30.0
+"""Seconds after which it is tried again."""
 JAMMED: Final = 1.0
 """The same where they wait for older ones of their keys. Each time counts as a delivery of theirs."""
 _AT_ONCE: Final = 8
@@ -68,7 +72,7 @@ class RabbitConsumer(Consumer):
     async def subscribe(
         self, limits: Mapping[Address, int], newest: AbstractSet[Address] = frozenset()
     ) -> AbstractSet[Address]:
-        """See Consumer.
+        """See Consumer. A raised limit ends its queue's session, as a consumer's prefetch cannot change.
 
         Every new group begins behind the newest message: there is nothing before it.
         """
@@ -76,9 +80,7 @@ class RabbitConsumer(Consumer):
         self._check()
         gone = [one for address, one in self._sessions.items() if limits.get(address, 0) < 1]
         await self._end(gone, DRAIN)
-        for address, session in list(self._sessions.items()):
-            if limits[address] > session.limit:
-                await session.widen(limits[address])
+        await self._widen(limits)
         self._limits = dict(limits)
         for address in self._returning.keys() - limits.keys():
             del self._returning[address]
@@ -214,6 +216,21 @@ class RabbitConsumer(Consumer):
         del self._sessions[session.address]
         if (returning := session.owed()) and not session.address.part:  # a retry queue has no order of keys
             self._returning[session.address] = returning
+
+    async def _widen(self, limits: Mapping[Address, int]) -> None:
+        """End the sessions whose limit was raised: full hands as any other, others only when they are soon empty.
+
+        A second consumer on the channel would not do: what the server had under way to the first, when that is
+        cancelled, comes again behind what the second one gets (seen on 3.10.8).
+        """
+        raised = [one for address, one in self._sessions.items() if limits[address] > one.limit]
+        await self._end([one for one in raised if one.full], DRAIN)
+        now = asyncio.get_running_loop().time()
+        for session in raised:
+            if not session.full and now >= session.widen_at:
+                if await session.idle(SOON_IDLE):
+                    await self._end([session], 0)
+                session.widen_at = now + NOT_SOON
 
     async def _give_up_old(self, now: float) -> None:
         """End in good order what the server would end by force, with all that is in hand: see ``consumer_timeout``."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import math
 from collections import deque
@@ -75,12 +74,11 @@ class ChannelSession:
         """Nothing more is handed out."""
         self.stuck_since: float | None = None
         """Since when there is surplus but no room and nothing in hand (event loop time)."""
+        self.widen_at = 0.0
+        """When a raised limit may next look whether its hands are empty (event loop time)."""
         self._link = link
         self._group = group
         self._channel: AbstractChannel | None = None
-        self._queue = ""
-        self._consumers = itertools.count(1)
-        self._tag = ""
         self._closed = False
         self._pushed: deque[Pushed] = deque()
         self._in_hand: dict[int, Pushed] = {}
@@ -96,6 +94,21 @@ class ChannelSession:
         self._arrived: Callable[[], None] = _nothing
         self._flushing = asyncio.Lock()
         self._later: asyncio.Task[None] | None = None
+        self._idle = asyncio.Event()
+
+    @property
+    def full(self) -> bool:
+        """All that the server may push is in hand."""
+        return len(self._in_hand) >= self.limit
+
+    async def idle(self, within: float) -> bool:
+        """Whether nothing is in hand, now or within so many seconds, while nothing is handed out."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                while self._in_hand:
+                    self._idle.clear()
+                    await self._idle.wait()
+        return not self._in_hand
 
     @property
     def waiting(self) -> int:
@@ -112,6 +125,7 @@ class ChannelSession:
 
         Raises BrokerUnavailable.
         """
+        doing = f"{self._link.where}: cannot consume queue {queue!r}"
 
         def gone(what: object) -> None:
             if not self._closed:
@@ -121,27 +135,11 @@ class ChannelSession:
         self._channel = channel = await self._link.channel()
         channel.closing.add_done_callback(gone)
         channel.on_consumer_cancel_callbacks.add(gone)
-        self._queue, self._arrived = queue, arrived
-        await self._consume(channel)
+        self._arrived = arrived
+        await self._link.bounded(channel.basic_qos(prefetch_count=self.limit), doing)
+        await self._link.bounded(channel.basic_consume(queue, self._take_in), doing)
         if self._returning is not None:
             self._returning.begin(self._now())
-
-    async def widen(self, limit: int) -> None:
-        """Let the server push up to ``limit``. Raises BrokerUnavailable.
-
-        A consumer's prefetch cannot change, so another one follows it on the same channel: what the first was pushed
-        stays in hand. Its name sorts before the other's, since in this order the server takes back what they leave
-        (3.10.8).
-        """
-        self.limit, self._enough = limit, _enough(limit)
-        if self._channel is not None:
-            await self._link.bounded(self._channel.basic_cancel(self._tag), self._doing)
-            await self._consume(self._channel)
-
-    async def _consume(self, channel: AbstractChannel) -> None:
-        self._tag = f"msgbus.{next(self._consumers):06d}"
-        await self._link.bounded(channel.basic_qos(prefetch_count=self.limit), self._doing)
-        await self._link.bounded(channel.basic_consume(self._queue, self._take_in, consumer_tag=self._tag), self._doing)
 
     async def _take_in(self, delivered: DeliveredMessage) -> None:
         # No more than this: the client cancels its callbacks when the channel dies.
@@ -152,10 +150,6 @@ class ChannelSession:
         if self._returning is not None:
             self._returning.arrived(one)
         self._arrived()
-
-    @property
-    def _doing(self) -> str:
-        return f"{self._link.where}: cannot consume queue {self._queue!r}"
 
     @property
     def jammed(self) -> bool:
@@ -219,6 +213,8 @@ class ChannelSession:
             if (one := self._in_hand.pop(tag, None)) is not None:
                 self._done.finished(tag)
                 self._finished[tag] = one
+        if not self._in_hand:
+            self._idle.set()
         if len(self._finished) >= self._enough:
             await self._flush()
         elif self._finished and self._later is None:

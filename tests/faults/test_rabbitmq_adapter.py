@@ -321,22 +321,29 @@ class TestConsuming:
         other, _ = await bench.consumer(adapter, {left: 10})
         assert bodies(await until(other, {left: 1}, 1)) == [3]
 
-    async def test_a_raised_limit_brings_more_and_takes_nothing_from_the_hands(self, bench: Bench) -> None:
+    async def test_a_raised_limit_ends_the_session_of_full_hands_and_of_that_queue_only(self, bench: Bench) -> None:
+        adapter = await bench.adapter()
+        raised, same = await bench.queue(adapter), await bench.queue(adapter)
+        await adapter.publish(bench.outgoing(raised, 20), 5)
+        consumer, listener = await bench.consumer(adapter, {raised: 2, same: 2})
+        await until(consumer, {raised: 2}, 2)
+        assert not await consumer.subscribe({raised: 1, same: 1})
+        assert not listener.ended
+        assert not await consumer.subscribe({raised: 20, same: 2})
+        assert [one.address for one in listener.ended] == [raised]  # type: ignore[attr-defined]
+        assert bodies(await until(consumer, {raised: 20}, 20)) == list(range(20))
+
+    async def test_a_raised_limit_waits_for_no_callback_that_hangs(self, bench: Bench) -> None:
         adapter = await bench.adapter()
         address = await bench.queue(adapter)
-        await adapter.publish(bench.outgoing(address, 40), 5)
-        consumer, listener = await bench.consumer(adapter, {address: 2})
-        first = await until(consumer, {address: 2}, 2)
-        assert not await consumer.subscribe({address: 1})
+        await adapter.publish(bench.outgoing(address, 20), 5)
+        consumer, listener = await bench.consumer(adapter, {address: 4})
+        hangs, *others = await until(consumer, {address: 3}, 3)
         assert not await consumer.subscribe({address: 20})
-        more = await until(consumer, {address: 20}, 20)
-        assert bodies([*first, *more]) == list(range(22))
-        assert not any(one.message.redelivered for one in more)
         assert not listener.ended
-        await consumer.acknowledge([first[1], *more[:3]])
-        await consumer.close(5)
-        again, _ = await bench.consumer(adapter, {address: 40})
-        assert bodies(await until(again, {address: 40}, 36)) == [0, *range(5, 40)]
+        await consumer.acknowledge(others)
+        assert bodies(await until(consumer, {address: 3}, 3)) == [3, 4, 5]
+        await consumer.acknowledge([hangs])
 
     async def test_queues_that_do_not_exist_are_named_and_cost_the_others_nothing(self, bench: Bench) -> None:
         adapter = await bench.adapter()
