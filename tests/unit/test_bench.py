@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 
 import aiormq
 import pytest
@@ -125,10 +124,9 @@ def test_a_sample_belongs_to_the_innermost_party() -> None:
 
 def test_the_cpu_that_was_sampled_is_shared_out_completely() -> None:
     with Sampler() as sampler:
-        while time.process_time() < 0.1 or not sampler.samples:
+        while "benchmark" not in sampler.spent():  # the first sample may have met the loop around it
             item(1, 1)
     assert sum(sampler.spent().values()) == pytest.approx(sampler.cpu)
-    assert "benchmark" in sampler.spent()
 
 
 def test_every_body_has_the_same_size() -> None:
