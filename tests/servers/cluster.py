@@ -58,7 +58,9 @@ def start_cluster(name: str, *, settings: Mapping[str, str] | None = None, secur
 def _boot(kind: type[Recipe], wish: Wish) -> Cluster:
     recipes = [kind(folder_for(kind), wish) for _ in range(kind.nodes)]
     for recipe in recipes:
-        recipe.peers, recipe.security = recipes, recipes[0].security
+        recipe.peers = recipes
+        if shared := recipes[0].security:
+            recipe.security = shared.copied(recipe.folder)
     with ThreadPoolExecutor(len(recipes)) as beside:  # Kafka's take a second or two each
         servers = list(beside.map(lambda recipe: made(recipe, guarded=True), recipes))
     cluster = Cluster(servers)

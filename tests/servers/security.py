@@ -5,6 +5,7 @@ recipe's `LEAST`), `nobody` may log in and do nothing.
 """
 
 import secrets
+import shutil
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -40,6 +41,14 @@ class Security:
         for name, path in paths.items():
             path.write_bytes(contents[name])
         return cls(**paths, passwords={user: secrets.token_urlsafe(12) for user in USERS})
+
+    def copied(self, folder: Path) -> "Security":
+        """The same with its files in `folder`, which is all that a server in a root of its own sees of ours."""
+        paths = {name: folder / f"{name}.pem" for name in ("ca", "certificate", "key", "bundle")}
+        for name, path in paths.items():
+            if path != getattr(self, name):
+                shutil.copy(getattr(self, name), path)
+        return Security(**paths, passwords=self.passwords)
 
     def login(self, user: str, password: str | None = None) -> str:
         """`user:password` for a URL; the right password unless another is given."""
