@@ -1,6 +1,6 @@
 """The network between us and RabbitMQ or Redis breaks in every way it can; and where each failure is tested.
 
- 1 server killed under load            test_broker_restart
+ 1 server killed under load            test_broker_restart, test_rabbitmq_order
  2 silence (a black hole)              here
  3 the client's own CancelledError     test_rabbitmq_adapter
  4 a caller cancels                    here, test_redis_adapter

@@ -136,11 +136,10 @@ class TestPublishing:
         again = await adapter.publish([*bench.outgoing(address), *bench.outgoing(other)], 5)
         assert [type(one) for one in again] == [QueueNotFound, type(None)]
 
-    async def test_a_full_queue_is_refused_for_now(self, bench: Bench) -> None:
+    async def test_a_full_queue_is_refused_for_now_and_other_groups_have_it_already(self, bench: Bench) -> None:
         adapter = await bench.adapter()
-        address = bench.address()
+        address = await bench.queue(adapter, "other")
         channel = await bench.raw()
-        await channel.exchange_declare(address.queue, exchange_type="topic", durable=True)
         arguments: dict[str, Any] = {"x-queue-type": "quorum", "x-max-length": 1, "x-overflow": "reject-publish"}
         await channel.queue_declare(server_queue(address, GROUP), durable=True, arguments=arguments)
         await channel.queue_bind(server_queue(address, GROUP), address.queue, routing_key="#")
@@ -150,6 +149,7 @@ class TestPublishing:
         refused = [one for one in verdicts if one is not None]
         assert refused
         assert all(isinstance(one, BrokerUnavailable) and not one.uncertain for one in refused)
+        assert (await adapter.lag(address, "other")).total == 5
 
     async def test_text_that_is_no_utf_8_goes_out_as_the_bytes_that_came_in(self, bench: Bench) -> None:
         adapter = await bench.adapter()
