@@ -60,7 +60,7 @@ def _orders(
                     share = chosen.share * (case.quick if chosen.quick else 1.0)
                     messages = case.count(broker, who, share)
                     url = server.url if server else "memory://"
-                    yield Order(broker, who, name, url, messages, pids(server), case.patience)
+                    yield Order(broker, who, name, url, messages, pids(server), case.patience, share)
 
 
 def _rounds(chosen: argparse.Namespace, servers: Mapping[str, Server | None]) -> Iterator[Made]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Order:
-    """What to measure. ``server`` is the pids whose CPU counts as the server's, ``patience`` seconds for the work."""
+    """What to measure."""
 
     broker: str
     contender: str
@@ -15,7 +15,11 @@ class Order:
     url: str
     messages: int
     server: list[int]
+    """The pids whose CPU counts as the server's."""
     patience: float = 60.0
+    """Seconds that the work may take."""
+    share: float = 1.0
+    """What there is of the case's messages."""
 
 
 @dataclass(frozen=True)

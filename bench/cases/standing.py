@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 FIRST: Final = 20
 """Memory is first looked at when one in so many of the backlog is handled: 50,000 of 1,000,000."""
-REST: Final = 2.0
-"""Seconds during which nothing is done but measuring: the time itself is what the case is about."""
+REST: Final = 3.0
+"""Seconds, by the order's share, in which nothing is done but measuring: the time itself is what it is about."""
 WARM: Final = 2000
 """Messages until a consumer has found its pace."""
 DELAY: Final = 1800.0
@@ -101,7 +101,7 @@ async def _rest(job: Job) -> float:
     """CPU milliseconds that the server uses in a second in which nobody asks anything of it."""
     meter = Meter(job.order.server, fine=True)
     meter.start()
-    await asyncio.sleep(REST)
+    await asyncio.sleep(max(REST * job.order.share, 0.5))
     meter.stop()
     return meter.server_cpu / meter.elapsed * 1000
 
@@ -110,7 +110,7 @@ async def _at_rest(job: Job, before: float) -> None:
     woken = _wakeups()
     meter = Meter(job.order.server, fine=True)
     meter.start()
-    await asyncio.sleep(REST)
+    await asyncio.sleep(max(REST * job.order.share, 0.5))
     meter.stop()
     job.meter.take(meter)
     job.extra |= {

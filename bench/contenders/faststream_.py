@@ -28,8 +28,8 @@ class FastStream(Contender):
         """Make these queues."""
 
     @abstractmethod
-    def subscribe(self, queue: str, callback: Any) -> None:
-        """Register the callback at `serving`."""
+    def subscribe(self, queues: Sequence[str], callback: Any) -> None:
+        """Register the callback for each at `serving`."""
 
     async def open(self) -> None:
         await self.broker.start()
@@ -51,8 +51,7 @@ class FastStream(Contender):
             await handler(body)
 
         callback.__annotations__ = {"body": dict[str, Any], "return": None}  # it reads them, and cannot see our imports
-        for queue in queues:
-            self.subscribe(queue, callback)
+        self.subscribe(queues, callback)
         await self.serving.start()
 
     async def stop(self) -> None:

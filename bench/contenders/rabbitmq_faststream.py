@@ -34,9 +34,10 @@ class FastStreamRabbit(FastStream):
     async def publish(self, item: Item) -> None:
         await self.broker.publish(item.body, queue=self._queue, persist=True, headers={"key": item.key})
 
-    def subscribe(self, queue: str, callback: Any) -> None:
+    def subscribe(self, queues: Sequence[str], callback: Any) -> None:
         prefetch = PREFETCH if self.place.at_once == 1 else self.place.at_once
-        self.serving.subscriber(_queue(queue), channel=Channel(prefetch_count=prefetch))(callback)
+        for queue in queues:
+            self.serving.subscriber(_queue(queue), channel=Channel(prefetch_count=prefetch))(callback)
 
 
 def _queue(name: str) -> RabbitQueue:

@@ -38,6 +38,7 @@ class FastStreamRedis(FastStream):
     async def publish(self, item: Item) -> None:
         await self.broker.publish(item.body, stream=self.place.queue, headers={"key": item.key})
 
-    def subscribe(self, queue: str, callback: Any) -> None:
-        stream = StreamSub(queue, group=GROUP, consumer="c", last_id=">")
-        self.serving.subscriber(stream=stream, max_workers=self.place.at_once)(callback)
+    def subscribe(self, queues: Sequence[str], callback: Any) -> None:
+        for queue in queues:
+            stream = StreamSub(queue, group=GROUP, consumer="c", last_id=">")
+            self.serving.subscriber(stream=stream, max_workers=self.place.at_once)(callback)
