@@ -49,8 +49,9 @@ class Sampler:
 
     def spent(self) -> dict[str, float]:
         """CPU seconds by whose they are."""
-        total = sum(self.samples.values())
-        return {whose: self.cpu * count / total for whose, count in self.samples.items()}
+        samples = dict(self.samples)  # the next one may come at any time
+        total = sum(samples.values())
+        return {whose: self.cpu * count / total for whose, count in samples.items()}
 
     def _sample(self, number: int, frame: FrameType | None) -> None:
         del number
