@@ -49,7 +49,7 @@ CONNECT: Final = 5.0
 ANSWER: Final = 5.0
 """Seconds that the server may take to answer a command that does not block."""
 FRESH: Final = 0.1
-"""Seconds after an answer in which a connection is used without looking at it."""
+"""Seconds after an answer in which a connection may be used without looking at it."""
 CONNECTIONS: Final = 8
 """Most connections for commands; readers and the publisher have their own."""
 
@@ -176,10 +176,13 @@ class Line:
         self._connection = place.connection()
         self._answered = -math.inf
 
-    async def ready(self) -> bool:
-        """Connect where there is no connection, or none that still works; True if it is a new one."""
+    async def ready(self, *, trusting: bool = False) -> bool:
+        """Connect where there is no connection, or none that still works; True if it is a new one.
+
+        ``trusting`` does not look at one that answered a moment ago: for who can repeat what a closed one swallows.
+        """
         connection = self._connection
-        if connection.is_connected and asyncio.get_running_loop().time() - self._answered < FRESH:
+        if trusting and connection.is_connected and asyncio.get_running_loop().time() - self._answered < FRESH:
             return False
         try:
             async with asyncio.timeout(CONNECT):

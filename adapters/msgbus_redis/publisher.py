@@ -91,7 +91,7 @@ class Publisher:
 
     async def _send(self, batch: Sequence[Sending]) -> None:
         now = asyncio.get_running_loop().time
-        if await self._line.ready():
+        if await self._line.ready(trusting=True):
             (answer,) = await self._line.run([TIME], ANSWER)
             self._first.connected(answer, now())
         batch = [item for item in batch if not item.call.over]

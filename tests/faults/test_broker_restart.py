@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from msgbus import MsgbusError, connect
+from msgbus import BrokerClosed, MsgbusError, connect
 from msgbus.broker import Publication
 from msgbus.testing import Probe
 from msgbus.testing.harness import publish_all
@@ -63,6 +63,8 @@ class Load:
             message = f"{name}-{number}"
             try:
                 await self._broker.publish(self._queue, b"x", message_id=message, key=str(name))
+            except BrokerClosed:
+                raise  # the test has failed: publishing on without a wait would never let it end
             except MsgbusError as error:
                 self.failed[type(error).__name__] += 1
             else:
