@@ -96,6 +96,16 @@ class Waiting:
                 self._timer.cancel()
                 self._timer = None
 
+    async def verdicts(
+        self, call: Call, items: Sequence[ItemT], late: Callable[[ItemT], BrokerError]
+    ) -> list[BrokerError | None]:
+        """Those of ``call``, at its end at the latest; ``late`` makes those that did not come in time."""
+        try:
+            await self.settled(call, call.end)
+        finally:
+            call.over = True
+        return call.ended(items, late)
+
     def _set(self, loop: asyncio.AbstractEventLoop, when: float) -> None:
         if self._timer is not None:
             self._timer.cancel()

@@ -49,6 +49,8 @@ class Publisher:
         self._channel: Any = None  # aiormq's Channel: its abstract class hides what a batch needs
         self._left: set[Any] = set()
         self._at_once = False
+        self._limit: asyncio.Timeout | None = None
+        """Of the write under way."""
         self._known: set[str] = set()
         self._asked: dict[Address, list[Sending]] = {}
         self._asking: set[asyncio.Task[None]] = set()
@@ -71,11 +73,7 @@ class Publisher:
                 self._writer.add(item)
             else:
                 self._ask(item)
-        try:
-            await self._waiting.settled(call, call.end)
-        finally:
-            call.over = True
-        return call.ended(items, lambda item: self._late(item, timeout))
+        return await self._waiting.verdicts(call, items, lambda item: self._late(item, timeout))
 
     async def close(self) -> None:
         """Write nothing more; what waits fails."""
@@ -120,19 +118,21 @@ class Publisher:
     # Writing.
 
     async def _write(self, batch: list[Sending]) -> None:
-        end = max(item.call.end for item in batch)
         try:
-            async with asyncio.timeout_at(end):
+            async with asyncio.timeout_at(max(item.call.end for item in batch)) as self._limit:
                 channel = await self._ready()
                 wanted = [item for item in batch if not item.call.over]
                 with guarded(f"{self._link.where}: publishing"):
                     await (write_many if self._at_once else write_each)(channel, wanted)
         except TimeoutError:
-            return  # every call of the batch is over
+            self._failed(batch, BrokerUnavailable(f"{self._link.where}: the connection broke, or took nothing in time"))
+        finally:
+            self._limit = None
 
     async def _ready(self) -> Any:
         """The channel, once the server takes messages (it does not while its memory or disk is short)."""
         if self._channel is None or self._channel.is_closed or not self._link.is_up:
+            self._channel = None
             self._channel = channel = await self._link.channel(confirms=True)
             channel.closing.add_done_callback(lambda closing: self._lost(channel, closing))
             self._at_once = fits(channel)
@@ -146,6 +146,9 @@ class Publisher:
     def _lost(self, channel: Any, closing: asyncio.Future[Any]) -> None:
         """The channel is closed: nothing more is confirmed on it, and queues may be gone when there is another."""
         self._known.clear()
+        if channel is self._channel and self._limit is not None and not self._limit.expired():
+            # The client would wait for ever until a connection that is gone takes what is written to it.
+            self._limit.reschedule(asyncio.get_running_loop().time())
         error = None if closing.cancelled() else closing.exception()
         for item in pending(channel) if self._at_once else ():
             item.set_exception(error or ConnectionResetError("the channel was closed"))

@@ -106,6 +106,8 @@ async def write_many(channel: Any, items: Sequence[Sending]) -> None:
     the message_id by which a returned message finds it. Two equal ones in flight swap results: it is fresh.
     """
     async with channel.lock:
+        if channel.is_closed:
+            raise ConnectionResetError("the channel was closed")  # nobody would end what is noted on it now
         payload: list[bytes] = []
         written: list[Sending] = []
         for item in items:

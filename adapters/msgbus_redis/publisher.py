@@ -78,11 +78,7 @@ class Publisher:
         ]
         for item in items:
             self._writer.add(item)
-        try:
-            await self._waiting.settled(call, call.end)
-        finally:
-            call.over = True
-        return call.ended(items, lambda item: self._late(item, timeout))
+        return await self._waiting.verdicts(call, items, lambda item: self._late(item, timeout))
 
     async def close(self) -> None:
         """Let go of the connection; what is on its way ends as uncertain."""

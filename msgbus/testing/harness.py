@@ -189,7 +189,7 @@ async def letters_of(broker: Broker, queue: str) -> list[Letter]:
         try:
             return [letter async for letter in broker.dead_letters(queue).look()]
         except LettersBusy:
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.05)  # who has them in hand tells nobody
 
 
 async def until_letters(broker: Broker, queue: str, count: int) -> list[Letter]:

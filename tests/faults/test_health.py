@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,11 +12,10 @@ from msgbus import BrokerUnavailable, PublishUnknown, connect
 from msgbus.testing import Probe
 from msgbus.testing.probe import within
 from tests.faults import rabbit_bench, redis_bench
-from tests.servers import proxied, start_native
-from tests.servers.fixtures import or_skip
+from tests.servers import proxied
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from msgbus import Broker, Health
     from tests.servers import NativeServer
@@ -26,16 +24,7 @@ WITHIN = 0.5
 """Seconds that each answer may take."""
 
 
-@pytest.fixture(scope="module", params=["redis", "rabbitmq", "kafka"])
-def server(request: pytest.FixtureRequest) -> Iterator[NativeServer]:
-    server = or_skip(lambda: start_native(request.param))
-    yield server
-    server.stop()
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> None:
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it says a lot about connections that break
+pytestmark = pytest.mark.usefixtures("quiet")
 
 
 async def until(broker: Broker, condition: Callable[[Health], bool], what: str) -> Health:

@@ -132,6 +132,21 @@ async def test_fifty_publishes_whose_reply_is_lost_arrive(server: NativeServer) 
                 assert await redis.xlen("msgbus:{reply}") == 51, "each once"
 
 
+async def test_what_a_dead_connection_did_not_take_holds_up_nobody(server: NativeServer) -> None:
+    async with consuming(server, "stuck") as (proxy, broker, probe):
+        await broker.publish("stuck", b"x", message_id="before")
+        proxy.hole()
+        large = [Publication(b"x" * 500_000, message_id=str(n)) for n in range(100)]  # more than all buffers on the way
+        waiting = asyncio.ensure_future(publish_all(broker, "stuck", large))
+        await asyncio.sleep(2.0)  # until they are full: nobody tells
+        assert not waiting.done()
+        proxy.cut()
+        await proxy.heal()
+        async with within(20, "a publish by the next connection"):
+            await broker.publish("stuck", b"x", message_id="small")
+        await probe.until_handled(["small", *await waiting])
+
+
 async def test_a_slow_network_repeats_nothing(server: NativeServer) -> None:
     async with consuming(server, "slow") as (proxy, broker, probe):
         proxy.delay(0.02)

@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 import pytest
 
 from msgbus import connect
 from msgbus.testing import Probe
-from tests.servers import proxied, start_native
-from tests.servers.fixtures import or_skip
+from tests.servers import proxied
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.servers import NativeServer
 
 
-@pytest.fixture(scope="module", params=["redis", "rabbitmq", "kafka"])
-def server(request: pytest.FixtureRequest) -> Iterator[NativeServer]:
-    server = or_skip(lambda: start_native(request.param))
-    yield server
-    server.stop()
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> None:
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it says a lot about connections that break
+pytestmark = pytest.mark.usefixtures("quiet")
 
 
 async def test_a_publish_whose_confirmation_is_lost_is_made_again_and_consuming_goes_on(server: NativeServer) -> None:

@@ -51,11 +51,7 @@ class Pen:
         items = [Item(call, place, _message(number, size)) for place, number in enumerate(ids)]
         for item in items:
             self.writer.add(item)
-        try:
-            await self._waiting.settled(call, call.end)
-        finally:
-            call.over = True
-        return call.ended(items, lambda item: PublishUnknown(f"{item.message.id} is late"))
+        return await self._waiting.verdicts(call, items, lambda item: PublishUnknown(f"{item.message.id} is late"))
 
 
 def _message(number: int, size: int) -> Outgoing:

@@ -20,7 +20,7 @@ async def _stream(broker: Broker, queue: str, until: asyncio.Event, ids: list[st
     while not until.is_set():
         batch = [Publication(b"x", message_id=f"{len(ids) + n}", key=str(n)) for n in range(20)]
         ids += await publish_all(broker, queue, batch)
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.02)  # the pace of a publisher
 
 
 def _each_once(probes: list[Probe], ids: list[str]) -> None:

@@ -112,7 +112,7 @@ async def a_server_that_goes_away_is_told_and_so_is_its_return(harness: Harness)
     restarting = asyncio.ensure_future(harness.faults.restart())
     while not restarting.done():
         told.append(await broker.health(within=0.5))
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)  # as a probe asks: health tells nobody
     await restarting
     away = [one for one in told if not one.connected]
     assert away, f"not seen in {len(told)} answers"
