@@ -118,14 +118,17 @@ class Publisher:
     # Writing.
 
     async def _write(self, batch: list[Sending]) -> None:
+        end = max(item.call.end for item in batch)
+        self._limit = limit = asyncio.timeout_at(end)
         try:
-            async with asyncio.timeout_at(max(item.call.end for item in batch)) as self._limit:
+            async with limit:
                 channel = await self._ready()
                 wanted = [item for item in batch if not item.call.over]
                 with guarded(f"{self._link.where}: publishing"):
                     await (write_many if self._at_once else write_each)(channel, wanted)
         except TimeoutError:
-            self._failed(batch, BrokerUnavailable(f"{self._link.where}: the connection broke, or took nothing in time"))
+            if limit.when() != end:  # else each call is late by itself, and knows more about why
+                self._failed(batch, BrokerUnavailable(f"{self._link.where}: the connection broke"))
         finally:
             self._limit = None
 

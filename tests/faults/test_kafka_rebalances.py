@@ -49,7 +49,11 @@ class Members:
         await self.living.pop(random.randrange(len(self.living))).close()
 
     async def change(self) -> None:
-        """One joins or leaves, of two to four; returns when each of the others has been rebalanced."""
+        """One joins or leaves, of two to four; returns when the others have let go of what they had.
+
+        Each must have partitions first: whoever has none yet would have nothing to let go of.
+        """
+        await self.until_each_has_partitions()
         before = {broker: broker.session_counts().revoked for broker in self.living}
         if len(self.living) < 3 or (len(self.living) < 4 and random.random() < 0.5):
             await self.join()
@@ -58,13 +62,12 @@ class Members:
         others = [broker for broker in before if broker in self.living]
         await self._ledger.until(lambda: all(one.session_counts().revoked > before[one] for one in others))
 
+    async def until_each_has_partitions(self) -> None:
+        await self._ledger.until(lambda: all(one.session_counts().current > 0 for one in self.living))
+
     @property
     def drained(self) -> int:
         return sum(broker.session_counts().drained for broker in self.all)
-
-    @property
-    def owners(self) -> int:
-        return sum(broker.session_counts().current > 0 for broker in self.living)
 
     def sum(self, field: str) -> int:
         return sum(getattr(broker.session_counts(), field) for broker in self.all)
@@ -74,7 +77,7 @@ class Members:
 async def test_members_come_and_go_under_load_and_nothing_is_lost_or_repeated(kafka_server: Server) -> None:
     ledger = Ledger()
     gaps: list[float] = []
-    in_hand = owned_by_two = 0
+    in_hand = 0
     loop = asyncio.get_running_loop()
     async with Harness(kafka_server.url) as harness, AsyncExitStack() as stack:
         queue = await harness.queue("g", partitions=8)
@@ -85,7 +88,6 @@ async def test_members_come_and_go_under_load_and_nothing_is_lost_or_repeated(ka
         await ledger.until_more(BETWEEN)
         for _ in range(ROUNDS):
             before, began = members.drained, loop.time()
-            owned_by_two += members.owners >= 2
             await members.change()
             await ledger.until_more(BETWEEN)
             in_hand += members.drained > before
@@ -103,7 +105,6 @@ async def test_members_come_and_go_under_load_and_nothing_is_lost_or_repeated(ka
     assert (ledger.repeated, ledger.disorder) == (0, 0)
     assert members.sum("abandoned") == 0
     assert in_hand >= 0.8 * ROUNDS - 2, "rebalances with deliveries in hand: 94 to 96 of 100, and 8 are few"
-    assert owned_by_two == ROUNDS, "rebalances at which two members or more had sessions"
     assert len(ledger.by) > 2
 
 

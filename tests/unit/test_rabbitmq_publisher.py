@@ -1,0 +1,64 @@
+"""RabbitMQ's publisher beside a server that takes nothing: what each caller is told."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, cast
+
+from msgbus.errors import BrokerUnavailable
+from msgbus.message import Outgoing
+from msgbus.names import Address
+from msgbus_rabbitmq.publisher import Publisher
+
+if TYPE_CHECKING:
+    from msgbus_rabbitmq.connection import Link
+
+
+class Blocked:
+    """A link whose server is short of memory: its connection is never ready."""
+
+    where = "RabbitMQ at nowhere"
+    is_up = True
+
+    def __init__(self) -> None:
+        self.connection = self
+        self.closing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.is_closed = False
+        self.entered = asyncio.Event()
+
+    async def channel(self, **_: Any) -> Blocked:
+        return self
+
+    async def ready(self) -> None:
+        self.entered.set()
+        await asyncio.Event().wait()
+
+
+async def verdict(publisher: Publisher, timeout: float) -> Any:
+    outgoing = Outgoing(Address("orders", "g", "dlq"), id="1", time=0, body=b"x", key=None, headers={})
+    (said,) = await publisher.publish([outgoing], timeout)
+    return said
+
+
+async def test_whoever_waits_for_a_server_short_of_memory_is_told_why_whichever_timer_is_first() -> None:
+    publisher = Publisher(cast("Link", Blocked()))
+    loop = asyncio.get_running_loop()
+    for earlier in range(8):
+        # The loop keeps timers in a heap: which of two equal ones is first depends on the others.
+        for n in range(earlier):
+            loop.call_later(0.001 * (n + 1), str)
+        said = await verdict(publisher, 0.02)
+        assert isinstance(said, BrokerUnavailable)
+        assert "short of memory" in str(said)
+    await publisher.close()
+
+
+async def test_whoever_waits_when_the_channel_is_lost_is_told_that_at_once() -> None:
+    link = Blocked()
+    publisher = Publisher(cast("Link", link))
+    waiting = asyncio.ensure_future(verdict(publisher, 60))
+    await link.entered.wait()
+    link.closing.set_exception(ConnectionResetError("cut"))
+    async with asyncio.timeout(10):
+        assert "the connection broke" in str(await waiting)
+    await publisher.close()
