@@ -10,14 +10,11 @@ its client's errors, and never a CancelledError that is not the caller's own.
 
 from __future__ import annotations
 
-import ssl
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
-
-from pydantic import BaseModel, ConfigDict
 
 from msgbus.errors import Unsupported
 from msgbus.finding import Checkup, Finding
@@ -29,11 +26,11 @@ if TYPE_CHECKING:
     from msgbus.errors import BrokerError
     from msgbus.message import Delivery, Outgoing
     from msgbus.names import Address
+    from msgbus.options import AdapterOptions
     from msgbus.url import BrokerURL
 
 __all__ = [
     "Adapter",
-    "AdapterOptions",
     "Capabilities",
     "Consumer",
     "Lag",
@@ -64,31 +61,6 @@ class Capabilities:
     """create_queue(partitions=n) is honoured."""
     rests_on: str = ""
     """The settings of the server that 'no confirmed publish is lost' rests on, for the docs."""
-
-
-class AdapterOptions(BaseModel):
-    """An adapter's URL parameters; a subclass adds its own. These four mean the same on every broker."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    ca: str = ""
-    """File of the certificate authorities to trust (PEM); empty: the system's."""
-    cert: str = ""
-    """File of the client's certificate (PEM)."""
-    key: str = ""
-    """File of the client's private key (PEM)."""
-    insecure: bool = False
-    """Do not verify the server's certificate."""
-
-    def ssl_context(self) -> ssl.SSLContext:
-        """What these options say about TLS 1.2 or later. Raises OSError or ssl.SSLError for an unusable file."""
-        context = ssl.create_default_context(cafile=self.ca or None)
-        if self.insecure:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        if self.cert:
-            context.load_cert_chain(self.cert, self.key or None)
-        return context
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from msgbus.names import group_name
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from msgbus.adapter import AdapterOptions
+    from msgbus.options import AdapterOptions
 
 __all__ = ["Settings", "configured_url", "load"]
 

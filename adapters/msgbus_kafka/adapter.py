@@ -8,7 +8,7 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from msgbus.adapter import Adapter, AdapterOptions, Capabilities
+from msgbus.adapter import Adapter, Capabilities
 from msgbus.errors import AccessRefused, BrokerUnavailable, ConfigurationError
 from msgbus_kafka.access import Access
 from msgbus_kafka.births import bear_outside
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from msgbus.finding import Checkup
     from msgbus.message import Outgoing
     from msgbus.names import Address
+    from msgbus.options import AdapterOptions
     from msgbus.url import BrokerURL
 
 __all__ = ["KafkaAdapter"]

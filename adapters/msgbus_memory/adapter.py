@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from msgbus.adapter import Adapter, AdapterOptions, Capabilities, Lag
+from msgbus.adapter import Adapter, Capabilities, Lag
 from msgbus.errors import BrokerUnavailable, ConfigurationError, GroupActive, Unsupported
 from msgbus.finding import Checkup, Finding
+from msgbus.options import AdapterOptions
 from msgbus_memory.consumer import MemoryConsumer
 from msgbus_memory.history import MemoryStretch, place_of
 from msgbus_memory.letters import MemoryLetters

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Final
 
 from pydantic import Field
 
-from msgbus.adapter import Adapter, AdapterOptions, Capabilities, Lag
+from msgbus.adapter import Adapter, Capabilities, Lag
 from msgbus.errors import ConfigurationError
+from msgbus.options import AdapterOptions
 from msgbus_rabbitmq.checkup import examine
 from msgbus_rabbitmq.connection import Link
 from msgbus_rabbitmq.consumer import RabbitConsumer

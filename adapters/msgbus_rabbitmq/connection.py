@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     import aiormq
     from aiormq.abc import AbstractChannel
 
-    from msgbus.adapter import AdapterOptions
     from msgbus.errors import MsgbusError
+    from msgbus.options import AdapterOptions
     from msgbus.url import BrokerURL
 
 __all__ = ["ANSWER", "Link", "guarded", "hosts"]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final
 from pydantic import Field, SecretStr
 from redis.exceptions import NoPermissionError, ResponseError
 
-from msgbus.adapter import Adapter, AdapterOptions, Capabilities, Lag
+from msgbus.adapter import Adapter, Capabilities, Lag
 from msgbus.errors import (
     AccessRefused,
     BrokerError,
@@ -19,6 +19,7 @@ from msgbus.errors import (
     QueueNotFound,
     Unsupported,
 )
+from msgbus.options import AdapterOptions
 from msgbus_redis.checkup import UNSEEN, examine, findings, look
 from msgbus_redis.connection import Client, Place, ours
 from msgbus_redis.consumer import RedisConsumer

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING, ClassVar
 
-from msgbus.adapter import Adapter, AdapterOptions, Capabilities, Consumer, Letters
+from msgbus.adapter import Adapter, Capabilities, Consumer, Letters
+from msgbus.options import AdapterOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping, Sequence

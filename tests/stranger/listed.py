@@ -10,9 +10,10 @@ import heapq
 from itertools import count
 from typing import TYPE_CHECKING, ClassVar
 
-from msgbus.adapter import Adapter, AdapterOptions, Capabilities, Consumer, Lag, Letters
+from msgbus.adapter import Adapter, Capabilities, Consumer, Lag, Letters
 from msgbus.errors import BrokerUnavailable, LettersBusy, LettersLost, NoRoute, QueueNotFound, Unsupported
 from msgbus.message import Delivery, received
+from msgbus.options import AdapterOptions
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping, Sequence

@@ -6,10 +6,11 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, ClassVar
 
-from msgbus.adapter import Adapter, AdapterOptions, Capabilities, Consumer, Lag
+from msgbus.adapter import Adapter, Capabilities, Consumer, Lag
 from msgbus.errors import BrokerUnavailable
 from msgbus.message import Delivery, received
 from msgbus.names import Address
+from msgbus.options import AdapterOptions
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence

@@ -11,8 +11,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from msgbus.adapter import Adapter, AdapterOptions, Capabilities, Consumer
+from msgbus.adapter import Adapter, Capabilities, Consumer
 from msgbus.errors import BrokerUnavailable
+from msgbus.options import AdapterOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
