@@ -92,6 +92,8 @@ def word(queue: str, kind: str, text: str) -> str:
     """``text`` itself, a message's id or key: UTF-8, at most 1,024 bytes. Raises InvalidMessage."""
     if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
         raise InvalidMessage(f"queue {queue!r}: the {kind} must be a str, not {type(text).__name__}")
+    if text.isascii() and len(text) <= WORD_MAX:
+        return text  # as nearly all are
     if len(_utf8(f"queue {queue!r}: the {kind}", text)) > WORD_MAX:
         raise InvalidMessage(f"queue {queue!r}: the {kind} is over {WORD_MAX:,} bytes")
     return text

@@ -193,35 +193,31 @@ class Workers:
     async def _work(self) -> None:
         inside.set(self._owner)
         task = cast("asyncio.Task[None]", asyncio.current_task())
+        callback, flow, now = self.subscription.callback, self.flow, self._loop.time
+        error: BaseException | None = None
         try:
             while (held := self.lanes.take()) is not None:
                 held.stage = Stage.RUNNING
                 held.worker = task
                 held.probe = self.outage.on
                 held.session.started(held)
-                error = await self._call(held)
+                began = now()
+                try:
+                    await callback(held.attempted)
+                except (Exception, asyncio.CancelledError) as raised:  # noqa: BLE001 - whatever it is, it is the message's failure
+                    error = raised
+                flow.worked(now() - began)
                 held.worker = None
                 while task.cancelling():  # swallowed by the callback or not: the task goes on with the next message
                     task.uncancel()
                 self._ended(held, error)
+                error = None  # its traceback leads here: neither would be gone before the next collection
         finally:
             # Here and not in a callback of the task: what is accepted in between would find no worker, for ever.
             self.tasks.discard(task)
         # Full hands and an idle place: others must not wait with what waits for its lane.
         if self.lanes.blocked and not self.outage.on and not self.flow.room and self.flow.widen():
             self._owner.changed()
-
-    async def _call(self, held: Held) -> BaseException | None:
-        """What the callback raised; None if it returned."""
-        began = self._loop.time()
-        try:
-            await self.subscription.callback(held.attempted)
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - whatever it is, it is the message's failure
-            return error
-        else:
-            return None
-        finally:
-            self.flow.worked(self._loop.time() - began)
 
     def _ended(self, held: Held, error: BaseException | None) -> None:
         if not held.current:

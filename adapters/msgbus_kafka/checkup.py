@@ -53,7 +53,7 @@ class Topic(NamedTuple):
 async def examine(cluster: Cluster) -> Checkup:
     """See Adapter."""
     answer = await cluster.ask(MetadataRequest(None, allow_auto_topic_creation=False))
-    nodes = [broker[0] for broker in answer.brokers]
+    nodes = cluster.living(answer)
     settings = (await cluster.settings(BROKER, [str(nodes[0])], nodes[0])).get(str(nodes[0]))
     rows = {name: partitions for error, name, _, partitions in answer.topics if not error}
     names = ours(rows)

@@ -100,8 +100,14 @@ class Cluster:
             raise BrokerUnavailable(f"kafka: {self._access.servers} did not answer within {wait:g} s") from error
 
     async def nodes(self) -> Sequence[int]:
-        """The brokers that live."""
-        return [broker[0] for broker in (await self.ask(MetadataRequest([]))).brokers]
+        """The brokers that live, one at least. Raises BrokerUnavailable."""
+        return self.living(await self.ask(MetadataRequest([])))
+
+    def living(self, answer: Any) -> list[int]:
+        """The brokers of this answer to a MetadataRequest, one at least. Raises BrokerUnavailable."""
+        if not answer.brokers:  # a node that stood still answers before the controller counts it again
+            raise BrokerUnavailable(f"kafka: {self._access.servers} answered that no node lives")
+        return [broker[0] for broker in answer.brokers]
 
     async def states(self, topics: Sequence[str], node: int | None = None) -> Mapping[str, TopicState]:
         """What ``node``, or any, knows of ``topics``. Asking creates none of them."""

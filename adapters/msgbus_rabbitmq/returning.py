@@ -2,6 +2,8 @@
 
 A server that was killed, or has not noticed that a connection is gone, may serve the next channel before it takes back
 what the last one had. It takes back all of a channel at once, and what came back goes out before anything else. Pure.
+
+What it had sent and the channel never showed has no name here: for that the session waits before it consumes.
 """
 
 from __future__ import annotations
@@ -54,11 +56,13 @@ class Returning:
         self._turn = 1
         self._back: set[int] = set()
         self._lines: dict[str | None, dict[str, int]] = {}
+        self.unseen = False
+        """The server may have more of a lost channel's than the channel has shown, and nobody else consumes."""
         self._append(had)
 
     def __bool__(self) -> bool:
         """Something is waited for, or waits."""
-        return bool(self._lines)
+        return bool(self._lines) or self.unseen
 
     def lost(self, had: Iterable[Sent], patience: float) -> None:
         """The next channel is lost too, with ``had``; or left in good order, and ``patience`` is 0."""

@@ -37,6 +37,7 @@ Acknowledged in threes, as they end, the server sends threes: 3,200 msg/s with 1
 """
 SOON: Final = 0.005
 """Seconds after which fewer are acknowledged too."""
+_ASK_AGAIN: Final = 0.02
 
 
 class Pushed(NamedTuple):
@@ -83,6 +84,8 @@ class ChannelSession:
         self._pushed: deque[Pushed] = deque()
         self._in_hand: dict[int, Pushed] = {}
         self._returning = returning
+        self._alone: bool | None = None
+        """Nobody else consumed the queue when this began; None until then."""
         self._newest_again = False
         self.reason = ""
         """Why the server or the network ended it."""
@@ -136,10 +139,25 @@ class ChannelSession:
         channel.closing.add_done_callback(gone)
         channel.on_consumer_cancel_callbacks.add(gone)
         self._arrived = arrived
+        self._alone = not self.address.part and await self._nobody(channel, queue, doing)
         await self._link.bounded(channel.basic_qos(prefetch_count=self.limit), doing)
         await self._link.bounded(channel.basic_consume(queue, self._take_in), doing)
         if self._returning is not None:
+            self._returning.unseen = False
             self._returning.begin(self._now())
+
+    async def _nobody(self, channel: AbstractChannel, queue: str, doing: str) -> bool:
+        """Whether nobody consumes ``queue``; asked until it is so for a while, where that may be our own lost session.
+
+        The server may have sent it up to a prefetch that it never showed, and would send what is newer first. A
+        consumer counts until all that it had has gone back (seen on 3.10.8 and 4.0.5).
+        """
+        until = self._now() + (NOTICED if self._returning is not None and self._returning.unseen else 0.0)
+        while (await self._link.bounded(channel.queue_declare(queue, passive=True), doing)).consumer_count:
+            if self._now() >= until:
+                return False
+            await asyncio.sleep(_ASK_AGAIN)
+        return True
 
     async def _take_in(self, delivered: DeliveredMessage) -> None:
         # No more than this: the client cancels its callbacks when the channel dies.
@@ -192,13 +210,14 @@ class ChannelSession:
     def owed(self) -> Returning | None:
         """What its queue's next session has to wait for."""
         had = [*self._finished.values(), *self._in_hand.values(), *self._pushed]
-        if self._returning is not None:
-            self._returning.lost(had, self._patience)
-            return self._returning
+        if (returning := self._returning) is not None:
+            returning.lost(had, self._patience)
         # What is given back in good order goes behind all that came back and is not out yet.
-        if self._patience or self._newest_again or any(one.again for one in had):
-            return Returning(had, self._patience or NOTICED)
-        return None
+        elif self._patience or self._newest_again or any(one.again for one in had):
+            returning = Returning(had, self._patience or NOTICED)
+        if returning is not None and self._alone is not None:
+            returning.unseen = self._alone and self._patience > 0
+        return returning
 
     def _handed(self, one: Pushed) -> Delivery:
         tag = one.delivered.delivery_tag or 0

@@ -31,6 +31,7 @@ from msgbus.names import Address
 from msgbus.testing import Harness, Probe
 from msgbus.url import BrokerURL
 from msgbus_kafka import KafkaAdapter, KafkaOptions
+from msgbus_kafka.cluster import Cluster
 from msgbus_kafka.groups import commit
 from tests.faults.kafka_group import DEADLINE, SESSION, Group, Member, delete, made, message, publish
 from tests.servers import start_native
@@ -404,6 +405,28 @@ async def test_a_topic_without_leaders_is_asked_for_at_a_walk(
             await asyncio.sleep(0.05)
     line.give_up(str(queue))
     assert 5 < len(asked) < 40, "more than 20 a second"
+
+
+async def test_a_server_that_says_no_node_lives_is_asked_again(
+    kafka_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one does that stood still: once in 20 freezes."""
+    told = 0
+    ask = Cluster.ask
+
+    async def knowing_none(self: Cluster, request: Any, *rest: Any, **how: Any) -> Any:
+        nonlocal told
+        answer = await ask(self, request, *rest, **how)
+        if isinstance(request, MetadataRequest) and told < 3:
+            answer.brokers = []
+            told += 1
+        return answer
+
+    monkeypatch.setattr(Cluster, "ask", knowing_none)
+    async with Harness(kafka_server.url) as harness:
+        queue = await harness.queue("g")
+        await (await harness.broker()).publish(queue, "x")
+    assert told == 3
 
 
 async def test_a_partition_whose_leader_says_that_it_is_none_is_fetched_at_a_walk(

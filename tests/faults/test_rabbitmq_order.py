@@ -10,7 +10,8 @@ import pytest
 from msgbus.testing import Proxy
 from msgbus_rabbitmq import connection, session
 from msgbus_rabbitmq.consumer import RabbitConsumer
-from tests.faults.rabbit_bench import DEADLINE, Bench, bodies, broken, serving, until
+from msgbus_rabbitmq.topology import server_queue
+from tests.faults.rabbit_bench import DEADLINE, GROUP, Bench, bodies, broken, serving, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -89,3 +90,47 @@ async def test_what_others_got_is_not_waited_for_for_ever(
     assert await adapter.publish(bench.outgoing(address, key="k"), 5) == [None]
     assert bodies(await until(again, {address: 5}, 1)) == [5]
     assert "5 messages that were in hand" in caplog.text
+
+
+async def test_what_a_lost_connection_never_showed_comes_before_what_is_newer(bench: Bench) -> None:
+    """A foreign consumer stands for the lost one in the server's books, with ten that its client has not seen."""
+    adapter = await bench.adapter()
+    address = await bench.queue(adapter)
+    consumer, _ = await bench.consumer(adapter, {address: 10})
+    hang_up(consumer)
+    await broken(consumer, {address: 10})
+    await consumer.close(0)
+    in_the_books = await bench.raw()
+    await in_the_books.basic_qos(prefetch_count=10)
+    ten: list[object] = []
+    all_ten = asyncio.Event()
+
+    async def take_in(one: object) -> None:
+        ten.append(one)
+        if len(ten) == 10:
+            all_ten.set()
+
+    await in_the_books.basic_consume(server_queue(address, GROUP), take_in)
+    assert await adapter.publish(bench.outgoing(address, 20, key="k"), 5) == [None] * 20
+    async with asyncio.timeout(DEADLINE):
+        await all_ten.wait()
+
+    opening = asyncio.ensure_future(bench.consumer(adapter, {address: 20}))
+    done, _ = await asyncio.wait({opening}, timeout=0.5)
+    assert not done, "it waits"
+    await in_the_books.close()
+    again, _ = await opening
+    assert bodies(await until(again, {address: 20}, 20)) == list(range(20))
+
+
+async def test_one_of_several_members_consumes_again_at_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "NOTICED", 10 * DEADLINE)
+    adapter, other = await bench.adapter(), await bench.adapter()
+    address = await bench.queue(adapter)
+    await bench.consumer(other, {address: 5})
+    consumer, _ = await bench.consumer(adapter, {address: 5})
+    hang_up(consumer)
+    await broken(consumer, {address: 5})
+    await consumer.close(0)
+    async with asyncio.timeout(DEADLINE):
+        await bench.consumer(adapter, {address: 5})

@@ -24,8 +24,8 @@ BUGS: Final = (
     Bug(
         "acknowledges before the callback has run",
         "msgbus/workers.py",
-        "                error = await self._call(held)\n",
-        "                self._settler.done(held)\n                error = await self._call(held)\n",
+        "                began = now()\n",
+        "                self._settler.done(held)\n                began = now()\n",
     ),
     Bug(
         "commits the highest position instead of the contiguous one",
@@ -79,8 +79,8 @@ BUGS: Final = (
     Bug(
         "counts a shutdown as an attempt",
         "msgbus/message.py",
-        "        attempt=number(system[ATTEMPTS], 0) + 1 if ATTEMPTS in system else 1,\n",
-        "        attempt=(number(system[ATTEMPTS], 0) + 1 if ATTEMPTS in system else 1) + redelivered,\n",
+        "    made.attempt = number(system[ATTEMPTS], 0) + 1 if ATTEMPTS in system else 1\n",
+        "    made.attempt = (number(system[ATTEMPTS], 0) + 1 if ATTEMPTS in system else 1) + redelivered\n",
     ),
     Bug(
         "gives back in the wrong order",
@@ -98,8 +98,9 @@ BUGS: Final = (
     Bug(
         "takes a CancelledError for success",
         "msgbus/workers.py",
-        "        except (Exception, asyncio.CancelledError) as error:",
-        "        except asyncio.CancelledError:\n            return None\n        except Exception as error:",
+        "                except (Exception, asyncio.CancelledError) as raised:",
+        "                except asyncio.CancelledError:\n                    pass\n"
+        "                except Exception as raised:",
     ),
     Bug(
         "runs messages of one key in the wrong order",
