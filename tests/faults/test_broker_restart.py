@@ -104,7 +104,7 @@ def disorder(ids: Sequence[str]) -> list[str]:
     for one in dict.fromkeys(ids):
         key, _, number = one.partition("-")
         if int(number) < newest.get(key, 0):
-            late.append(one)
+            late.append(f"{one} after {key}-{newest[key]}")
         newest[key] = max(newest.get(key, 0), int(number))
     return late
 
