@@ -43,7 +43,7 @@ DELAY_MAX: Final = 366 * 86_400.0
 """Seconds that a message may be delayed: a year."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Publication:
     """One message of publish_many(); the fields are publish()'s arguments."""
 
@@ -338,7 +338,7 @@ class Broker:
         body, content_type = encode_body(address.queue, one.body)
         headers = wire_headers(address.queue, one.headers, content_type)
         if one.message_id is None:
-            name = f"{self._random.getrandbits(128):032x}"
+            name = self._random.randbytes(16).hex()
         else:
             name = word(address.queue, "message_id", one.message_id)
         key = None if one.key is None else word(address.queue, "key", one.key)

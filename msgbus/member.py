@@ -199,9 +199,11 @@ class Member:
 
     def _accept(self, deliveries: Sequence[Delivery]) -> None:
         touched: dict[Workers, None] = {}
+        session, known = None, None
         for delivery in deliveries:
             intake = self._intakes.get(delivery.address)
-            session = self._hands.find(delivery.session)
+            if delivery.session is not known:
+                known, session = delivery.session, self._hands.find(delivery.session)
             if intake is None or intake.cancelled or session is None:
                 continue  # not acknowledged, so not lost: the next session gets it
             intake.accept(delivery, session)

@@ -267,7 +267,7 @@ class Workers:
             self.forward(held, parked(message, outcome.after, failure.at, failed(message, failure)))
         elif isinstance(outcome, DeadLetter):
             self.subscription.counts.dead_lettered += 1
-            letter = f"{self._random.getrandbits(128):032x}"
+            letter = self._random.randbytes(16).hex()
             trace = self.subscription.policy.traceback
             self.forward(held, dead(message, failure, outcome.reason, letter, with_traceback=trace))
 

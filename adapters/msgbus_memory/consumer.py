@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from msgbus.adapter import SessionListener
+    from msgbus.message import Outgoing
     from msgbus.names import Address
     from msgbus_memory.server import Entry, Group, Queue, Server
 
@@ -37,13 +38,9 @@ class Session:
 
     def take(self, most: int) -> list[Delivery]:
         """Up to ``most`` messages, oldest first."""
-        taken: list[Delivery] = []
-        while len(taken) < most and (entry := self.group.take(self)) is not None:
-            taken.append(self._delivery(entry))
-        return taken
+        return [self._delivery(entry, entry.outgoing) for entry in self.group.take(self, most)]
 
-    def _delivery(self, entry: Entry) -> Delivery:
-        outgoing = entry.outgoing
+    def _delivery(self, entry: Entry, outgoing: Outgoing) -> Delivery:
         message = received(
             self.address,
             self.group.name,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections import deque
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
 
@@ -58,17 +59,16 @@ class Group:
         self.next = start
         self.seen: set[Entry] = set()
 
-    def take(self, owner: object) -> Entry | None:
-        """The next message, now held by ``owner``: what came back before what is new."""
-        if self._back:
-            entry = heapq.heappop(self._back)
-        elif self.next < self._queue.end:
-            entry = self._queue.at(self.next)
-            self.next += 1
-        else:
-            return None
-        self.held[entry] = owner
-        return entry
+    def take(self, owner: object, most: int) -> list[Entry]:
+        """Up to ``most`` messages, now held by ``owner``: what came back before what is new."""
+        taken: list[Entry] = []
+        while self._back and len(taken) < most:
+            taken.append(heapq.heappop(self._back))
+        fresh = self._queue.some(self.next, most - len(taken))
+        self.next += len(fresh)
+        taken += fresh
+        self.held.update(dict.fromkeys(taken, owner))
+        return taken
 
     def acknowledge(self, entry: Entry, owner: object) -> None:
         """``entry`` is done; ignored when it is not ``owner``'s any more."""
@@ -126,6 +126,11 @@ class Queue:
     def at(self, place: int) -> Entry:
         """The message at ``place``."""
         return self._log[place - self.first]
+
+    def some(self, place: int, most: int) -> list[Entry]:
+        """Up to ``most`` messages from ``place`` on."""
+        begin = place - self.first
+        return list(islice(self._log, begin, begin + most)) if begin < len(self._log) else []
 
     def append(self, outgoing: Outgoing, now: float) -> None:
         """Publish at ``now`` (event loop time); tell() says so to those who wait."""

@@ -85,8 +85,8 @@ BUGS: Final = (
     Bug(
         "gives back in the wrong order",
         "adapters/msgbus_memory/server.py",
-        "        if self._back:\n            entry = heapq.heappop(self._back)\n",
-        "        if self._back:\n            entry = self._back.pop()\n",
+        "            taken.append(heapq.heappop(self._back))\n",
+        "            taken.append(self._back.pop())\n",
     ),
     Bug(
         "cancel() returns before what runs has ended",
