@@ -67,7 +67,6 @@ class Reader:
         for session in rooms:
             session.settled.clear()
         self._task = asyncio.get_running_loop().create_task(self._read(dict(rooms), wait), name="msgbus redis reader")
-        self._task.add_done_callback(lambda _: self.changed.set())
 
     def collect(self) -> None:
         """Look at the end of a read, if there is one. Raises what it failed with."""
@@ -140,6 +139,8 @@ class Reader:
             await self._read_new(rooms, wait)
         except FAILURES as error:
             raise ours(error, f"{self._client.place}: reading for group {self._group}") from error
+        finally:
+            self.changed.set()  # whoever waits looks in the loop's next turn, and finds the task done
 
     async def _run(self, commands: Sequence[Command], block: float = 0.0) -> list[Any]:
         return await self._line.run(commands, block + ANSWER)
