@@ -6,7 +6,7 @@ import asyncio
 import os
 import platform
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from tests.servers import Server, server_version, start
 from tests.servers.process import family
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from contextlib import ExitStack
 
+ROOM: Final[Mapping[str, Mapping[str, str]]] = {"rabbitmq": {"vm_memory_high_watermark.absolute": "4GB"}}
+"""For a backlog of 1,000,000, of which a quorum queue keeps more in memory than the tests' servers have."""
 LIBRARIES = ("msgbus", "faststream", "redis", "aio-pika", "aiormq", "aiokafka", "orjson")
 
 
@@ -24,7 +26,7 @@ def begun(brokers: Sequence[str], stack: ExitStack) -> dict[str, Server | None]:
 
 
 def _begun(broker: str, stack: ExitStack) -> Server:
-    server = start(broker)
+    server = start(broker, settings=ROOM.get(broker))
     stack.callback(server.stop)
     return server
 

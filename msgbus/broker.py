@@ -26,7 +26,7 @@ from msgbus.signals import until_told_to_stop
 from msgbus.subscription import Callback, Subscription, inside
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from random import Random
     from types import TracebackType
 
@@ -145,8 +145,8 @@ class Broker:
         deadline. Raises InvalidName, InvalidMessage, MessageTooLarge, QueueNotFound, NoRoute, AccessRefused,
         BrokerUnavailable (not published), PublishUnknown (may have arrived).
         """
-        outgoing = self._outgoing(queue_address(queue, exchange), Publication(body, message_id, key, headers, delay))
-        for verdict in await self._reach().publish((outgoing,)):
+        one = Publication(body, message_id, key, headers, delay)
+        for verdict in await self._reach().publish(self._outgoing(queue_address(queue, exchange), [one])):
             if verdict is not None:
                 raise verdict
 
@@ -159,9 +159,9 @@ class Broker:
         sent. Ends by one deadline for all.
         """
         address = queue_address(queue, exchange)
-        outgoing = [
-            self._outgoing(address, one if isinstance(one, Publication) else Publication(one)) for one in messages
-        ]
+        outgoing = self._outgoing(
+            address, [one if isinstance(one, Publication) else Publication(one) for one in messages]
+        )
         return await self._reach().publish(outgoing) if outgoing else []
 
     async def consume(  # noqa: PLR0913 - by keyword
@@ -334,12 +334,15 @@ class Broker:
             raise BrokerClosed("the broker is closed; enter it again with 'async with'")
         return self._link
 
-    def _outgoing(self, address: Address, one: Publication) -> Outgoing:
+    def _outgoing(self, address: Address, messages: Sequence[Publication]) -> list[Outgoing]:
+        # One call of the system for all; none are kept for later, or processes forked from this one would share them.
+        names = self._random.randbytes(16 * len(messages)).hex()
+        return [self._made(address, one, names[32 * i : 32 * i + 32]) for i, one in enumerate(messages)]
+
+    def _made(self, address: Address, one: Publication, name: str) -> Outgoing:
         body, content_type = encode_body(address.queue, one.body)
         headers = wire_headers(address.queue, one.headers, content_type)
-        if one.message_id is None:
-            name = self._random.randbytes(16).hex()
-        else:
+        if one.message_id is not None:
             name = word(address.queue, "message_id", one.message_id)
         key = None if one.key is None else word(address.queue, "key", one.key)
         now = self._clock()

@@ -10,13 +10,12 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
-from msgbus.errors import AccessRefused, BrokerClosed, BrokerError, QueueConflict, QueueNotFound
+from msgbus.errors import AccessRefused, BrokerClosed, BrokerError
 from msgbus.forwarding import Forwarding
 from msgbus.hands import Hands
-from msgbus.heads import Heads
 from msgbus.health import of_queue
-from msgbus.ladder import ladder, own_queues
 from msgbus.observed import Observed
+from msgbus.ownqueues import OwnQueues
 from msgbus.retry import Backoff
 from msgbus.settlement import Settlement
 from msgbus.workers import Workers
@@ -27,7 +26,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from random import Random
 
-    from msgbus.adapter import Adapter, Consumer, QueueSpec
+    from msgbus.adapter import Adapter, Consumer
+    from msgbus.heads import Heads
     from msgbus.health import QueueHealth
     from msgbus.message import Delivery, Outgoing
     from msgbus.names import Address
@@ -61,6 +61,7 @@ class Member:
         self.group = group
         self._hands = Hands(group, Observed(group, counts), self._flush)
         self._adapter = adapter
+        self._own_queues = OwnQueues(adapter, group)
         self._random = random
         self._clock = clock
         self._forwarding = Forwarding(adapter, lambda held: held.workers.forwarded(held), random)
@@ -69,7 +70,6 @@ class Member:
         self._applied: dict[Address, Workers] = {}
         self._intakes: dict[Address, Workers | Heads] = {}
         self._leaving: list[Subscription] = []
-        self._conflicts: set[Address] = set()
         self._missing: AbstractSet[Address] = frozenset()
         self._trouble = ""
         self._look_at = 0.0
@@ -217,7 +217,7 @@ class Member:
         self._dirty = False
         self._look_at = self._loop.time() + LOOK_AGAIN
         wanted = dict(self._wanted)
-        await self._prepare([workers for workers in wanted.values() if not workers.heads])
+        await self._own_queues.make([workers for workers in wanted.values() if not workers.heads])
         if self._dirty and self._loop.time() < self._latest:
             return  # more came meanwhile, and goes with these
         self._latest = 0.0
@@ -236,39 +236,6 @@ class Member:
             self._intakes |= {address: workers, **workers.heads}
         self._left()
         self._tell(missing)
-
-    async def _prepare(self, fresh: Sequence[Workers]) -> None:
-        """Make the retry queues and the dead-letter queue of every queue that exists: nothing fails before they do."""
-        there = [
-            workers
-            for workers, exists in zip(fresh, await asyncio.gather(*map(self._exists, fresh)), strict=True)
-            if exists
-        ]
-        specs = [spec for workers in there for spec in own_queues(workers.subscription.queue, self.group)]
-        if specs:
-            await self._create(specs)
-        for workers in there:
-            own = ladder(workers.subscription.queue, self.group)
-            workers.heads = {address: Heads(address, workers) for address in own}
-
-    async def _create(self, specs: Sequence[QueueSpec]) -> None:
-        """Together; where one exists in another shape one by one: that one is told of, once, and used as it is."""
-        try:
-            await self._adapter.create_queues(specs)
-        except QueueConflict as conflict:
-            if len(specs) > 1:
-                for spec in specs:
-                    await self._create([spec])
-            elif specs[0].address not in self._conflicts:
-                self._conflicts.add(specs[0].address)
-                logger.warning("group %s: %s; it is used as it is", self.group, conflict)
-
-    async def _exists(self, workers: Workers) -> bool:
-        try:
-            await self._adapter.lag(workers.subscription.address, self.group)
-        except QueueNotFound:
-            return False
-        return True
 
     def _tell(self, missing: AbstractSet[Address]) -> None:
         for workers in self._applied.values():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import re
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +33,13 @@ _DIFFERENCES = pytest.StashKey[list[str]]()
 def pytest_addoption(parser: pytest.Parser) -> None:
     """What the contract's results are for."""
     parser.addoption("--conformance", choices=("compare", "write"), help="the contract's results and CONFORMANCE.md")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _nothing_left_over() -> Iterator[None]:
+    """What a module's tests leave to the collector, an open socket or a failed task, is told there and not anywhere."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="session")

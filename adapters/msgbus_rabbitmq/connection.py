@@ -54,8 +54,8 @@ ANSWER: Final = 5.0
 HEARTBEAT: Final = 10
 """Seconds; a peer that went silent is noticed after 33. (The default, 60, takes 183.)"""
 FRAMES: Final = 200
-"""Of a channel, that the client reads before it looks at them: 66 messages. With its default, 10, it handed out three at
-a time, and each time cost two turns of the event loop."""
+"""Of a channel, that the client reads before it looks at them: 66 messages. With its default, 10, it handed out three
+at a time, and each time cost two turns of the event loop."""
 _FAREWELL: Final = 2.0
 
 _T = TypeVar("_T")

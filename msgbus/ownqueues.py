@@ -1,0 +1,68 @@
+"""A group's own queues beside each that it consumes: those for retries and for dead letters, made before it begins."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from msgbus.errors import QueueConflict, QueueNotFound
+from msgbus.heads import Heads
+from msgbus.ladder import ladder, own_queues
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from msgbus.adapter import Adapter, QueueSpec
+    from msgbus.names import Address
+    from msgbus.workers import Workers
+
+__all__ = ["OwnQueues"]
+
+logger = logging.getLogger("msgbus")
+
+
+class OwnQueues:
+    """Makes them, once for each queue."""
+
+    def __init__(self, adapter: Adapter, group: str) -> None:
+        self._adapter = adapter
+        self._group = group
+        self._conflicts: set[Address] = set()
+        """Those that exist in another shape, which was told."""
+
+    async def make(self, fresh: Sequence[Workers]) -> None:
+        """Those of every queue of ``fresh`` that exists, with their heads: nothing fails before they do.
+
+        Raises what the adapter raises, but no QueueConflict.
+        """
+        there = [
+            workers
+            for workers, exists in zip(fresh, await asyncio.gather(*map(self._exists, fresh)), strict=True)
+            if exists
+        ]
+        specs = [spec for workers in there for spec in own_queues(workers.subscription.queue, self._group)]
+        if specs:
+            await self._create(specs)
+        for workers in there:
+            own = ladder(workers.subscription.queue, self._group)
+            workers.heads = {address: Heads(address, workers) for address in own}
+
+    async def _create(self, specs: Sequence[QueueSpec]) -> None:
+        """Together; where one exists in another shape one by one: that one is told of, once, and used as it is."""
+        try:
+            await self._adapter.create_queues(specs)
+        except QueueConflict as conflict:
+            if len(specs) > 1:
+                for spec in specs:
+                    await self._create([spec])
+            elif specs[0].address not in self._conflicts:
+                self._conflicts.add(specs[0].address)
+                logger.warning("group %s: %s; it is used as it is", self._group, conflict)
+
+    async def _exists(self, workers: Workers) -> bool:
+        try:
+            await self._adapter.lag(workers.subscription.address, self._group)
+        except QueueNotFound:
+            return False
+        return True
