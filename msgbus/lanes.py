@@ -43,16 +43,19 @@ class Lanes(Generic[Item]):
         self.tickets: int | None = None
         """How many may still be taken; None is any number."""
         self._ready: deque[Item] = deque()
-        self._behind: dict[str, deque[Item]] = {}  # of each lane that has an item ahead: those behind it
+        self._behind: dict[str, deque[Item] | None] = {}
+        """Of each lane that has an item ahead: those behind it, None while there never were any."""
 
     def add(self, item: Item) -> None:
         """Queue ``item`` behind those of its lane."""
         lane = item.lane
         if lane is None:
             self._ready.append(item)
-        elif (behind := self._behind.get(lane)) is None:
-            self._behind[lane] = deque()
+        elif lane not in self._behind:
+            self._behind[lane] = None
             self._ready.append(item)
+        elif (behind := self._behind[lane]) is None:
+            self._behind[lane] = deque((item,))
         else:
             behind.append(item)
 
@@ -97,7 +100,7 @@ class Lanes(Generic[Item]):
 
     def behind(self, lane: str | None) -> Iterator[Item]:
         """What waits behind the first of ``lane``."""
-        return iter(self._behind.get(lane, ()) if lane is not None else ())
+        return iter((self._behind.get(lane) if lane is not None else None) or ())
 
     def _advance(self, lane: str | None) -> None:
         if lane is None:

@@ -64,21 +64,21 @@ class Outage:
         policy = workers.subscription.policy
         self._workers = workers
         self._random = random
+        self.on = False
+        """The subscription is paused: what runs now is a probe, or began before."""
+        self._failing = False
         self._breaker = Breaker(policy.pause_after, policy.probes)
         self._waiting: deque[Held] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
 
-    @property
-    def on(self) -> bool:
-        """The subscription is paused: what runs now is a probe, or began before."""
-        return self._breaker.open
-
     def takes(self, held: Held, error: BaseException) -> bool:
         """Whether the failure of ``held`` is the outage's, which has then dealt with it, and not its own."""
         if not is_outage(error):
             return False
+        self._failing = True
         if self._breaker.failed():
+            self.on = True
             self._begin(error)
         if self.on:
             self._suspend(held)
@@ -86,8 +86,11 @@ class Outage:
 
     def succeeded(self) -> None:
         """A callback returned."""
-        if self._breaker.succeeded():
-            self._end()
+        if self._failing:
+            self._failing = False
+            if self._breaker.succeeded():
+                self.on = False
+                self._end()
 
     def stop(self) -> None:
         """No probe is due any more."""

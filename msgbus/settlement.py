@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from msgbus.errors import BrokerError
@@ -73,8 +74,6 @@ class Settlement:
         return True
 
     def _release(self, batch: list[Held]) -> None:
-        room_again = False
-        for held in batch:
-            room_again |= held.flow.released(1)
-        if room_again:
+        room_again = [flow.released(count) for flow, count in Counter(held.flow for held in batch).items()]
+        if any(room_again):
             self._consumer.wake()
