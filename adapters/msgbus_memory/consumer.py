@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from msgbus.adapter import SessionListener
-    from msgbus.message import Outgoing
     from msgbus.names import Address
     from msgbus_memory.server import Entry, Group, Queue, Server
 
@@ -38,9 +37,10 @@ class Session:
 
     def take(self, most: int) -> list[Delivery]:
         """Up to ``most`` messages, oldest first."""
-        return [self._delivery(entry, entry.outgoing) for entry in self.group.take(self, most)]
+        return [self._delivery(entry) for entry in self.group.take(self, most)]
 
-    def _delivery(self, entry: Entry, outgoing: Outgoing) -> Delivery:
+    def _delivery(self, entry: Entry) -> Delivery:
+        outgoing = entry.outgoing
         message = received(
             self.address,
             self.group.name,

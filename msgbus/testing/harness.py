@@ -142,14 +142,14 @@ class Harness:
     async def quiesce(self, broker: Broker, queue: str) -> None:
         """Wait until the server says that the group has nothing to come. A commit may be 200 ms late on Kafka."""
         async with within(DEADLINE, f"no lag of {queue}"):
-            while (await broker.lag(queue)).total:  # noqa: ASYNC110 - a server tells nobody
-                await asyncio.sleep(0.02)
+            while (await broker.lag(queue)).total:  # noqa: ASYNC110 - as the next line says
+                await asyncio.sleep(0.02)  # a server tells nobody
 
     async def until_draining(self) -> None:
         """Wait until a member of this case has been told to let go of something."""
         async with within(DEADLINE, "a drain"):
-            while not any(event.kind is Kind.DRAINING for event in self.events):  # noqa: ASYNC110 - nobody is told
-                await asyncio.sleep(0.001)
+            while not any(event.kind is Kind.DRAINING for event in self.events):  # noqa: ASYNC110 - as the next line says
+                await asyncio.sleep(0.001)  # what is recorded tells nobody
 
     def judge(self, *more: Event) -> None:
         """The promise was kept, by all that was recorded until now, when nothing is under way any more.

@@ -161,8 +161,8 @@ async def many_rounds_of_entering_and_closing_leave_no_task_and_no_open_file(har
     left = [task for task in asyncio.all_tasks() - tasks if not task.done()]
     assert left == []
     async with within(DEADLINE, f"{files} open files again"):
-        while _open_files() > files:  # noqa: ASYNC110 - the kernel tells nobody
-            await asyncio.sleep(0.05)
+        while _open_files() > files:  # noqa: ASYNC110 - as the next line says
+            await asyncio.sleep(0.05)  # the kernel tells nobody
 
 
 def _open_files() -> int:

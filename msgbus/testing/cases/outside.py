@@ -172,8 +172,8 @@ async def _consuming(broker: Broker, queue: str, probe: Probe, policy: RetryPoli
 
 async def _until_noticed(subscription: Subscription) -> None:
     async with within(DEADLINE, "noticing that it cannot be written"):
-        while not subscription.counts.outages:  # noqa: ASYNC110 - a count tells nobody that it has changed
-            await asyncio.sleep(0.02)
+        while not subscription.counts.outages:  # noqa: ASYNC110 - as the next line says
+            await asyncio.sleep(0.02)  # a count tells nobody that it has changed
 
 
 @contextmanager

@@ -110,7 +110,7 @@ async def a_message_that_was_due_while_nobody_was_there_comes_at_once(harness: H
     await broker.publish(queue, b"x", message_id="m", delay=1.0)
     await harness.fence(broker, queue, first)
     await broker.close()
-    await asyncio.sleep(1.0)  # its time passes
+    await asyncio.sleep(1.0)  # its time passes, with nobody there who could tell
     other = await harness.member(queue, second)
     await second.until_handled(["m"])
     await harness.fence(other, queue, second)
@@ -320,8 +320,8 @@ async def an_outage_pauses_a_subscription_and_costs_no_attempt(harness: Harness)
     await subscription.ready()
     await publish_all(broker, queue, [Publication(b"x", message_id=str(n)) for n in range(1000)])
     async with within(DEADLINE, "pausing"):
-        while subscription.state != "paused":  # noqa: ASYNC110 - a state tells nobody that it has changed
-            await asyncio.sleep(0.01)
+        while subscription.state != "paused":  # noqa: ASYNC110 - as the next line says
+            await asyncio.sleep(0.01)  # a state tells nobody that it has changed
     assert subscription.counts.retried < 20
     harness.say(f"sent to retry queues before the pause: {subscription.counts.retried} of 1,000")
     off = False
