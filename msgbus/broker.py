@@ -16,6 +16,7 @@ from msgbus.deadletters import DeadLetters
 from msgbus.errors import BrokerClosed, ConfigurationError, DuplicateSubscription, Unsupported
 from msgbus.health import Pulse, of_queue
 from msgbus.history import History
+from msgbus.ids import Ids
 from msgbus.ladder import own_queues
 from msgbus.link import Link
 from msgbus.member import Member
@@ -26,7 +27,7 @@ from msgbus.signals import until_told_to_stop
 from msgbus.subscription import Callback, Subscription, inside
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
     from random import Random
     from types import TracebackType
 
@@ -82,6 +83,7 @@ class Broker:
         self.grace = grace
         self._clock = clock
         self._random = random or SystemRandom()
+        self._ids = Ids(self._random)
         self._link = Link(adapter, deadline, self._random)
         self._pulse = Pulse(adapter, clock)
         self._subscriptions: dict[tuple[str, Address], Subscription] = {}
@@ -146,9 +148,11 @@ class Broker:
         BrokerUnavailable (not published), PublishUnknown (may have arrived).
         """
         one = Publication(body, message_id, key, headers, delay)
-        for verdict in await self._reach().publish(self._outgoing(queue_address(queue, exchange), [one])):
-            if verdict is not None:
-                raise verdict
+        link = self._reach()
+        outgoing = self._made(queue_address(queue, exchange), one)
+        (verdict,) = await link.publish((outgoing,))
+        if verdict is not None:
+            raise verdict
 
     async def publish_many(
         self, queue: str, messages: Iterable[Publication | Any], *, exchange: str = ""
@@ -159,10 +163,8 @@ class Broker:
         sent. Ends by one deadline for all.
         """
         address = queue_address(queue, exchange)
-        outgoing = self._outgoing(
-            address, [one if isinstance(one, Publication) else Publication(one) for one in messages]
-        )
-        return await self._reach().publish(outgoing) if outgoing else []
+        outgoing = [self._made(address, one if isinstance(one, Publication) else Publication(one)) for one in messages]
+        return list(await self._reach().publish(outgoing)) if outgoing else []
 
     async def consume(  # noqa: PLR0913 - by keyword
         self,
@@ -334,16 +336,10 @@ class Broker:
             raise BrokerClosed("the broker is closed; enter it again with 'async with'")
         return self._link
 
-    def _outgoing(self, address: Address, messages: Sequence[Publication]) -> list[Outgoing]:
-        # One call of the system for all; none are kept for later, or processes forked from this one would share them.
-        names = self._random.randbytes(16 * len(messages)).hex()
-        return [self._made(address, one, names[32 * i : 32 * i + 32]) for i, one in enumerate(messages)]
-
-    def _made(self, address: Address, one: Publication, name: str) -> Outgoing:
+    def _made(self, address: Address, one: Publication) -> Outgoing:
         body, content_type = encode_body(address.queue, one.body)
         headers = wire_headers(address.queue, one.headers, content_type)
-        if one.message_id is not None:
-            name = word(address.queue, "message_id", one.message_id)
+        name = self._ids.one() if one.message_id is None else word(address.queue, "message_id", one.message_id)
         key = None if one.key is None else word(address.queue, "key", one.key)
         now = self._clock()
         if one.delay is not None:

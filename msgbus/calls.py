@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -31,15 +32,6 @@ class Call:
         self.until = end
         self.waiter: asyncio.Future[bool] | None = None
 
-    def settle(self, place: int, verdict: BrokerError | None) -> None:
-        """The verdict of one message, once for each."""
-        if self.over:
-            return
-        self.verdicts[place] = verdict
-        self.open -= 1
-        if not self.open:
-            self.wake(settled=True)
-
     def ended(self, items: Sequence[ItemT], late: Callable[[ItemT], BrokerError]) -> list[BrokerError | None]:
         """The verdicts of its ``items``; ``late`` makes those that did not come in time."""
         if self.open:
@@ -66,17 +58,27 @@ class Item:
         self.settled = False
 
     def settle(self, verdict: BrokerError | None) -> None:
-        """Its verdict."""
+        """Its verdict, once."""
         self.settled = True
-        self.call.settle(self.place, verdict)
+        call = self.call
+        if not call.over:
+            call.verdicts[self.place] = verdict
+            call.open -= 1
+            if not call.open:
+                call.wake(settled=True)
 
 
 class Waiting:
-    """The calls that are waited for: a timer for each cost as much as its message."""
+    """The calls that are waited for, by one timer: one for each cost as much as its message.
+
+    It stays when its call has ended, for the next: its time is the earliest at which anybody may be late.
+    """
 
     def __init__(self) -> None:
         self._calls: dict[Call, None] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._due = math.inf
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def settled(self, call: Call, until: float) -> bool:
         """Whether all of ``call`` has its verdict by ``until``. A cancelled caller disturbs nobody else."""
@@ -86,15 +88,12 @@ class Waiting:
         call.until = until
         call.waiter = loop.create_future()
         self._calls[call] = None
-        if self._timer is None or until < self._timer.when():
+        if until < self._due or loop is not self._loop:
             self._set(loop, until)
         try:
             return await call.waiter
         finally:
             del self._calls[call]
-            if not self._calls and self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
 
     async def verdicts(
         self, call: Call, items: Sequence[ItemT], late: Callable[[ItemT], BrokerError]
@@ -109,10 +108,10 @@ class Waiting:
     def _set(self, loop: asyncio.AbstractEventLoop, when: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = loop.call_at(when, self._sweep, loop)
+        self._timer, self._due, self._loop = loop.call_at(when, self._sweep, loop), when, loop
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._timer = None
+        self._timer, self._due = None, math.inf
         now = loop.time()
         later: list[float] = []
         for call in self._calls:

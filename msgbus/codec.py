@@ -37,7 +37,7 @@ def encode_body(queue: str, body: Any) -> tuple[bytes, str]:
     JSON covers what the standard library and pydantic can write (models, dataclasses, dates, decimals). Raises
     InvalidMessage for what cannot be written, MessageTooLarge over 1 MiB.
     """
-    data, kind = _encoded(queue, body)
+    data, kind = (body, _BYTES) if isinstance(body, bytes) else _encoded(queue, body)
     if len(data) > BODY_MAX:
         raise MessageTooLarge(
             f"queue {queue!r}: the body has {len(data):,} bytes, {BODY_MAX:,} is the limit: "
@@ -47,8 +47,6 @@ def encode_body(queue: str, body: Any) -> tuple[bytes, str]:
 
 
 def _encoded(queue: str, body: Any) -> tuple[bytes, str]:
-    if isinstance(body, bytes):
-        return body, _BYTES
     if isinstance(body, bytearray | memoryview):
         return bytes(cast("bytearray", body)), _BYTES
     if isinstance(body, str):

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from msgbus.errors import BrokerClosed, BrokerUnavailable
-from msgbus.publishing import publish_until
+from msgbus.publishing import publish_again
 from msgbus.retry import Backoff
 
 if TYPE_CHECKING:
@@ -71,14 +71,20 @@ class Link:
         except TimeoutError as error:
             raise BrokerUnavailable(f"{doing}: no answer within {self._deadline:g} s") from error
 
-    async def publish(self, messages: Sequence[Outgoing]) -> list[BrokerError | None]:
+    async def publish(self, messages: Sequence[Outgoing]) -> Sequence[BrokerError | None]:
         """One verdict for each message, in order, at the deadline. Raises only what up() raises."""
-        end = self.end()
+        now = asyncio.get_running_loop().time
+        left = self._deadline
+        end = now() + left
         if not self._up:
             await self.up(end)
+            left = max(end - now(), 0.0)
         self._publishing += 1
         try:
-            return await publish_until(self.adapter, messages, end, self._random, self._over)
+            verdicts = await self.adapter.publish(messages, left)
+            if any(verdicts):
+                verdicts = await publish_again(self.adapter, messages, verdicts, end, self._random, self._over)
+            return verdicts
         finally:
             self._publishing -= 1
             if not self._publishing:

@@ -16,24 +16,27 @@ if TYPE_CHECKING:
     from msgbus.errors import BrokerError
     from msgbus.message import Outgoing
 
-__all__ = ["publish_until"]
+__all__ = ["publish_again"]
 
 _AGAIN: Final = Backoff(first=0.05, most=2.0)
 
 
-async def publish_until(
-    adapter: Adapter, messages: Sequence[Outgoing], end: float, random: Random, over: asyncio.Event
+async def publish_again(  # noqa: PLR0913, PLR0917 - what Link has in hand
+    adapter: Adapter,
+    messages: Sequence[Outgoing],
+    answers: Sequence[BrokerError | None],
+    end: float,
+    random: Random,
+    over: asyncio.Event,
 ) -> list[BrokerError | None]:
     """One verdict for each of ``messages``, in order, at ``end`` (in the event loop's time) at the latest.
 
-    BrokerUnavailable is repeated with the same id while time is left, and until ``over`` is set: another try would
-    connect again. At the end it is PublishUnknown for a message that an earlier try may have brought to the server.
+    ``answers`` are those of the first try. BrokerUnavailable is repeated with the same id while time is left, and until
+    ``over`` is set: another try would connect again. At the end it is PublishUnknown for a message that an earlier try
+    may have brought to the server.
     """
     now = asyncio.get_running_loop().time
-    answers = await adapter.publish(messages, max(end - now(), 0.0))
     verdicts = list(answers)
-    if verdicts.count(None) == len(verdicts):
-        return verdicts
     uncertain: set[int] = set()
     pending: Sequence[int] = range(len(messages))
     failures = 0

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from msgbus.copies import Failure, asked, dead, failed, parked, rest
 from msgbus.flow import Flow
 from msgbus.lanes import Lanes
+from msgbus.message import NOT_BEFORE
 from msgbus.outage import Outage
 from msgbus.retry import DeadLetter, RetryLater, TryAgain, decide
 from msgbus.sessions import Held, Stage
@@ -72,7 +73,7 @@ class Workers:
         self.flow.held += 1
         self.flow.paused = self.outage.on
         message = delivery.message
-        if message.system and (left := asked(message, now := self.clock())) > 0:
+        if NOT_BEFORE in message.system and (left := asked(message, now := self.clock())) > 0:
             self.forward(held, parked(message, left, now))
         else:
             self._queue(held)
@@ -195,18 +196,20 @@ class Workers:
         task = cast("asyncio.Task[None]", asyncio.current_task())
         callback, flow, now = self.subscription.callback, self.flow, self._loop.time
         error: BaseException | None = None
+        began = now()
         try:
             while (held := self.lanes.take()) is not None:
                 held.stage = Stage.RUNNING
                 held.worker = task
                 held.probe = self.outage.on
                 held.session.started(held)
-                began = now()
                 try:
                     await callback(held.attempted)
                 except (Exception, asyncio.CancelledError) as raised:  # noqa: BLE001 - whatever it is, it is the message's failure
                     error = raised
-                flow.worked(now() - began)
+                ended = now()
+                flow.worked(ended - began)
+                began = ended  # of the next one: what lies between is a few µs
                 held.worker = None
                 while task.cancelling():  # swallowed by the callback or not: the task goes on with the next message
                     task.uncancel()

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from msgbus.adapter import Adapter, Capabilities
 from msgbus.errors import AccessRefused, BrokerUnavailable, ConfigurationError
@@ -27,7 +27,7 @@ from msgbus_kafka.starting import started
 from msgbus_kafka.topics import Topics
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Coroutine, Sequence
 
     from msgbus.adapter import Consumer, Lag, Letters, Position, QueueSpec, SessionListener, Stretch
     from msgbus.errors import BrokerError
@@ -113,9 +113,11 @@ class KafkaAdapter(Adapter):
         with contextlib.suppress(AccessRefused):  # who makes queues need not be allowed to commit for their groups
             await asyncio.gather(*(bear_outside(self._cluster, self._topics, *one) for one in born))
 
-    async def publish(self, messages: Sequence[Outgoing], timeout: float) -> Sequence[BrokerError | None]:
+    def publish(
+        self, messages: Sequence[Outgoing], timeout: float
+    ) -> Coroutine[Any, Any, Sequence[BrokerError | None]]:
         """See Adapter."""
-        return await self._publisher.publish(messages, timeout)
+        return self._publisher.publish(messages, timeout)
 
     async def lag(self, address: Address, group: str) -> Lag:
         """See Adapter."""

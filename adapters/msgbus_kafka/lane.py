@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from msgbus.calls import Item
-from msgbus_kafka.wire import header_list, key_bytes, size
+from msgbus_kafka.wire import header_list, key_bytes
 
 if TYPE_CHECKING:
     from asyncio import Future
@@ -36,11 +36,6 @@ class Record(Item):
         self.headers = header_list(message)
         self.sent = False
         """It is in a batch: nobody can take it back."""
-
-    @property
-    def size(self) -> int:
-        """Bytes of a batch with this one record."""
-        return size(self.key, self.message.body, self.headers)
 
 
 class Lane:

@@ -39,7 +39,7 @@ class Publisher:
         self._access = access
         self._topics = topics
         self._lines: dict[int, Line] = {}
-        self._writers: dict[str, Writer] = {}
+        self._writers: dict[Address, Writer] = {}
         self._waiting = Waiting()
         self._looking: set[Address] = set()
 
@@ -52,15 +52,18 @@ class Publisher:
         now = asyncio.get_running_loop().time()
         call = Call(len(messages), now + timeout)
         items = [Record(call, place, message) for place, message in enumerate(messages)]
-        for address, of_one in groupby(items, lambda item: item.message.address):
-            self._writer(str(address)).put(of_one)
+        if len(items) == 1:
+            self._writer(messages[0].address).put(items)
+        else:
+            for address, of_one in groupby(items, lambda item: item.message.address):
+                self._writer(address).put(of_one)
         try:
             if not await self._waiting.settled(call, min(call.end, now + SUSPICIOUS)):
                 await self._look_for_deleted(call, items)  # those that nobody looks for already
                 await self._waiting.settled(call, call.end)
         finally:
             call.over = True
-        return call.ended(items, _too_late)
+        return call.ended(items, _too_late) if call.open else call.verdicts
 
     async def _look_for_deleted(self, call: Call, items: Sequence[Record]) -> None:
         """Fail what waits for a topic that is gone: aiokafka would look for its leader without a pause, and in vain."""
@@ -69,16 +72,16 @@ class Publisher:
         try:
             async with asyncio.timeout_at(call.end):
                 for address in await self._topics.missing(waiting):
-                    self._writer(str(address)).give_up()
+                    self._writer(address).give_up()
         except (BrokerError, TimeoutError):
             return  # nobody knows: wait on
         finally:
             self._looking -= waiting
 
-    def _writer(self, name: str) -> Writer:
-        writer = self._writers.get(name)
+    def _writer(self, address: Address) -> Writer:
+        writer = self._writers.get(address)
         if writer is None:
-            writer = self._writers[name] = Writer(name, self._topics, self._line)
+            writer = self._writers[address] = Writer(str(address), self._topics, self._line)
         return writer
 
     def _line(self, batch: int) -> Line:

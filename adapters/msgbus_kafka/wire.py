@@ -9,12 +9,19 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from msgbus.message import ATTEMPTS, ID, KEY, LETTER, TIME, TOMBSTONE, received
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from msgbus.message import Message, Outgoing
     from msgbus.names import Address
 
 __all__ = ["arrived", "header_list", "key_bytes", "size"]
 
 DLQ: Final = "dlq"
+size: Final[Callable[[bytes | None, bytes, list[tuple[str, bytes]]], int]] = (
+    DefaultRecordBatchBuilder.estimate_size_in_bytes
+)
+"""Bytes of a batch with this one record: what the topic's ``max.message.bytes`` is compared with."""
+
 _LATEST: Final = 253_402_300_799_000  # the end of the year 9999: no later time can be told as a date
 _DIGITS: Final = {TIME: 14, ATTEMPTS: 9}
 
@@ -28,18 +35,12 @@ def key_bytes(message: Outgoing) -> bytes | None:
 
 def header_list(message: Outgoing) -> list[tuple[str, bytes]]:
     """The record's headers: id, time, then the user's and ours."""
-    return [
-        (ID, _bytes(message.id)),
-        (TIME, b"%d" % message.time),
-        *(((KEY, _bytes(message.key)),) if message.address.part == DLQ and message.key is not None else ()),
-        *((name, _bytes(text)) for name, text in message.headers.items()),
-    ]
-
-
-def size(key: bytes | None, body: bytes, headers: list[tuple[str, bytes]]) -> int:
-    """Bytes of a batch with this one record: what the topic's ``max.message.bytes`` is compared with."""
-    estimate: int = DefaultRecordBatchBuilder.estimate_size_in_bytes(key, body, headers)
-    return estimate
+    headers = [(ID, _bytes(message.id)), (TIME, b"%d" % message.time)]
+    if message.address.part == DLQ and message.key is not None:
+        headers.append((KEY, _bytes(message.key)))
+    for name, text in message.headers.items():
+        headers.append((name, _bytes(text)))
+    return headers
 
 
 def arrived(record: Any, address: Address, group: str) -> Message:

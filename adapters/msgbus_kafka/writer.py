@@ -16,6 +16,7 @@ from msgbus_kafka.failures import REFUSALS, TABLE, reason
 from msgbus_kafka.lane import Lane
 from msgbus_kafka.producers import BATCH
 from msgbus_kafka.topics import not_found
+from msgbus_kafka.wire import size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -154,8 +155,9 @@ class Writer:
     def _send(self, item: Record) -> None:
         if item.call.over:
             return
-        if item.size > self._limit:
-            text = f"queue {self._name}: {item.size} bytes with key and headers, {self._limit} is the limit"
+        needed = size(item.key, item.message.body, item.headers)
+        if needed > self._limit:
+            text = f"queue {self._name}: {needed} bytes with key and headers, {self._limit} is the limit"
             item.settle(MessageTooLarge(text))
             return
         partition = self._line.spread(item.key, self._partitions, self._available)

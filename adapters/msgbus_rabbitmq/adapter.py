@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, Final
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final
 
 from pydantic import Field
 
@@ -17,7 +17,7 @@ from msgbus_rabbitmq.publisher import Publisher
 from msgbus_rabbitmq.topology import check, create, ready_messages
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Coroutine, Sequence
     from collections.abc import Set as AbstractSet
 
     from msgbus.adapter import QueueSpec, SessionListener, Start
@@ -102,9 +102,11 @@ class RabbitAdapter(Adapter):
         if specs:
             await create(self._link, specs)
 
-    async def publish(self, messages: Sequence[Outgoing], timeout: float) -> Sequence[BrokerError | None]:
+    def publish(
+        self, messages: Sequence[Outgoing], timeout: float
+    ) -> Coroutine[Any, Any, Sequence[BrokerError | None]]:
         """See Adapter."""
-        return await self._publisher.publish(messages, timeout)
+        return self._publisher.publish(messages, timeout)
 
     async def lag(self, address: Address, group: str) -> Lag:
         """See Adapter; what lies in a member's prefetch counts as handed to it."""

@@ -33,7 +33,7 @@ from msgbus_redis.upkeep import RETENTION
 from msgbus_redis.wire import about, stream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Coroutine, Iterable, Sequence
 
     from msgbus.adapter import Consumer, Letters, Position, QueueSpec, SessionListener, Stretch
     from msgbus.finding import Checkup
@@ -171,9 +171,11 @@ class RedisAdapter(Adapter):
             f"HSET {key} retention {round((spec.retention or 0) * 1000)} changes it"
         )
 
-    async def publish(self, messages: Sequence[Outgoing], timeout: float) -> Sequence[BrokerError | None]:
+    def publish(
+        self, messages: Sequence[Outgoing], timeout: float
+    ) -> Coroutine[Any, Any, Sequence[BrokerError | None]]:
         """See Adapter."""
-        return await self._publisher.publish(messages, timeout)
+        return self._publisher.publish(messages, timeout)
 
     async def lag(self, address: Address, group: str) -> Lag:
         """See Adapter."""

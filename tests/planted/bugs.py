@@ -24,8 +24,8 @@ BUGS: Final = (
     Bug(
         "acknowledges before the callback has run",
         "msgbus/workers.py",
-        "                began = now()\n",
-        "                self._settler.done(held)\n                began = now()\n",
+        "                held.session.started(held)\n                try:\n",
+        "                held.session.started(held)\n                self._settler.done(held)\n                try:\n",
     ),
     Bug(
         "commits the highest position instead of the contiguous one",
@@ -166,8 +166,8 @@ BUGS: Final = (
     Bug(
         "returns although nothing was published",
         "msgbus/broker.py",
-        "            if verdict is not None:\n                raise verdict\n",
-        "            if verdict is not None:\n                return\n",
+        "        if verdict is not None:\n            raise verdict\n",
+        "        if verdict is not None:\n            return\n",
     ),
     Bug(
         "repeats the whole batch because of one",
@@ -239,8 +239,8 @@ BUGS: Final = (
     Bug(
         "ignores the delay of a publish",
         "msgbus/workers.py",
-        "        if message.system and (left := asked(message, now := self.clock())) > 0:\n",
-        "        if message.system and (left := asked(message, now := self.clock())) > 1e9:\n",
+        "        if NOT_BEFORE in message.system and (left := asked(message, now := self.clock())) > 0:\n",
+        "        if NOT_BEFORE in message.system and (left := asked(message, now := self.clock())) > 1e9:\n",
     ),
     Bug(
         "takes the publisher's clock for its own",

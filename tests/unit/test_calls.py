@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import asyncio
 
-from msgbus.calls import Call, Waiting
-from msgbus.errors import BrokerUnavailable
+from msgbus.calls import Call, Item, Waiting
+from msgbus.errors import BrokerError, BrokerUnavailable
+from msgbus.message import Outgoing
+from msgbus.names import Address
+
+MESSAGE = Outgoing(Address("q"), "1", 0, b"", None, {})
+
+
+def _settle(call: Call, place: int, verdict: BrokerError | None) -> None:
+    Item(call, place, MESSAGE).settle(verdict)
 
 
 def _now() -> float:
@@ -17,8 +25,8 @@ async def test_a_call_is_settled_with_its_last_message() -> None:
     refusal = BrokerUnavailable("no")
     settled = asyncio.ensure_future(waiting.settled(call, call.end))
     await asyncio.sleep(0)
-    call.settle(1, refusal)
-    call.settle(0, None)
+    _settle(call, 1, refusal)
+    _settle(call, 0, None)
     assert await settled
     assert call.verdicts == [None, refusal]
 
@@ -39,15 +47,15 @@ async def test_each_call_ends_by_its_own_time() -> None:
         async with asyncio.timeout(5):
             while len(over) < 3:
                 await asyncio.sleep(0.01)
-        calls[3].settle(0, None)
+        _settle(calls[3], 0, None)
     assert [round(each, 2) for each in over] == [0.05, 0.1, 0.15, 30.0]
-    assert waiting._timer is None
+    assert not waiting._calls
 
 
 async def test_a_call_can_be_waited_for_again() -> None:
     waiting, call = Waiting(), Call(1, _now() + 5)
     assert not await waiting.settled(call, _now() + 0.01)
-    call.settle(0, None)
+    _settle(call, 0, None)
     assert await waiting.settled(call, call.end)
 
 
@@ -58,14 +66,43 @@ async def test_a_cancelled_caller_leaves_nothing_behind() -> None:
     await asyncio.sleep(0)
     both[0].cancel()
     await asyncio.wait({both[0]})
-    cancelled.settle(0, None)
-    other.settle(0, None)
+    _settle(cancelled, 0, None)
+    _settle(other, 0, None)
     assert await both[1]
-    assert waiting._timer is None
+    assert not waiting._calls
+
+
+async def test_one_timer_serves_call_after_call_and_each_still_ends_by_its_own_time() -> None:
+    waiting = Waiting()
+    timers = set()
+    for _ in range(10):
+        call = Call(1, _now() + 30)
+        asyncio.get_running_loop().call_soon(_settle, call, 0, None)
+        assert await waiting.settled(call, call.end)
+        timers.add(waiting._timer)
+    assert len(timers) == 1
+    for seconds in (0.02, 0.01):
+        call = Call(1, _now() + seconds)
+        async with asyncio.timeout(5):
+            assert not await waiting.settled(call, call.end)
+
+
+def test_calls_of_another_event_loop_are_timed_by_it() -> None:
+    waiting = Waiting()
+
+    async def ends(seconds: float, *, settled: bool) -> None:
+        call = Call(1, _now() + seconds)
+        if settled:
+            asyncio.get_running_loop().call_soon(_settle, call, 0, None)
+        async with asyncio.timeout(5):
+            assert await waiting.settled(call, call.end) == settled
+
+    asyncio.run(ends(0.1, settled=True))
+    asyncio.run(ends(0.2, settled=False))
 
 
 async def test_a_verdict_after_the_end_changes_nothing() -> None:
     call = Call(1, _now())
     call.over = True
-    call.settle(0, BrokerUnavailable("late"))
+    _settle(call, 0, BrokerUnavailable("late"))
     assert call.verdicts == [None]

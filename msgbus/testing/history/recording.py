@@ -72,7 +72,7 @@ class RecordedLink(Link):
         super().__init__(adapter, deadline, random)
         self._pen = pen
 
-    async def publish(self, messages: Sequence[Outgoing]) -> list[BrokerError | None]:
+    async def publish(self, messages: Sequence[Outgoing]) -> Sequence[BrokerError | None]:
         """See Link."""
         call = self._pen.invoked(messages)
         verdicts: Sequence[BaseException | None] = [PublishUnknown("cancelled")] * len(messages)

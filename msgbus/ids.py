@@ -1,0 +1,48 @@
+"""Names for messages: 128 random bits each, drawn many at a time since asking the system costs more than all else."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from random import Random
+
+__all__ = ["Ids"]
+
+DRAWN: Final = 64
+_BYTES: Final = 16
+_DIGITS: Final = 2 * _BYTES
+
+
+class _Process:
+    """Counts its forks: a child must not use what its parent has drawn."""
+
+    forks = 0
+
+    @classmethod
+    def forked(cls) -> None:
+        cls.forks += 1
+
+
+os.register_at_fork(after_in_child=_Process.forked)
+
+
+class Ids:
+    """An endless supply; no two are equal, not in processes forked from this one either."""
+
+    def __init__(self, random: Random) -> None:
+        self._random = random
+        self._drawn = ""
+        self._used = 0
+        self._forks = -1
+
+    def one(self) -> str:
+        """The next one, 32 hexadecimal digits."""
+        used = self._used
+        if used == len(self._drawn) or self._forks != _Process.forks:
+            self._forks = _Process.forks
+            self._drawn = self._random.randbytes(DRAWN * _BYTES).hex()
+            used = 0
+        self._used = used + _DIGITS
+        return self._drawn[used : used + _DIGITS]

@@ -1,0 +1,36 @@
+"""Names for messages."""
+
+from __future__ import annotations
+
+import os
+import re
+from random import Random, SystemRandom
+
+from msgbus.ids import DRAWN, Ids
+
+
+def test_ids_are_32_digits_and_never_the_same() -> None:
+    ids = Ids(SystemRandom())
+    drawn = [ids.one() for _ in range(10 * DRAWN + 1)]
+    assert len(set(drawn)) == len(drawn)
+    assert all(re.fullmatch("[0-9a-f]{32}", one) for one in drawn)
+
+
+def test_the_same_seed_gives_the_same_ids() -> None:
+    one, other = Ids(Random(7)), Ids(Random(7))
+    assert [one.one() for _ in range(2 * DRAWN)] == [other.one() for _ in range(2 * DRAWN)]
+
+
+def test_a_forked_process_draws_its_own() -> None:
+    ids = Ids(SystemRandom())
+    ids.one()  # some are left
+    reading, writing = os.pipe()
+    if (child := os.fork()) == 0:
+        os.write(writing, ids.one().encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    theirs = os.read(reading, 100).decode()
+    os.close(reading)
+    os.close(writing)
+    assert len(theirs) == 32
+    assert theirs not in {ids.one() for _ in range(DRAWN)}
