@@ -13,6 +13,7 @@ from msgbus_kafka.fetching import Fetching
 from msgbus_kafka.rebalancing import Rebalancing
 from msgbus_kafka.sessions import Sessions
 from msgbus_kafka.stopping import stop_consumer
+from msgbus_kafka.waiting import within
 from msgbus_kafka.watching import Watchdog
 
 if TYPE_CHECKING:
@@ -104,14 +105,14 @@ class KafkaConsumer(Consumer):
             self._client._client.force_metadata_update()  # noqa: SLF001
 
     async def _change(self, wanted: dict[str, Address]) -> None:
-        await _within(CALM, self._rebalancing.settled)
+        await within(CALM, self._rebalancing.settled)
         while len(self._sessions):  # a rebalance may have begun new ones meanwhile
             await self._rebalancing.let_go(self._timing.drain, self._timing.commit)
         self._wanted = wanted
         self._rebalancing.expect(wanted)
         if wanted:
             self._client.subscribe(sorted(wanted), listener=self._rebalancing)  # without it the listener is dropped
-            await _within(SETTLE, self._rebalancing.settled)
+            await within(SETTLE, self._rebalancing.settled)
         else:
             await self._leave()
             self._rebalancing.settled.set()
@@ -128,7 +129,7 @@ class KafkaConsumer(Consumer):
         self._alive()
         deliveries = self._sessions.take(room)
         if not deliveries:
-            await _within(wait, self._event)
+            await within(wait, self._event)
             self._alive()
             deliveries = self._sessions.take(room)
         self._event.clear()
@@ -195,11 +196,3 @@ class KafkaConsumer(Consumer):
             raise BrokerUnavailable("kafka: the consumer is closed")
         if self._fetching.failure is not None:
             raise self._fetching.failure
-
-
-async def _within(seconds: float, event: asyncio.Event) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return

@@ -10,7 +10,9 @@ from aiokafka import errors as kafka
 
 from msgbus.errors import AccessRefused, BrokerError, BrokerUnavailable, QueueNotFound
 from msgbus_kafka.apart import Apart
+from msgbus_kafka.arrivals import tell
 from msgbus_kafka.failures import REFUSALS, reason
+from msgbus_kafka.waiting import within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +25,7 @@ __all__ = ["Fetching"]
 logger = logging.getLogger("msgbus.kafka")
 
 LONG: Final = 0.2
-"""Seconds of a fetch when every partition takes part in it."""
+"""Seconds that a fetch waits for records when every partition takes part in it."""
 SHORT: Final = 0.05
 """The same when some do not: one of them may be hungry again before the end."""
 RECORDS: Final = 500
@@ -47,6 +49,8 @@ class Fetching:
         self._apart = Apart(client, starts)
         self._sessions = sessions
         self._fetched = fetched
+        self._arrived = asyncio.Event()
+        tell(client, self._arrived)
         self._stopped = False
         self._errors = 0
         self.failure: BrokerError | None = None
@@ -55,6 +59,7 @@ class Fetching:
         """End after the fetch in progress."""
         self._stopped = True
         self._sessions.hunger.set()
+        self._arrived.set()
 
     async def run(self) -> None:
         """Fetch until stop(), or until it is clear that this consumer will never fetch again."""
@@ -101,8 +106,17 @@ class Fetching:
         everyone = len(partitions) == len(self._sessions)
         # A partition that is left out keeps what aiokafka has prefetched of it, and is fetched no further. Pausing it
         # would throw that away, and fetch it again at every turn.
+        chosen = () if everyone else partitions
+        self._arrived.clear()
+        if not (fetched := await self._fetched_of(chosen)):
+            await within(LONG if everyone else SHORT, self._arrived)
+            fetched = await self._fetched_of(chosen)
+        return fetched
+
+    async def _fetched_of(self, partitions: Sequence[Any]) -> Mapping[Any, Sequence[Any]]:
+        """What there is of these, or of all; waits for nothing but the end of a rebalance."""
         fetched: Mapping[Any, Sequence[Any]] = await self._client.getmany(
-            *(() if everyone else partitions), timeout_ms=int((LONG if everyone else SHORT) * 1000), max_records=RECORDS
+            *partitions, timeout_ms=0, max_records=RECORDS
         )
         return fetched
 
@@ -131,11 +145,7 @@ class Fetching:
     async def _idle(self) -> None:
         self._client._coordinator.check_errors()  # noqa: SLF001 - else only getmany() would tell what ended the group
         self._sessions.hunger.clear()
-        try:
-            async with asyncio.timeout(LONG):
-                await self._sessions.hunger.wait()
-        except TimeoutError:
-            return
+        await within(LONG, self._sessions.hunger)
 
     async def _count(self, error: kafka.KafkaError) -> None:
         self._errors += 1
