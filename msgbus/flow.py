@@ -13,7 +13,8 @@ __all__ = ["Flow"]
 LIMIT_MAX: Final = 1000
 AHEAD: Final = 0.2
 """Seconds of work that a member holds at most, by the callback's average."""
-_WEIGHT: Final = 0.05
+_FEW: Final = 20
+_WEIGHT: Final = 1 / _FEW
 """Of the newest callback in the moving average, once there were twenty: about the last twenty count."""
 _STEP: Final = 8
 """The limit grows so many times at once."""
@@ -60,9 +61,12 @@ class Flow:
 
     def worked(self, seconds: float) -> None:
         """One callback took ``seconds``."""
-        self._calls += 1
         self._since += 1
-        self._seconds += (seconds - self._seconds) * max(1 / self._calls, _WEIGHT)
+        weight = _WEIGHT
+        if self._calls < _FEW:
+            self._calls += 1
+            weight = 1 / self._calls
+        self._seconds += (seconds - self._seconds) * weight
 
     def widen(self) -> bool:
         """The hands are full of what may not run (behind a failing message, or all of one key): take more.

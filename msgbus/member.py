@@ -198,17 +198,21 @@ class Member:
                 await asyncio.wait({extending})
 
     def _accept(self, deliveries: Sequence[Delivery]) -> None:
-        touched: dict[Workers, None] = {}
-        session, known = None, None
+        touched: set[Workers] = set()
+        before: Delivery | None = None
+        intake, session = None, None
         for delivery in deliveries:
-            intake = self._intakes.get(delivery.address)
-            if delivery.session is not known:
-                known, session = delivery.session, self._hands.find(delivery.session)
-            if intake is None or intake.cancelled or session is None:
-                continue  # not acknowledged, so not lost: the next session gets it
-            intake.accept(delivery, session)
-            if isinstance(intake, Workers):
-                touched[intake] = None
+            # They come in runs of one queue and session, which are looked up once.
+            if before is None or delivery.session is not before.session or delivery.address is not before.address:
+                intake, session = self._intakes.get(delivery.address), self._hands.find(delivery.session)
+                if intake is None or intake.cancelled:
+                    intake = None
+                elif isinstance(intake, Workers):
+                    touched.add(intake)
+            before = delivery
+            if intake is not None and session is not None:
+                intake.accept(delivery, session)
+            # else it is not acknowledged, so not lost: the next session gets it
         for workers in touched:
             workers.start()
             self._dirty |= workers.flow.adapt(self._loop.time())

@@ -66,7 +66,8 @@ class Outage:
         self._random = random
         self.on = False
         """The subscription is paused: what runs now is a probe, or began before."""
-        self._failing = False
+        self.failing = False
+        """Something has failed since a callback last returned."""
         self._breaker = Breaker(policy.pause_after, policy.probes)
         self._waiting: deque[Held] = deque()
         self._timer: asyncio.TimerHandle | None = None
@@ -76,7 +77,7 @@ class Outage:
         """Whether the failure of ``held`` is the outage's, which has then dealt with it, and not its own."""
         if not is_outage(error):
             return False
-        self._failing = True
+        self.failing = True
         if self._breaker.failed():
             self.on = True
             self._begin(error)
@@ -85,12 +86,11 @@ class Outage:
         return self.on
 
     def succeeded(self) -> None:
-        """A callback returned."""
-        if self._failing:
-            self._failing = False
-            if self._breaker.succeeded():
-                self.on = False
-                self._end()
+        """A callback returned; to be told while ``failing``."""
+        self.failing = False
+        if self._breaker.succeeded():
+            self.on = False
+            self._end()
 
     def stop(self) -> None:
         """No probe is due any more."""

@@ -232,7 +232,8 @@ class Workers:
             self._finish(held)
             held.in_lane = False
             self.lanes.finish(held)
-            self.outage.succeeded()
+            if self.outage.failing:
+                self.outage.succeeded()
         else:
             self.lanes.park()  # its place is free, its lane is not
             self._failed(held, error)

@@ -13,7 +13,7 @@ from msgbus.calls import Item
 from msgbus.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
 __all__ = ["Writer"]
 
@@ -46,10 +46,10 @@ class Writer(Generic[ItemT]):
         self._waiting: deque[ItemT] = deque()
         self._task: asyncio.Task[None] | None = None
 
-    def add(self, item: ItemT) -> None:
-        """Write ``item`` behind what waits already."""
-        self._waiting.append(item)
-        if self._task is None or self._task.done():
+    def add(self, items: Sequence[ItemT]) -> None:
+        """Write ``items`` behind what waits already."""
+        self._waiting.extend(items)
+        if items and (self._task is None or self._task.done()):
             self._task = asyncio.get_running_loop().create_task(self._run(), name=self._name)
 
     async def close(self) -> None:
@@ -76,13 +76,13 @@ class Writer(Generic[ItemT]):
 
     def _batch(self) -> list[ItemT]:
         batch: list[ItemT] = []
-        weight = 0
-        while self._waiting and len(batch) < self._messages:
-            item = self._waiting[0]
-            weight += self._weight(item)
-            if batch and weight > self._heaviest:
+        left = self._heaviest
+        waiting, weigh = self._waiting, self._weight
+        while waiting and len(batch) < self._messages:
+            left -= weigh(waiting[0])
+            if batch and left < 0:
                 break
-            self._waiting.popleft()
+            item = waiting.popleft()
             if not item.call.over:
                 batch.append(item)
         return batch

@@ -68,11 +68,13 @@ class Publisher:
         """See Adapter.publish."""
         call = Call(len(messages), asyncio.get_running_loop().time() + timeout)
         items = [Sending(call, place, message, self._ended) for place, message in enumerate(messages)]
+        there: list[Sending] = []
         for item in items:
             if item.message.address.part or item.message.address.queue in self._known:
-                self._writer.add(item)
+                there.append(item)
             else:
                 self._ask(item)
+        self._writer.add(there)
         return await self._waiting.verdicts(call, items, lambda item: self._late(item, timeout))
 
     async def close(self) -> None:
@@ -109,10 +111,9 @@ class Publisher:
             waiting = self._asked.pop(address)
             if there:
                 self._known.add(address.queue)
-            for item in waiting:
-                if there:
-                    self._writer.add(item)
-                else:
+                self._writer.add(waiting)
+            else:
+                for item in waiting:
                     item.settle(_not_found(address))
 
     # Writing.

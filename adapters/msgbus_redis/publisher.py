@@ -76,8 +76,7 @@ class Publisher:
             Sending(call, place, message, stream(self._prefix, message.address))
             for place, message in enumerate(messages)
         ]
-        for item in items:
-            self._writer.add(item)
+        self._writer.add(items)
         return await self._waiting.verdicts(call, items, lambda item: self._late(item, timeout))
 
     async def close(self) -> None:

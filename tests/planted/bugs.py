@@ -147,8 +147,8 @@ BUGS: Final = (
     Bug(
         "gives every message to the first queue's callback",
         "msgbus/member.py",
-        "            intake = self._intakes.get(delivery.address)\n",
-        "            intake = next(iter(self._intakes.values()), None)\n",
+        "                intake, session = self._intakes.get(delivery.address), self",
+        "                intake, session = next(iter(self._intakes.values()), None), self",
     ),
     Bug(
         "lets a callback wait for its own drain",

@@ -49,8 +49,7 @@ class Pen:
     async def publish(self, *ids: int, timeout: float = 10.0, size: int = 1) -> list[BrokerError | None]:
         call = Call(len(ids), asyncio.get_running_loop().time() + timeout)
         items = [Item(call, place, _message(number, size)) for place, number in enumerate(ids)]
-        for item in items:
-            self.writer.add(item)
+        self.writer.add(items)
         return await self._waiting.verdicts(call, items, lambda item: PublishUnknown(f"{item.message.id} is late"))
 
 
