@@ -1,7 +1,7 @@
 """msgbus: one small messaging interface for Kafka, RabbitMQ, Redis Streams and memory, with one proven promise."""
 
 from msgbus.adapter import Lag
-from msgbus.broker import Broker, Publication
+from msgbus.broker import Broker
 from msgbus.deadletters import Account, DeadLetters
 from msgbus.errors import (
     AccessRefused,
@@ -33,6 +33,7 @@ from msgbus.history import History, Replay
 from msgbus.letter import Filter, Letter
 from msgbus.message import Message
 from msgbus.observed import SessionCounts
+from msgbus.publication import Publication
 from msgbus.registry import connect
 from msgbus.retry import Backoff, Reject, RetryLater, RetryPolicy
 from msgbus.subscription import Subscription

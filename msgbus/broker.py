@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
-from dataclasses import dataclass
 from random import SystemRandom
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from msgbus.adapter import Lag, QueueSpec
-from msgbus.codec import encode_body, wire_headers, word
 from msgbus.deadletters import DeadLetters
 from msgbus.errors import BrokerClosed, ConfigurationError, DuplicateSubscription, Unsupported
 from msgbus.health import Pulse, of_queue
 from msgbus.history import History
-from msgbus.ids import Ids
 from msgbus.ladder import own_queues
 from msgbus.link import Link
 from msgbus.member import Member
-from msgbus.message import NOT_BEFORE, Outgoing
 from msgbus.names import Address, group_name, queue_address, queue_name
 from msgbus.observed import SessionCounts
+from msgbus.publication import Composer, Publication
 from msgbus.signals import until_told_to_stop
 from msgbus.subscription import Callback, Subscription, inside
 
@@ -37,22 +33,7 @@ if TYPE_CHECKING:
     from msgbus.health import Health, QueueHealth
     from msgbus.retry import RetryPolicy
 
-__all__ = ["Broker", "Publication"]
-
-
-DELAY_MAX: Final = 366 * 86_400.0
-"""Seconds that a message may be delayed: a year."""
-
-
-@dataclass(slots=True)
-class Publication:
-    """One message of publish_many(); the fields are publish()'s arguments."""
-
-    body: Any
-    message_id: str | None = None
-    key: str | None = None
-    headers: Mapping[str, str] | None = None
-    delay: float | None = None
+__all__ = ["Broker"]
 
 
 class Broker:
@@ -83,7 +64,7 @@ class Broker:
         self.grace = grace
         self._clock = clock
         self._random = random or SystemRandom()
-        self._ids = Ids(self._random)
+        self._composer = Composer(self._random, clock)
         self._link = Link(adapter, deadline, self._random)
         self._pulse = Pulse(adapter, clock)
         self._subscriptions: dict[tuple[str, Address], Subscription] = {}
@@ -149,7 +130,7 @@ class Broker:
         """
         one = Publication(body, message_id, key, headers, delay)
         link = self._reach()
-        outgoing = self._made(queue_address(queue, exchange), one)
+        outgoing = self._composer.outgoing(queue_address(queue, exchange), one)
         (verdict,) = await link.publish((outgoing,))
         if verdict is not None:
             raise verdict
@@ -163,7 +144,10 @@ class Broker:
         sent. Ends by one deadline for all.
         """
         address = queue_address(queue, exchange)
-        outgoing = [self._made(address, one if isinstance(one, Publication) else Publication(one)) for one in messages]
+        outgoing = [
+            self._composer.outgoing(address, one if isinstance(one, Publication) else Publication(one))
+            for one in messages
+        ]
         return list(await self._reach().publish(outgoing)) if outgoing else []
 
     async def consume(  # noqa: PLR0913 - by keyword
@@ -336,16 +320,6 @@ class Broker:
             raise BrokerClosed("the broker is closed; enter it again with 'async with'")
         return self._link
 
-    def _made(self, address: Address, one: Publication) -> Outgoing:
-        body, content_type = encode_body(address.queue, one.body)
-        headers = wire_headers(address.queue, one.headers, content_type)
-        name = self._ids.one() if one.message_id is None else word(address.queue, "message_id", one.message_id)
-        key = None if one.key is None else word(address.queue, "key", one.key)
-        now = self._clock()
-        if one.delay is not None:
-            headers[NOT_BEFORE] = str(math.ceil((now + _seconds(address.queue, one.delay)) * 1000))
-        return Outgoing(address, name, int(now * 1000), body, key, headers)
-
     def _subscribe(  # noqa: PLR0913, PLR0917 - consume()'s arguments
         self,
         queue: str,
@@ -389,12 +363,6 @@ class Broker:
 
 if TYPE_CHECKING:
     _Function = TypeVar("_Function", bound=Callback)
-
-
-def _seconds(queue: str, delay: float) -> float:
-    if not 0 <= delay <= DELAY_MAX:
-        raise ConfigurationError(f"queue {queue!r}: delay must be 0 to {DELAY_MAX:g} seconds, not {delay!r}")
-    return delay
 
 
 def _at_least_one(queue: str, what: str, number: int | None) -> int | None:

@@ -42,9 +42,11 @@ class Watermark:
         if position != self._open[0]:
             self._done.add(position)
             return False
-        while self._open and (self._open[0] == position or self._open[0] in self._done):
+        self._open.popleft()
+        self._next = position + 1
+        while self._done and self._open and self._open[0] in self._done:
+            self._done.discard(self._open[0])
             self._next = self._open.popleft() + 1
-            self._done.discard(self._next - 1)
         return True
 
     def __len__(self) -> int:

@@ -64,6 +64,8 @@ class RabbitConsumer(Consumer):
         self._declared: set[Address] = set()
         self._limits: dict[Address, int] = {}
         self._sessions: dict[Address, ChannelSession] = {}
+        self._alone: dict[Address, bool] = {}
+        """Of queues whose session has ended: whether it was their only one."""
         self._news = asyncio.Event()
         self._broken: BrokerUnavailable | None = None
         self._closing = False
@@ -82,8 +84,9 @@ class RabbitConsumer(Consumer):
         await self._end(gone, DRAIN)
         await self._widen(limits)
         self._limits = dict(limits)
-        for address in self._returning.keys() - limits.keys():
-            del self._returning[address]
+        for known in (self._returning, self._alone):
+            for address in known.keys() - limits.keys():
+                del known[address]
         fresh = [address for address in limits if address not in self._sessions]
         missing = await self._open(fresh)
         for address in missing:
@@ -179,7 +182,8 @@ class RabbitConsumer(Consumer):
                 logger.warning("%s; it is used as it is", conflict)
         self._declared.add(address)
         returning = self._returning.pop(address, None)
-        session = ChannelSession(self._link, address, self._group, self._limits[address], returning)
+        alone = self._alone.pop(address, False)
+        session = ChannelSession(self._link, address, self._group, self._limits[address], returning, was_alone=alone)
         self._sessions[address] = session
         self._listener.begun(session)
         try:
@@ -214,6 +218,7 @@ class RabbitConsumer(Consumer):
 
     def _let_go(self, session: ChannelSession) -> None:
         del self._sessions[session.address]
+        self._alone[session.address] = bool(session.alone)
         if (returning := session.owed()) and not session.address.part:  # a retry queue has no order of keys
             self._returning[session.address] = returning
 

@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from aiormq.exceptions import AMQPError
 
-from msgbus.errors import BrokerUnavailable
 from msgbus.message import Delivery
-from msgbus.watermark import Watermark
-from msgbus_rabbitmq.connection import guarded
+from msgbus_rabbitmq.acknowledging import Acknowledging
 from msgbus_rabbitmq.returning import NOTICED, SILENT, Returning
 from msgbus_rabbitmq.wire import identity, message
 
@@ -30,13 +28,8 @@ __all__ = ["ChannelSession"]
 
 logger = logging.getLogger("msgbus.rabbitmq")
 
-ENOUGH: Final = 64
-"""Finished messages that are acknowledged at once; an eighth of the prefetch where that is less.
-
-Acknowledged in threes, as they end, the server sends threes: 3,200 msg/s with 1,000 in the prefetch, and 12,000 so.
-"""
-SOON: Final = 0.005
-"""Seconds after which fewer are acknowledged too."""
+LEFT: Final = 0.2
+"""Seconds that the server may still count a session of this member's own that it has left in good order."""
 _ASK_AGAIN: Final = 0.02
 
 
@@ -65,10 +58,20 @@ class Pushed(NamedTuple):
 class ChannelSession:
     """Compared by identity: the core's fence. Delivery tags and ``multiple`` count per channel, so each has its own."""
 
-    def __init__(
-        self, link: Link, address: Address, group: str, limit: int, returning: Returning | None = None
+    def __init__(  # noqa: PLR0913 - made in one place
+        self,
+        link: Link,
+        address: Address,
+        group: str,
+        limit: int,
+        returning: Returning | None = None,
+        *,
+        was_alone: bool = False,
     ) -> None:
-        """``returning`` is what the queue's last session lost."""
+        """``returning``: what this member's last session of the queue lost.
+
+        ``was_alone``: nobody else consumed the queue beside that one.
+        """
         self.address = address
         self.limit = limit
         self.ended = False
@@ -80,23 +83,19 @@ class ChannelSession:
         self._link = link
         self._group = group
         self._channel: AbstractChannel | None = None
-        self._closed = False
         self._pushed: deque[Pushed] = deque()
         self._in_hand: dict[int, Pushed] = {}
         self._returning = returning
-        self._alone: bool | None = None
+        self.alone: bool | None = None
         """Nobody else consumed the queue when this began; None until then."""
+        self._was_alone = was_alone
         self._newest_again = False
         self.reason = ""
         """Why the server or the network ended it."""
         self._patience = SILENT
-        self._done = Watermark(1)
-        self._finished: dict[int, Pushed] = {}
-        self._enough = _enough(limit)
+        self._acknowledging: Acknowledging[Pushed] = Acknowledging(limit)
         self._now = asyncio.get_running_loop().time
         self._arrived: Callable[[], None] = _nothing
-        self._flushing = asyncio.Lock()
-        self._later: asyncio.Task[None] | None = None
         self._idle = asyncio.Event()
 
     @property
@@ -131,15 +130,15 @@ class ChannelSession:
         doing = f"{self._link.where}: cannot consume queue {queue!r}"
 
         def gone(what: object) -> None:
-            if not self._closed:
+            if not self._acknowledging.over:
                 self.reason, self._patience = _reason(what), _patience(what)
                 broken(self)
 
-        self._channel = channel = await self._link.channel()
+        self._channel = self._acknowledging.channel = channel = await self._link.channel()
         channel.closing.add_done_callback(gone)
         channel.on_consumer_cancel_callbacks.add(gone)
         self._arrived = arrived
-        self._alone = not self.address.part and await self._nobody(channel, queue, doing)
+        self.alone = not self.address.part and await self._nobody(channel, queue, doing)
         await self._link.bounded(channel.basic_qos(prefetch_count=self.limit), doing)
         await self._link.bounded(channel.basic_consume(queue, self._take_in), doing)
         if self._returning is not None:
@@ -150,9 +149,11 @@ class ChannelSession:
         """Whether nobody consumes ``queue``; asked until it is so for a while, where that may be our own lost session.
 
         The server may have sent it up to a prefetch that it never showed, and would send what is newer first. A
-        consumer counts until all that it had has gone back (seen on 3.10.8 and 4.0.5).
+        consumer counts until all that it had has gone back (seen on 3.10.8 and 4.0.5), and for moments when it had
+        nothing.
         """
-        until = self._now() + (NOTICED if self._returning is not None and self._returning.unseen else 0.0)
+        lost = self._returning is not None and self._returning.unseen
+        until = self._now() + (NOTICED if lost else LEFT if self._was_alone else 0.0)
         while (await self._link.bounded(channel.queue_declare(queue, passive=True), doing)).consumer_count:
             if self._now() >= until:
                 return False
@@ -164,7 +165,7 @@ class ChannelSession:
         one = Pushed(self._now(), delivered)
         self._pushed.append(one)
         self._newest_again = one.again
-        self._done.started(delivered.delivery_tag or 0)
+        self._acknowledging.delivered(delivered.delivery_tag or 0)
         if self._returning is not None:
             self._returning.arrived(one)
         self._arrived()
@@ -209,14 +210,14 @@ class ChannelSession:
 
     def owed(self) -> Returning | None:
         """What its queue's next session has to wait for."""
-        had = [*self._finished.values(), *self._in_hand.values(), *self._pushed]
+        had = [*self._acknowledging.unsaid(), *self._in_hand.values(), *self._pushed]
         if (returning := self._returning) is not None:
             returning.lost(had, self._patience)
         # What is given back in good order goes behind all that came back and is not out yet.
         elif self._patience or self._newest_again or any(one.again for one in had):
             returning = Returning(had, self._patience or NOTICED)
-        if returning is not None and self._alone is not None:
-            returning.unseen = self._alone and self._patience > 0
+        if returning is not None and self.alone is not None:
+            returning.unseen = self.alone and self._patience > 0
         return returning
 
     def _handed(self, one: Pushed) -> Delivery:
@@ -225,39 +226,13 @@ class ChannelSession:
         return Delivery(message(self.address, self._group, one.delivered), self.address, self, tag)
 
     async def acknowledge(self, tags: Sequence[int]) -> None:
-        """These are finished: said to the server when they are enough, or within ``SOON``; silent if it is too late."""
-        if self._closed:
+        """These are finished; silent about those that are no longer ours."""
+        if self._acknowledging.over:
             return
-        for tag in tags:
-            if (one := self._in_hand.pop(tag, None)) is not None:
-                self._done.finished(tag)
-                self._finished[tag] = one
+        finished = {tag: one for tag in tags if (one := self._in_hand.pop(tag, None)) is not None}
         if not self._in_hand:
             self._idle.set()
-        if len(self._finished) >= self._enough:
-            await self._flush()
-        elif self._finished and self._later is None:
-            self._later = asyncio.get_running_loop().create_task(self._flush_soon(), name="msgbus rabbitmq settling")
-
-    async def _flush_soon(self) -> None:
-        await asyncio.sleep(SOON)
-        self._later = None
-        await self._flush()
-
-    async def _flush(self) -> None:
-        """One frame for all up to the first that is not done, single ones behind it."""
-        async with self._flushing:  # the frames must go out in the order in which the watermark was asked
-            if self._channel is None or self._closed:
-                return
-            tags, self._finished = sorted(self._finished), {}
-            # Not the watermark itself: the last below it may be acknowledged already, and once more is an error.
-            below = max((tag for tag in tags if tag < self._done.position), default=0)
-            with suppress(BrokerUnavailable), guarded("acknowledging"):
-                if below:
-                    await self._channel.basic_ack(below, multiple=True, wait=False)
-                for tag in tags:
-                    if tag > below:
-                        await self._channel.basic_ack(tag, wait=False)
+        await self._acknowledging.finished(finished)
 
     def stop(self) -> None:
         """Nothing is handed out from now on.
@@ -269,23 +244,17 @@ class ChannelSession:
 
     async def close(self) -> None:
         """Give back, in order, what is not acknowledged. Never raises."""
-        await self._flush()
+        await self._acknowledging.flush()
         self.forget()
         if self._channel is not None:
-            async with self._flushing:
+            async with self._acknowledging.writing:
                 in_order = await self._link.leave(self._channel)
                 self._patience = 0.0 if in_order else _patience(self._channel.closing)
 
     def forget(self) -> None:
         """It is lost or left: nothing counts any more."""
-        self.ended = self._closed = True
-        if self._later is not None:
-            self._later.cancel()
-            self._later = None
-
-
-def _enough(limit: int) -> int:
-    return max(1, min(limit // 8, ENOUGH))
+        self.ended = True
+        self._acknowledging.end()
 
 
 def _nothing() -> None:

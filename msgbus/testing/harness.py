@@ -7,8 +7,8 @@ import secrets
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Self
 
-from msgbus.broker import Publication
 from msgbus.errors import LettersBusy
+from msgbus.publication import Publication
 from msgbus.registry import adapter_type
 from msgbus.testing.faults import ServerFaults
 from msgbus.testing.history import Kind, Pen, check, recorded, report

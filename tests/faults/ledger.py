@@ -8,8 +8,8 @@ from collections import Counter, defaultdict
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from msgbus.broker import Publication
 from msgbus.errors import MsgbusError
+from msgbus.publication import Publication
 
 if TYPE_CHECKING:
     from collections.abc import Callable

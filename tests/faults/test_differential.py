@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from msgbus.broker import Publication
+from msgbus.publication import Publication
 from msgbus.retry import Backoff, Reject, RetryPolicy
 from msgbus.testing.harness import Harness, letters_of, publish_all
 from msgbus.testing.history import Kind

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from msgbus.broker import Publication
 from msgbus.errors import LettersBusy
 from msgbus.letter import Filter
+from msgbus.publication import Publication
 from msgbus.retry import Reject
 from msgbus.testing.harness import Harness, letters_of, publish_all, until_letters
 from msgbus.testing.probe import Probe, within

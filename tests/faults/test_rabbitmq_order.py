@@ -134,3 +134,29 @@ async def test_one_of_several_members_consumes_again_at_once(bench: Bench, monke
     await consumer.close(0)
     async with asyncio.timeout(DEADLINE):
         await bench.consumer(adapter, {address: 5})
+
+
+async def test_a_member_that_was_alone_knows_it_still_when_its_raised_limit_begins_a_new_session(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "LEFT", DEADLINE)
+    adapter = await bench.adapter()
+    address = await bench.queue(adapter)
+    consumer, _ = await bench.consumer(adapter, {address: 10})
+    assert isinstance(consumer, RabbitConsumer)
+    before = consumer._sessions[address]
+    assert before.alone
+    # As the server does now and then with the session that was left: it counts one for a moment longer.
+    channel = await before._link.channel()
+    await channel.basic_consume(server_queue(address, GROUP), _nothing)
+    raising = asyncio.create_task(consumer.subscribe({address: 20}))
+    await asyncio.wait({raising}, timeout=0.5)
+    await before._link.leave(channel)
+    await raising
+    after = consumer._sessions[address]
+    assert after is not before
+    assert after.alone
+
+
+async def _nothing(message: object) -> None:
+    del message

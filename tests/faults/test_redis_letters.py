@@ -10,11 +10,11 @@ import pytest
 from redis.asyncio import Redis
 
 from msgbus.adapter import QueueSpec
-from msgbus.broker import Publication
 from msgbus.errors import BrokerUnavailable, LettersBusy, LettersLost, QueueNotFound
 from msgbus.ladder import dead_letter_queue
 from msgbus.message import LETTER, Outgoing
 from msgbus.names import Address
+from msgbus.publication import Publication
 from msgbus.testing.harness import Harness, publish_all
 from msgbus.testing.probe import Probe
 from msgbus.url import BrokerURL

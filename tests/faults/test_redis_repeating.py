@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from redis.exceptions import ConnectionError as ServerGone
 
-from msgbus.broker import Broker, Publication
+from msgbus.broker import Broker
 from msgbus.errors import BrokerUnavailable, QueueNotFound
 from msgbus.message import Outgoing
+from msgbus.publication import Publication
 from tests.faults.redis_bench import Bench, bench_on, key, serving
 
 if TYPE_CHECKING:

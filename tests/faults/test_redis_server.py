@@ -11,7 +11,7 @@ import pytest
 from redis.asyncio import Redis
 
 from msgbus import QueueNotFound, connect
-from msgbus.broker import Publication
+from msgbus.publication import Publication
 from msgbus.testing import Probe
 from msgbus.testing.harness import publish_all
 from msgbus.testing.probe import within

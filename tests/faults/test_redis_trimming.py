@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from msgbus.adapter import QueueSpec
-from msgbus.broker import Publication
 from msgbus.errors import QueueConflict, Unsupported
 from msgbus.names import Address
+from msgbus.publication import Publication
 from msgbus.testing.harness import Harness, publish_all
 from msgbus.testing.probe import Probe, within
 from msgbus_redis import upkeep

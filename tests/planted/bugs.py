@@ -189,7 +189,7 @@ BUGS: Final = (
     ),
     Bug(
         "takes an empty key for none",
-        "msgbus/broker.py",
+        "msgbus/publication.py",
         "        key = None if one.key is None else",
         "        key = None if not one.key else",
     ),

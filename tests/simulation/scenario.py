@@ -8,7 +8,7 @@ import logging
 import sys
 from typing import TYPE_CHECKING
 
-from msgbus.broker import Publication
+from msgbus.publication import Publication
 from msgbus.retry import Backoff, RetryPolicy
 from msgbus.testing.history.events import as_line
 from msgbus.testing.simulation import replay

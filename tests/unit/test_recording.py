@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from msgbus.broker import Publication
+from msgbus.publication import Publication
 from msgbus.retry import Reject
 from msgbus.testing.history import (
     Event,

@@ -7,7 +7,7 @@ import time
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
-from msgbus.broker import Publication
+from msgbus.publication import Publication
 from msgbus.retry import RetryPolicy
 from msgbus.testing.harness import letters_of, publish_all
 from msgbus.testing.probe import DEADLINE, Probe, within

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from msgbus.broker import Publication
 from msgbus.errors import BrokerClosed, BrokerUnavailable, PublishUnknown
+from msgbus.publication import Publication
 from msgbus.registry import connect
 from msgbus.retry import Backoff, RetryPolicy
 from msgbus.testing.harness import publish_all

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from msgbus.broker import Publication
+from msgbus.publication import Publication
 from msgbus.testing.harness import publish_all
 from msgbus.testing.probe import Probe
 

@@ -6,7 +6,7 @@ import asyncio
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from msgbus.broker import Publication
+from msgbus.publication import Publication
 from msgbus.retry import RetryPolicy
 from msgbus.testing.harness import publish_all
 from msgbus.testing.probe import DEADLINE, Probe

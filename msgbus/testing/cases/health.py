@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from msgbus.broker import Publication
 from msgbus.errors import BrokerClosed
+from msgbus.publication import Publication
 from msgbus.registry import connect
 from msgbus.retry import Backoff, RetryPolicy
 from msgbus.testing.harness import publish_all, until_health

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from msgbus.broker import Publication
 from msgbus.errors import ConfigurationError, GroupActive, QueueNotFound, Unsupported
+from msgbus.publication import Publication
 from msgbus.testing.harness import publish_all
 from msgbus.testing.probe import Probe
 

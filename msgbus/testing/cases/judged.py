@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from msgbus.broker import Publication
+from msgbus.publication import Publication
 from msgbus.retry import Backoff, Reject, RetryPolicy
 from msgbus.testing.harness import publish_all, until_letters
 from msgbus.testing.history import Kind, Pen

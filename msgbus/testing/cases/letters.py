@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from msgbus.broker import Publication
 from msgbus.errors import ConfigurationError, LettersBusy, QueueNotFound
 from msgbus.letter import Filter
+from msgbus.publication import Publication
 from msgbus.retry import Reject, RetryPolicy
 from msgbus.testing.harness import letters_of, publish_all, until_letters
 from msgbus.testing.probe import DEADLINE, Probe, within

@@ -11,9 +11,9 @@ from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from msgbus.broker import Publication
 from msgbus.ladder import DLQ, SHORTEST
 from msgbus.names import Address
+from msgbus.publication import Publication
 from msgbus.retry import RetryPolicy
 from msgbus.testing.harness import letters_of, publish_all, until_health, until_letters
 from msgbus.testing.history import Pen

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from msgbus.broker import Publication
 from msgbus.errors import InvalidMessage, MessageTooLarge
 from msgbus.message import BODY_MAX
+from msgbus.publication import Publication
 from msgbus.testing.harness import publish_all
 from msgbus.testing.probe import Probe
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from msgbus.broker import Publication
 from msgbus.errors import (
     AdapterNotFound,
     ConfigurationError,
@@ -16,6 +15,7 @@ from msgbus.errors import (
     QueueNotFound,
     Unsupported,
 )
+from msgbus.publication import Publication
 from msgbus.registry import connect
 from msgbus.testing.probe import Probe, within
 

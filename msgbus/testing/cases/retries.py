@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from msgbus.broker import Publication
 from msgbus.errors import ConfigurationError
+from msgbus.publication import Publication
 from msgbus.retry import Backoff, Reject, RetryLater, RetryPolicy
 from msgbus.testing.harness import letters_of, publish_all, until_letters
 from msgbus.testing.probe import DEADLINE, Probe, within

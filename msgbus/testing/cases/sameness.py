@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from msgbus.broker import Publication
 from msgbus.errors import InvalidMessage, MessageTooLarge
 from msgbus.message import BODY_MAX
+from msgbus.publication import Publication
 from msgbus.retry import Backoff, RetryPolicy
 from msgbus.testing.cases.payload import WEIRD
 from msgbus.testing.harness import publish_all, until_letters

@@ -7,7 +7,7 @@ import time
 from statistics import median
 from typing import TYPE_CHECKING
 
-from msgbus.broker import Publication
+from msgbus.publication import Publication
 from msgbus.retry import Reject, RetryPolicy
 from msgbus.testing.harness import letters_of, publish_all, until_letters
 from msgbus.testing.probe import Probe
