@@ -10,8 +10,8 @@ from aiokafka import errors as kafka
 
 from msgbus.errors import AccessRefused, BrokerError, BrokerUnavailable, QueueNotFound
 from msgbus_kafka.apart import Apart
-from msgbus_kafka.arrivals import tell
 from msgbus_kafka.failures import REFUSALS, reason
+from msgbus_kafka.fetcher import adapt
 from msgbus_kafka.waiting import within
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Fetching:
         self._sessions = sessions
         self._fetched = fetched
         self._arrived = asyncio.Event()
-        tell(client, self._arrived)
+        adapt(client, self._arrived)
         self._stopped = False
         self._errors = 0
         self.failure: BrokerError | None = None

@@ -93,18 +93,20 @@ class PartitionSession:
         And nothing 10,000 or more above the last commit: where committing fails for long, a crash repeats no more.
         """
         taken: list[Delivery] = []
+        lowest = self._watermark.lowest
         while self._surplus and len(taken) < most:
             record = self._surplus[0]
-            lowest = self._watermark.lowest
-            if lowest is not None and record.offset >= lowest + self.limit:
-                break
-            if lowest is None and not self.dirty:
+            if lowest is not None:
+                if record.offset >= lowest + self.limit:
+                    break
+            elif not self.dirty:
                 self._settled = record.offset
             if record.offset >= self._settled + UNCOMMITTED:
                 break
             # Made before it is taken, so that an error in it loses nothing.
             taken.append(Delivery(arrived(record, self.address, group), self.address, self, None, record.offset))
             self._watermark.started(record.offset)
+            lowest = record.offset if lowest is None else lowest
             self._surplus.popleft()
             self._bytes -= _size(record)
         return taken

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import secrets
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import aiormq
@@ -13,32 +13,21 @@ import aiormq
 from msgbus.adapter import QueueSpec
 from msgbus.errors import BrokerUnavailable
 from msgbus.message import Outgoing
-from msgbus.names import Address
 from msgbus.url import BrokerURL
 from msgbus_rabbitmq import RabbitAdapter, RabbitOptions
-from tests.servers.fixtures import or_skip
-from tests.servers.native import NativeServer, start_native
+from tests.faults.adapter_bench import GROUP, AdapterBench, Listener, own_server
 from tests.servers.rabbitmq_native import RabbitmqRecipe
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Hashable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from msgbus.adapter import Consumer
     from msgbus.message import Delivery
+    from msgbus.names import Address
+    from tests.servers.native import NativeServer
 
-GROUP = "g"
 DEADLINE = 20.0
-
-
-@contextmanager
-def serving(**settings: str) -> Iterator[NativeServer]:
-    """A server of one's own, to be killed, paused and kept small."""
-    server = or_skip(lambda: start_native("rabbitmq", settings=settings))
-    try:
-        yield server
-    finally:
-        server.resume()
-        server.stop()
+serving = partial(own_server, "rabbitmq")
 
 
 def ctl(server: NativeServer, *words: str) -> str:
@@ -48,40 +37,8 @@ def ctl(server: NativeServer, *words: str) -> str:
     return recipe.ctl(*words)
 
 
-class Listener:
-    """The core's side, as little as there is."""
-
-    def __init__(self) -> None:
-        self.begun_: list[Hashable] = []
-        self.ended: list[Hashable] = []
-        self.fenced: list[Hashable] = []
-        self.drain: Any = None
-
-    def begun(self, session: Hashable) -> None:
-        self.begun_.append(session)
-
-    async def ending(self, sessions: Sequence[Hashable], budget: float) -> None:
-        del budget
-        self.ended += sessions
-        if self.drain is not None:
-            await self.drain()
-
-    def lost(self, sessions: Sequence[Hashable]) -> None:
-        self.fenced += sessions
-
-
-class Bench:
+class Bench(AdapterBench):
     """Adapters of one test, on queues of its own."""
-
-    def __init__(self, server: NativeServer) -> None:
-        self.server = server
-        self.stack = AsyncExitStack()
-        self._run = secrets.token_hex(4)
-        self._names = itertools.count()
-        self._ids = itertools.count()
-
-    def address(self) -> Address:
-        return Address(f"q{self._run}-{next(self._names)}")
 
     async def adapter(self, url: str = "", **options: Any) -> RabbitAdapter:
         adapter = RabbitAdapter(BrokerURL.parse(url or self.server.url), RabbitOptions(**options))

@@ -3,79 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
-import secrets
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from msgbus.adapter import QueueSpec
 from msgbus.message import Outgoing
-from msgbus.names import Address
 from msgbus.url import BrokerURL
 from msgbus_redis import RedisAdapter, RedisOptions
 from msgbus_redis.connection import Client, Place
-from tests.servers.fixtures import or_skip
-from tests.servers.native import NativeServer, start_native
+from tests.faults.adapter_bench import GROUP, AdapterBench, Listener, own_server
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Hashable, Iterable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Iterable, Sequence
 
     from msgbus.adapter import Consumer
     from msgbus.message import Delivery
+    from msgbus.names import Address
+    from tests.servers.native import NativeServer
 
-GROUP = "g"
 LONG = 60.0
 """Seconds of visibility that no test waits for."""
 SHORT = 0.4
 """Seconds of visibility where a test waits for the taking over."""
+serving = partial(own_server, "redis")
 
 
-@contextmanager
-def serving(**settings: str) -> Iterator[NativeServer]:
-    server = or_skip(lambda: start_native("redis", settings=settings))
-    try:
-        yield server
-    finally:
-        server.resume()
-        server.stop()
-
-
-class Listener:
-    """The core's side, as little as there is."""
-
-    def __init__(self) -> None:
-        self.sessions: list[Hashable] = []
-        self.ended: list[Hashable] = []
-        self.drain: Any = None
-
-    def begun(self, session: Hashable) -> None:
-        self.sessions.append(session)
-
-    async def ending(self, sessions: Sequence[Hashable], budget: float) -> None:
-        del budget
-        self.ended += sessions
-        if self.drain is not None:
-            await self.drain()
-
-    def lost(self, sessions: Sequence[Hashable]) -> None:
-        self.ended += sessions
-
-
-class Bench:
+class Bench(AdapterBench):
     """Adapters of one test, on queues of its own."""
 
     def __init__(self, server: NativeServer) -> None:
-        self.server = server
-        self.stack = AsyncExitStack()
+        super().__init__(server)
         url = BrokerURL.parse(server.url)
         ((host, port),) = url.hosts
         self.raw = Client(Place(host, port or 6379))
-        self._run = secrets.token_hex(4)
-        self._names = itertools.count()
-        self._ids = itertools.count()
-
-    def address(self) -> Address:
-        return Address(f"q{self._run}-{next(self._names)}")
 
     async def adapter(self, url: str = "", **options: Any) -> RedisAdapter:
         adapter = RedisAdapter(BrokerURL.parse(url or self.server.url), RedisOptions(**{"visibility": LONG, **options}))

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
 from msgbus_rabbitmq import publisher
 from msgbus_rabbitmq.writing import fits
-from tests.faults.rabbit_bench import DEADLINE, GROUP, Bench, Listener, bodies, broken, drained, paused, serving, until
+from tests.faults.adapter_bench import GROUP, Listener
+from tests.faults.rabbit_bench import DEADLINE, Bench, bodies, broken, drained, paused, serving, until
 
 
 @pytest.fixture(scope="module")
@@ -265,7 +266,7 @@ class TestConsuming:
         got = await until(consumer, {address: 12}, 12)
         await consumer.acknowledge([got[0], got[1], got[4], got[7]])
         await consumer.close(1)
-        assert listener.ended == listener.begun_
+        assert listener.ended == listener.sessions
         other, _ = await bench.consumer(adapter, {address: 50})
         left = await until(other, {address: 26}, 26)
         assert bodies(left) == [2, 3, 5, 6, *range(8, 30)]
@@ -436,7 +437,7 @@ class TestFaults:
         consumer, listener = await bench.consumer(adapter, {address: 5})
         await (await bench.raw()).queue_delete(server_queue(address, GROUP))
         await broken(consumer, {address: 5})
-        assert listener.fenced == listener.begun_
+        assert listener.fenced == listener.sessions
         await consumer.close(0)
         again, _ = await bench.consumer(adapter, {address: 5})
         assert await adapter.publish(bench.outgoing(address), 5) == [None]
@@ -458,7 +459,7 @@ class TestFaults:
         listener.drain = drain
         await consumer.close(5)
         assert gone.is_set()
-        assert listener.fenced == listener.begun_
+        assert listener.fenced == listener.sessions
 
     async def test_leaving_a_frozen_server_takes_seconds_and_leaves_nothing(self, bench: Bench) -> None:
         adapter = await bench.adapter()

@@ -11,7 +11,8 @@ from msgbus.testing import Proxy
 from msgbus_rabbitmq import connection, session
 from msgbus_rabbitmq.consumer import RabbitConsumer
 from msgbus_rabbitmq.topology import server_queue
-from tests.faults.rabbit_bench import DEADLINE, GROUP, Bench, bodies, broken, serving, until
+from tests.faults.adapter_bench import GROUP
+from tests.faults.rabbit_bench import DEADLINE, Bench, bodies, broken, serving, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -32,19 +32,8 @@ if TYPE_CHECKING:
     from msgbus.names import Address
     from tests.servers.native import NativeServer
 
-from tests.faults.redis_bench import (
-    GROUP,
-    SHORT,
-    Bench,
-    Listener,
-    bench_on,
-    bodies,
-    drained,
-    key,
-    serving,
-    take,
-    take_turns,
-)
+from tests.faults.adapter_bench import GROUP, Listener
+from tests.faults.redis_bench import SHORT, Bench, bench_on, bodies, drained, key, serving, take, take_turns
 
 
 @pytest.fixture(scope="module")

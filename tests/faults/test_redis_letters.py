@@ -21,7 +21,8 @@ from msgbus.url import BrokerURL
 from msgbus_redis.adapter import RedisAdapter, RedisOptions
 from msgbus_redis.connection import Client, Place
 from msgbus_redis.letters import RedisLetters
-from tests.faults.redis_bench import Listener, take
+from tests.faults.adapter_bench import Listener
+from tests.faults.redis_bench import take
 from tests.servers.fixtures import or_skip
 from tests.servers.native import NativeServer, start_native
 

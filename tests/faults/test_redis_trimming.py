@@ -17,7 +17,8 @@ from msgbus.testing.harness import Harness, publish_all
 from msgbus.testing.probe import Probe, within
 from msgbus_redis import upkeep
 from msgbus_redis.scripts import TRIM, call
-from tests.faults.redis_bench import GROUP, Bench, Listener, bench_on, bodies, key, serving, take
+from tests.faults.adapter_bench import GROUP, Listener
+from tests.faults.redis_bench import Bench, bench_on, bodies, key, serving, take
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
