@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+from bisect import bisect_left
 from collections import deque
-from itertools import islice
+from itertools import takewhile
 from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
 
@@ -22,6 +23,9 @@ __all__ = ["Entry", "Group", "Queue", "Server", "server"]
 
 RETENTION: Final = 3600.0
 """Seconds that messages are kept when all groups have acknowledged them, for groups that come later."""
+
+_PART: Final = 8
+"""A log is trimmed when one of so many parts of it is too old: each time all of it moves up."""
 
 _servers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Server]] = WeakKeyDictionary()
 
@@ -115,7 +119,7 @@ class Queue:
         self.first = 0
         self.taker: object | None = None
         """Who has the letters of this dead-letter queue in hand."""
-        self._log: deque[Entry] = deque()
+        self._log: list[Entry] = []  # not a deque: what is read lies anywhere in it
         self._removed: set[Entry] = set()
 
     @property
@@ -130,12 +134,13 @@ class Queue:
     def some(self, place: int, most: int) -> list[Entry]:
         """Up to ``most`` messages from ``place`` on."""
         begin = place - self.first
-        return list(islice(self._log, begin, begin + most)) if begin < len(self._log) else []
+        return self._log[begin : begin + most]
 
     def append(self, outgoing: Outgoing, now: float) -> None:
         """Publish at ``now`` (event loop time); tell() says so to those who wait."""
-        self._log.append(Entry(self.end, outgoing, now))
-        if self.groups and self._log[0].at < now - self.retention:
+        log = self._log
+        log.append(Entry(self.first + len(log), outgoing, now))
+        if log[len(log) // _PART].at < now - self.retention:
             self._trim(now - self.retention)
 
     def group(self, name: str, *, at_end: bool = False) -> Group:
@@ -157,15 +162,18 @@ class Queue:
     def remove(self, entries: set[Entry]) -> None:
         """These were redriven or purged."""
         self._removed |= entries
-        while self._log and self._log[0] in self._removed:
-            self._removed.discard(self._log.popleft())
-            self.first += 1
+        gone = list(takewhile(self._removed.__contains__, self._log))
+        self._removed.difference_update(gone)
+        self._cut(len(gone))
 
     def _trim(self, before: float) -> None:
         lowest = min((group.lowest for group in self.groups.values()), default=self.first)
-        while self._log and self.first < lowest and self._log[0].at < before:
-            self._log.popleft()
-            self.first += 1
+        old = bisect_left(self._log, before, key=lambda entry: entry.at)
+        self._cut(min(old, lowest - self.first))
+
+    def _cut(self, count: int) -> None:
+        del self._log[:count]
+        self.first += count
 
 
 class Server:

@@ -28,6 +28,7 @@ MODULES: Final[Mapping[str, Mapping[str, str]]] = {
         "raw": "kafka_raw:RawKafka",
         "raw batch": "kafka_raw:RawKafkaBatch",
         "raw ticking": "kafka_raw:RawKafkaTicking",
+        "raw enveloped": "kafka_raw:RawKafkaEnveloped",
         "faststream": "kafka_faststream:FastStreamKafka",
         "faststream auto-commit": "kafka_faststream:FastStreamKafkaAuto",
         "msgbus": "msgbus_:Msgbus",
