@@ -6,14 +6,15 @@ import asyncio
 import heapq
 from bisect import bisect_left
 from collections import deque
-from itertools import takewhile
+from itertools import groupby, takewhile
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
 
 from msgbus.errors import QueueNotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from msgbus.errors import BrokerError
     from msgbus.message import Outgoing
@@ -136,12 +137,13 @@ class Queue:
         begin = place - self.first
         return self._log[begin : begin + most]
 
-    def append(self, outgoing: Outgoing, now: float) -> None:
-        """Publish at ``now`` (event loop time); tell() says so to those who wait."""
+    def append(self, messages: Iterable[Outgoing], now: float) -> None:
+        """Publish at ``now`` (event loop time), and wake those who wait."""
         log = self._log
-        log.append(Entry(self.first + len(log), outgoing, now))
+        log += [Entry(place, outgoing, now) for place, outgoing in enumerate(messages, self.end)]
         if log[len(log) // _PART].at < now - self.retention:
             self._trim(now - self.retention)
+        self.tell()
 
     def group(self, name: str, *, at_end: bool = False) -> Group:
         """The group; a new one is made at the oldest message that is kept, or behind the newest."""
@@ -197,16 +199,13 @@ class Server:
         """Append each to its queue; the verdicts."""
         now = asyncio.get_running_loop().time()
         verdicts: list[BrokerError | None] = []
-        touched: dict[Queue, None] = {}
-        for outgoing in messages:
-            if (queue := self.queues.get(outgoing.address)) is None:
-                verdicts.append(_not_found(outgoing.address))
+        for address, some in groupby(messages, attrgetter("address")):
+            together = list(some)
+            if (queue := self.queues.get(address)) is None:
+                verdicts += [_not_found(address) for _ in together]
             else:
-                queue.append(outgoing, now)
-                touched[queue] = None
-                verdicts.append(None)
-        for queue in touched:
-            queue.tell()
+                queue.append(together, now)
+                verdicts += [None] * len(together)
         return verdicts
 
 

@@ -160,8 +160,8 @@ BUGS: Final = (
     Bug(
         "publishes everything twice",
         "adapters/msgbus_memory/server.py",
-        "                queue.append(outgoing, now)\n",
-        "                queue.append(outgoing, now)\n                queue.append(outgoing, now)\n",
+        "                queue.append(together, now)\n",
+        "                queue.append(together, now)\n                queue.append(together, now)\n",
     ),
     Bug(
         "returns although nothing was published",
