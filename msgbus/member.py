@@ -13,24 +13,20 @@ from typing import TYPE_CHECKING, Final
 from msgbus.errors import AccessRefused, BrokerClosed, BrokerError
 from msgbus.forwarding import Forwarding
 from msgbus.hands import Hands
-from msgbus.health import of_queue
 from msgbus.observed import Observed
-from msgbus.ownqueues import OwnQueues
 from msgbus.retry import Backoff
+from msgbus.roster import Roster
 from msgbus.settlement import Settlement
 from msgbus.workers import Workers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-    from collections.abc import Set as AbstractSet
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
     from random import Random
 
     from msgbus.adapter import Adapter, Consumer
-    from msgbus.heads import Heads
     from msgbus.health import QueueHealth
     from msgbus.message import Delivery, Outgoing
-    from msgbus.names import Address
     from msgbus.observed import SessionCounts
     from msgbus.sessions import Held
     from msgbus.subscription import Subscription
@@ -41,10 +37,6 @@ logger = logging.getLogger("msgbus")
 
 WAIT: Final = 1.0
 """Seconds a receive() waits at most; wake() ends it earlier."""
-LOOK_AGAIN: Final = 10.0
-"""Seconds after which a missing queue is looked for again."""
-GATHERED: Final = 20
-"""A change of subscriptions waits for others for so many times the adapter's ``gather`` at most."""
 STABLE: Final = 10.0
 """Seconds of consuming after which the next interruption is a first one again."""
 FLUSH: Final = 5.0
@@ -61,21 +53,12 @@ class Member:
         self.group = group
         self._hands = Hands(group, Observed(group, counts), self._flush)
         self._adapter = adapter
-        self._own_queues = OwnQueues(adapter, group)
+        self._roster = Roster(adapter, group)
         self._random = random
         self._clock = clock
         self._forwarding = Forwarding(adapter, lambda held: held.workers.forwarded(held), random)
         self._loop = asyncio.get_running_loop()
-        self._wanted: dict[Address, Workers] = {}
-        self._applied: dict[Address, Workers] = {}
-        self._intakes: dict[Address, Workers | Heads] = {}
-        self._leaving: list[Subscription] = []
-        self._missing: AbstractSet[Address] = frozenset()
         self._trouble = ""
-        self._look_at = 0.0
-        self._dirty = False
-        self._due = 0.0
-        self._latest = 0.0
         self._consumer: Consumer | None = None
         self._settlement: Settlement | None = None
         self._stop = asyncio.Event()
@@ -86,30 +69,28 @@ class Member:
 
     def add(self, subscription: Subscription) -> None:
         """Consume one more queue."""
-        self._wanted[subscription.address] = Workers(subscription, self, self, self._random, self._clock)
+        self._roster.add(Workers(subscription, self, self, self._random, self._clock))
         subscription.belong(self)
-        self.look_again()
+        self._wake()
 
     def discard(self, subscription: Subscription) -> None:
         """Stop consuming its queue; its ``gone()`` is called when nothing of it is in hand."""
-        if (workers := self._wanted.pop(subscription.address, None)) is not None:
-            workers.stop()
-        self._leaving.append(subscription)
-        self.look_again()
+        self._roster.discard(subscription)
+        self._wake()
         if self._task is None or self._task.done():
-            self._left()
+            self._roster.left()
 
     def look_again(self) -> None:
-        """What is subscribed, or which queues there are, has changed; more may follow within moments."""
-        now = self._loop.time()
-        if not self._latest:
-            self._latest = now + GATHERED * self._adapter.gather
-        self._due = min(now + self._adapter.gather, self._latest)
-        self.changed()
+        """Which queues there are has changed; more may follow within moments."""
+        self._roster.look_again()
+        self._wake()
 
     def changed(self) -> None:
         """Apply the subscriptions and their limits again soon."""
-        self._dirty = True
+        self._roster.change()
+        self._wake()
+
+    def _wake(self) -> None:
         if self._consumer is not None:
             self._consumer.wake()
 
@@ -121,8 +102,7 @@ class Member:
         """Finish what runs, for at most ``grace`` seconds, acknowledge it and give back the rest."""
         self._grace = grace
         self._stop.set()
-        if self._consumer is not None:
-            self._consumer.wake()
+        self._wake()
         if self._task is not None:
             await asyncio.wait({self._task})
         await self._end_callbacks()
@@ -135,14 +115,9 @@ class Member:
         self._hands.abandon_all()
 
     def health(self, when: Callable[[float], datetime]) -> Iterator[QueueHealth]:
-        """How each of its queues is, those too that are drained after their cancel(). No I/O."""
+        """How each of its queues is. No I/O."""
         trouble = self._trouble or (self._consumer.trouble() if self._consumer is not None else "")
-        for workers in self._wanted.values():
-            missing = workers.subscription.address in self._missing
-            draining = self._stop.is_set()
-            yield of_queue(workers.subscription, when, missing=missing, draining=draining, trouble=trouble)
-        for subscription in self._leaving:
-            yield of_queue(subscription, when, missing=False, draining=True, trouble="")
+        return self._roster.health(when, trouble, draining=self._stop.is_set())
 
     # What the workers call: a Settler.
 
@@ -177,8 +152,7 @@ class Member:
     async def _open(self) -> None:
         self._consumer = await self._adapter.open_consumer(self.group, self._hands)
         self._settlement = Settlement(self._consumer, self._random)
-        self._dirty = True
-        await self._apply(self._consumer)
+        await self._roster.apply(self._consumer)
 
     async def _serve(self) -> None:
         consumer = self._consumer
@@ -186,77 +160,32 @@ class Member:
         extending = self._loop.create_task(self._hands.extend(consumer, every)) if consumer and every else None
         try:
             while consumer is not None and not self._stop.is_set():
-                now = self._loop.time()
-                if now >= self._due and (self._dirty or now >= self._look_at):
-                    await self._apply(consumer)
-                rooms = {address: intake.asked() for address, intake in self._intakes.items()}
-                wait = min(WAIT, max(self._due - self._loop.time(), 0.0)) if self._dirty else WAIT
-                self._accept(await consumer.receive({a: room for a, room in rooms.items() if room}, wait))
+                if self._roster.due:
+                    await self._roster.apply(consumer)
+                self._accept(await consumer.receive(self._roster.rooms(), self._roster.patience(WAIT)))
         finally:
             if extending is not None:
                 extending.cancel()
                 await asyncio.wait({extending})
 
     def _accept(self, deliveries: Sequence[Delivery]) -> None:
-        touched: set[Workers] = set()
+        touched: dict[Workers, None] = {}  # no set: in which order tasks begin shall not depend on their addresses
         before: Delivery | None = None
         intake, session = None, None
         for delivery in deliveries:
             # They come in runs of one queue and session, which are looked up once.
             if before is None or delivery.session is not before.session or delivery.address is not before.address:
-                intake, session = self._intakes.get(delivery.address), self._hands.find(delivery.session)
-                if intake is None or intake.cancelled:
-                    intake = None
-                elif isinstance(intake, Workers):
-                    touched.add(intake)
+                intake, session = self._roster.intake(delivery.address), self._hands.find(delivery.session)
+                if isinstance(intake, Workers):
+                    touched[intake] = None
             before = delivery
             if intake is not None and session is not None:
                 intake.accept(delivery, session)
             # else it is not acknowledged, so not lost: the next session gets it
         for workers in touched:
             workers.start()
-            self._dirty |= workers.flow.adapt(self._loop.time())
-
-    async def _apply(self, consumer: Consumer) -> None:
-        self._dirty = False
-        self._look_at = self._loop.time() + LOOK_AGAIN
-        wanted = dict(self._wanted)
-        await self._own_queues.make([workers for workers in wanted.values() if not workers.heads])
-        if self._dirty and self._loop.time() < self._latest:
-            return  # more came meanwhile, and goes with these
-        self._latest = 0.0
-        kept = {address: workers for address, workers in self._applied.items() if wanted.get(address) is workers}
-        if any(address in wanted for address in self._applied.keys() - kept.keys()):
-            # Cancelled and consumed again: one map could not tell, and the old callback would keep its deliveries.
-            await consumer.subscribe(_limits(kept), _newest(kept))
-        missing: AbstractSet[Address] = frozenset()
-        if wanted or self._applied:
-            missing = await consumer.subscribe(_limits(wanted), _newest(wanted))
-        self._applied = {address: workers for address, workers in wanted.items() if address not in missing}
-        self._intakes = {}
-        for address, workers in self._applied.items():
-            if not missing.isdisjoint(workers.heads):
-                workers.heads = {}  # somebody deleted a retry queue: it is made again at the next look
-            self._intakes |= {address: workers, **workers.heads}
-        self._left()
-        self._tell(missing)
-
-    def _tell(self, missing: AbstractSet[Address]) -> None:
-        for workers in self._applied.values():
-            if workers.subscription.state != "cancelled":
-                workers.subscription.assigned()
-        for address in missing - self._missing:
-            logger.warning(
-                "queue %s, group %s: the queue does not exist; waiting for it (create_queue() makes it)",
-                address,
-                self.group,
-            )
-        self._missing = missing
-
-    def _left(self) -> None:
-        leaving, self._leaving = self._leaving, []
-        for subscription in leaving:
-            subscription.gone()
+            if workers.flow.adapt(self._loop.time()):
+                self._roster.change()
 
     def _report(self, error: Exception, failures: int) -> None:
         self._trouble = str(error) if isinstance(error, BrokerError) else f"{type(error).__name__}: {error}"
@@ -266,7 +195,7 @@ class Member:
 
     def _refuse(self, error: AccessRefused) -> None:
         """Waiting would not help: who waits in ready() is told. The member tries again, as rights may be given."""
-        for workers in self._wanted.values():
+        for workers in self._roster.wanted.values():
             workers.subscription.fail(error)
 
     async def _pause(self, seconds: float) -> None:
@@ -289,10 +218,7 @@ class Member:
         except Exception:
             logger.exception("group %s: the adapter failed to close its consumer", self.group)
         self._hands.lose_all()
-        self._applied = {}
-        self._intakes = {}
-        for workers in self._wanted.values():
-            workers.subscription.pending()
+        self._roster.dropped()
 
     async def _flush(self) -> None:
         if self._settlement is None:
@@ -304,26 +230,14 @@ class Member:
             logger.warning("group %s: the last acknowledgements were not confirmed; they may come again", self.group)
 
     async def _end_callbacks(self) -> None:
-        tasks = {task for workers in self._wanted.values() for task in workers.tasks}
+        tasks = {task for workers in self._roster.wanted.values() for task in workers.tasks}
         if tasks:
             await asyncio.wait(tasks, timeout=1.0)
 
     def _close_subscriptions(self) -> None:
-        self._left()
-        for workers in self._wanted.values():
+        self._roster.left()
+        for workers in self._roster.wanted.values():
             workers.stop()
             subscription = workers.subscription
             subscription.fail(BrokerClosed(f"{subscription!r}: the broker was closed"))
             subscription.belong(None)
-
-
-def _newest(subscribed: Mapping[Address, Workers]) -> AbstractSet[Address]:
-    return {address for address, workers in subscribed.items() if workers.subscription.start == "newest"}
-
-
-def _limits(subscribed: Mapping[Address, Workers]) -> dict[Address, int]:
-    limits: dict[Address, int] = {}
-    for address, workers in subscribed.items():
-        limits[address] = workers.flow.limit
-        limits |= {one: heads.flow.limit for one, heads in workers.heads.items()}
-    return limits

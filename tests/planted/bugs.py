@@ -140,15 +140,15 @@ BUGS: Final = (
     ),
     Bug(
         "receives nothing while one queue has no room",
-        "msgbus/member.py",
-        "{a: room for a, room in rooms.items() if room}",
-        "{a: room for a, room in rooms.items() if all(rooms.values())}",
+        "msgbus/roster.py",
+        "{address: room for address, room in rooms.items() if room}",
+        "{address: room for address, room in rooms.items() if all(rooms.values())}",
     ),
     Bug(
         "gives every message to the first queue's callback",
-        "msgbus/member.py",
-        "                intake, session = self._intakes.get(delivery.address), self",
-        "                intake, session = next(iter(self._intakes.values()), None), self",
+        "msgbus/roster.py",
+        "        intake = self._intakes.get(address)\n",
+        "        intake = next(iter(self._intakes.values()), None)\n",
     ),
     Bug(
         "lets a callback wait for its own drain",
