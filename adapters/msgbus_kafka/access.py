@@ -67,9 +67,9 @@ class Access:
         raise self._unreached(failures)
 
     async def metadata(self, topics: Iterable[str] | None, beside: Container[tuple[str, int]]) -> Any:
-        """What the first of the servers that answers says of the cluster; not asked are those in ``beside``.
+        """What the first of the servers that answers says of the cluster and these topics; None is all there are.
 
-        None if nobody answers.
+        Not asked are those in ``beside``. None if nobody answers.
         """
         for host, port, _ in collect_hosts(self.servers):
             if (host, port) in beside:
@@ -80,7 +80,7 @@ class Access:
                 continue
             try:
                 async with asyncio.timeout(REACH):
-                    answer = await connection.send(MetadataRequest(list(topics) if topics else None))
+                    answer = await connection.send(MetadataRequest(None if topics is None else list(topics)))
             except _FAILURES:
                 continue
             finally:

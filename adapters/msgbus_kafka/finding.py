@@ -1,4 +1,4 @@
-"""A cluster whose addresses have all changed is found again at the URL's servers.
+"""A cluster is found at the URL's servers, and found again there when its addresses have all changed.
 
 aiokafka looks at those only once: a producer whose nodes came back elsewhere would wait for them for ever. Java's
 client does this since 4.0 (KIP-899). What is under way goes on with the same sequence numbers, so nothing comes twice.
@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from typing import TYPE_CHECKING, Any, Final
+
+from aiokafka.errors import KafkaConnectionError
 
 if TYPE_CHECKING:
     from msgbus_kafka.access import Access
@@ -27,6 +29,15 @@ def find_again(client: Any, access: Access) -> None:
     update = client._metadata_update  # noqa: SLF001
     due = 0.0
 
+    async def bootstrap() -> None:
+        # aiokafka's own leaves its connection open when it is given up while it waits for the answer.
+        answer = await access.metadata((), ())
+        if answer is None:
+            raise KafkaConnectionError(f"{access.servers} did not say where the cluster's nodes are")
+        client.cluster.update_metadata(answer)
+        if client._sync_task is None:  # noqa: SLF001
+            client._sync_task = loop.create_task(client._md_synchronizer())  # noqa: SLF001
+
     async def updated(cluster: Any, topics: Any) -> bool:
         nonlocal due
         if await update(cluster, topics):
@@ -35,7 +46,7 @@ def find_again(client: Any, access: Access) -> None:
             return False
         due = loop.time() + EVERY
         known = {(broker.host, broker.port) for broker in client.cluster.brokers()}
-        answer = await access.metadata(topics, known)
+        answer = await access.metadata(topics or None, known)
         if answer is None:
             return False
         if known.isdisjoint((host, port) for _, host, port, *_ in answer.brokers):
@@ -43,4 +54,5 @@ def find_again(client: Any, access: Access) -> None:
         cluster.update_metadata(answer)
         return True
 
+    client.bootstrap = bootstrap
     client._metadata_update = updated  # noqa: SLF001

@@ -21,8 +21,12 @@ CLOSE: Final = 2.0
 
 
 async def stop_client(client: Any) -> None:
-    """Close every connection of an AIOKafkaClient."""
+    """Close every connection of an AIOKafkaClient, and let it make no other."""
+    making = client._get_conn_lock.locked()  # noqa: SLF001
+    client._get_conn = _no_more  # noqa: SLF001
     await _bounded(client.close(), CLOSE)
+    if making:
+        await _bounded(_close_late(client), CLOSE)
     await _cancel([client._sync_task])  # noqa: SLF001 - close() has been seen to leave it behind
     update = client._md_update_fut  # noqa: SLF001
     if update is not None and not update.done():
@@ -88,6 +92,16 @@ def _looked_at(batches: Iterable[Any]) -> None:
     for batch in batches:
         if batch._drain_waiter.done() and not batch._drain_waiter.cancelled():  # noqa: SLF001
             batch._drain_waiter.exception()  # noqa: SLF001 - nobody else will
+
+
+async def _no_more(*_: Any, **__: Any) -> None:
+    """There is no connection: who still asks for one is told that the node is not ready."""
+
+
+async def _close_late(client: Any) -> None:
+    async with client._get_conn_lock:  # noqa: SLF001 - one was being made
+        for connection in client._conns.values():  # noqa: SLF001
+            connection.close()
 
 
 async def _bounded(doing: Coroutine[Any, Any, object], wait: float) -> None:

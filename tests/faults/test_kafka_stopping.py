@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import re
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,7 @@ from tests.servers.fixtures import or_skip
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from msgbus import Message
     from tests.servers import NativeServer
 
 ROUNDS = int(os.environ.get("MSGBUS_TEST_ROUNDS", "1"))
@@ -59,6 +62,10 @@ def sockets() -> int:
     return found
 
 
+async def _never(message: Message) -> None:
+    raise AssertionError(f"nobody published {message}")
+
+
 def serve_again(server: NativeServer) -> None:
     server.resume()
     try:
@@ -66,6 +73,23 @@ def serve_again(server: NativeServer) -> None:
     except ServerNotReady:  # a Kafka that stood still may not come back by itself: seen once in 50
         server.kill()
         server.run()
+
+
+async def test_a_start_that_is_given_up_at_any_moment_leaves_no_connection(server: NativeServer) -> None:
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        for moment in range(60):
+            broker = connect(server.url, group="g")
+            await broker.consume("nothing", _never)
+            starting = asyncio.create_task(broker.__aenter__())
+            await asyncio.wait({starting}, timeout=moment / 1000)
+            await broker.close()
+            await asyncio.wait({starting})
+            if not starting.cancelled():
+                starting.exception()  # closed while it was connecting, or entered
+        del broker, starting
+        gc.collect()
+    assert not [str(one.message) for one in told if issubclass(one.category, ResourceWarning)]
 
 
 @pytest.mark.timeout(1200)
