@@ -151,7 +151,7 @@ async def test_a_member_that_was_alone_knows_it_still_when_its_raised_limit_begi
     channel = await before._link.channel()
     await channel.basic_consume(server_queue(address, GROUP), _nothing)
     raising = asyncio.create_task(consumer.subscribe({address: 20}))
-    await asyncio.wait({raising}, timeout=0.5)
+    await asyncio.wait({raising}, timeout=0.5)  # time to ask; that it has asked, nobody tells
     await before._link.leave(channel)
     await raising
     after = consumer._sessions[address]
