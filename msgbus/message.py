@@ -117,7 +117,7 @@ class Message:
     origin: str
     """Where it lies on the server: ``topic-0@17`` on Kafka, ``1700-0`` on Redis, empty on RabbitMQ."""
     system: Mapping[str, str] = field(default_factory=lambda: _NONE, repr=False)
-    """msgbus's own headers, as they lie on the server: how often it failed, when, with what."""
+    """msgbus's own other headers, as they lie on the server: how often it failed, when, with what."""
 
     @property
     def published_at(self) -> datetime:
@@ -204,28 +204,30 @@ def received(  # noqa: PLR0913 - one row per thing a broker may know of a messag
 
     ``id`` and ``time`` are what the broker knows; our headers, where there are any, win over them, and over ``key``.
     """
+    more = dict(headers)
+    made = _Made()
+    made.body = body
+    made.id = more.pop(ID, id)
+    made.key = more.pop(KEY, key)
+    made.time = number(more.pop(TIME), time) if TIME in more else time
+    made.content_type = more.pop(CONTENT_TYPE, "")
+    made.queue = address.queue
+    made.group = group
+    made.redelivered = redelivered
+    made.origin = origin
+    made.headers, made.system = _apart(more) if more else (_NONE, _NONE)  # nothing is left of most
+    made.attempt = number(more[ATTEMPTS], 0) + 1 if ATTEMPTS in more else 1
+    made.__class__ = Message
+    return cast("Message", made)
+
+
+def _apart(headers: Mapping[str, str]) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    """The publisher's own and ours, read-only."""
     own: dict[str, str] = {}
     system: dict[str, str] = {}
     for name, text in headers.items():
-        if name.startswith(RESERVED):
-            system[name] = text
-        elif name != CONTENT_TYPE:
-            own[name] = text
-    made = _Made()
-    made.body = body
-    made.id = system.get(ID, id)
-    made.key = system.get(KEY, key)
-    made.headers = MappingProxyType(own) if own else _NONE
-    made.content_type = headers.get(CONTENT_TYPE, "")
-    made.time = number(system[TIME], time) if TIME in system else time
-    made.queue = address.queue
-    made.group = group
-    made.attempt = number(system[ATTEMPTS], 0) + 1 if ATTEMPTS in system else 1
-    made.redelivered = redelivered
-    made.origin = origin
-    made.system = MappingProxyType(system) if system else _NONE
-    made.__class__ = Message
-    return cast("Message", made)
+        (system if name.startswith(RESERVED) else own)[name] = text
+    return MappingProxyType(own) if own else _NONE, MappingProxyType(system) if system else _NONE
 
 
 def number(text: str, otherwise: int) -> int:

@@ -107,7 +107,7 @@ class Outage:
         self._next_probe()
 
     def _suspend(self, held: Held) -> None:
-        message = held.attempted
+        message = held.message
         if held.session.draining:
             self._workers.give_up(held)
         elif held.probe:

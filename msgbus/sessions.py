@@ -42,10 +42,11 @@ class Held:
 
     __slots__ = (
         "delivery",
-        "failures",
+        "dropped",
         "flow",
         "in_lane",
         "lane",
+        "message",
         "probe",
         "session",
         "stage",
@@ -57,7 +58,9 @@ class Held:
     def __init__(self, delivery: Delivery, session: Session, workers: Workers, flow: Flow) -> None:
         """``workers`` run it; ``flow`` counts it, that of its own queue."""
         self.delivery = delivery
-        self.lane = delivery.message.key
+        self.message = message = delivery.message
+        """With the attempt that it is at."""
+        self.lane = message.key
         self.session = session
         self.workers = workers
         self.flow = flow
@@ -66,25 +69,26 @@ class Held:
         self.probe = False
         """It was tried while its subscription was paused."""
         self.stage = Stage.QUEUED
-        self.failures = 0
+        self.dropped = False
+        """Given up: ``stage`` is DROPPED, and stays so."""
         self.timer: asyncio.TimerHandle | None = None
         self.worker: asyncio.Task[None] | None = None
 
     @property
-    def attempted(self) -> Message:
-        """The message, with the attempt that it is at."""
-        message = self.delivery.message
-        return replace(message, attempt=message.attempt + self.failures) if self.failures else message
-
-    @property
-    def dropped(self) -> bool:
-        """Given up."""
-        return self.stage is Stage.DROPPED
-
-    @property
     def current(self) -> bool:
         """Whether its end still counts: not given up, and its session not over."""
-        return not self.session.over and self.stage is not Stage.DROPPED
+        return not self.dropped and not self.session.over
+
+    def failed(self) -> Message:
+        """The message as it failed; it is one attempt further."""
+        message = self.message
+        self.message = replace(message, attempt=message.attempt + 1)
+        return message
+
+    def drop(self) -> None:
+        """Give it up."""
+        self.stage = Stage.DROPPED
+        self.dropped = True
 
 
 class Session:

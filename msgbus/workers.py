@@ -174,7 +174,7 @@ class Workers:
             held.timer.cancel()
         # A queued one keeps its place in its lane, and is passed over when its turn comes.
         held.in_lane &= held.stage is not Stage.QUEUED
-        held.stage = Stage.DROPPED
+        held.drop()
         held.session.release(held)
         held.flow.held -= 1
 
@@ -204,7 +204,7 @@ class Workers:
                 held.probe = self.outage.on
                 held.session.started(held)
                 try:
-                    await callback(held.attempted)
+                    await callback(held.message)
                 except (Exception, asyncio.CancelledError) as raised:  # noqa: BLE001 - whatever it is, it is the message's failure
                     error = raised
                 ended = now()
@@ -248,8 +248,7 @@ class Workers:
     def _failed(self, held: Held, error: BaseException) -> None:
         if self.outage.takes(held, error):
             return
-        message = held.attempted
-        held.failures += 1
+        message = held.failed()
         self.subscription.counts.failed += 1
         now = self.clock()
         outcome = decide(error, message, self.subscription.policy, now, self._random.random())
@@ -262,7 +261,7 @@ class Workers:
         self._settle(held, message, Failure(error, now), outcome)
 
     def _settle(self, held: Held, message: Message, failure: Failure, outcome: Outcome) -> None:
-        _report(message, failure.error, outcome, first=held.failures == 1)
+        _report(message, failure.error, outcome, first=message is held.delivery.message)
         if isinstance(outcome, TryAgain):
             held.stage = Stage.PARKED
             held.timer = self._loop.call_later(outcome.after, self.again, held)

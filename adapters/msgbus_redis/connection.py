@@ -13,8 +13,9 @@ import math
 import socket
 import ssl
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
+import hiredis
 from redis.asyncio.connection import Connection, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -34,15 +35,18 @@ from redis.exceptions import (
 )
 
 from msgbus.errors import AccessRefused, BrokerError, BrokerUnavailable, QueueConflict
+from msgbus.limit import Limit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from msgbus_redis.sentinel import Sentinels
 
 __all__ = ["Client", "Command", "Line", "Place", "ours", "refusal"]
 
 Command = tuple[str | bytes | int, ...]
+_packed: Final = cast("Callable[[Command], bytes]", hiredis.pack_command)
+"""A command on the wire; redis-py's own way took a third of the processor's time of a publish."""
 
 CONNECT: Final = 5.0
 """Seconds that connecting and logging in may take."""
@@ -175,6 +179,7 @@ class Line:
         self._place = place
         self._connection = place.connection()
         self._answered = -math.inf
+        self._limit = Limit()
 
     async def ready(self, *, trusting: bool = False) -> bool:
         """Connect where there is no connection, or none that still works; True if it is a new one.
@@ -211,8 +216,8 @@ class Line:
         replies = [] if replies is None else replies
         connection = self._connection
         try:
-            async with asyncio.timeout(within):
-                await connection.send_packed_command(_packed(commands), check_health=False)
+            with self._limit.within(within):
+                await connection.send_packed_command(b"".join(map(_packed, commands)), check_health=False)
                 for _ in commands:
                     replies.append(await _reply(connection))
         except builtins.TimeoutError:
@@ -231,17 +236,6 @@ class Line:
         with contextlib.suppress(Exception):
             async with asyncio.timeout(1.0):
                 await self._connection.disconnect()
-
-
-def _packed(commands: Iterable[Command]) -> bytes:
-    """Commands on the wire; redis-py's own way took a third of the processor's time of a publish."""
-    parts: list[bytes] = []
-    for command in commands:
-        parts.append(b"*%d\r\n" % len(command))
-        for word in command:
-            raw = word if isinstance(word, bytes) else str(word).encode()
-            parts.append(b"$%d\r\n%b\r\n" % (len(raw), raw))
-    return b"".join(parts)
 
 
 async def _reply(connection: Connection) -> Any:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from msgbus.errors import BrokerError
     from msgbus.message import Outgoing
+    from msgbus.names import Address
     from msgbus_redis.connection import Command, Place
 
 __all__ = ["Publisher"]
@@ -141,11 +142,17 @@ class Publisher:
 
 def _pieces(batch: Iterable[Sending]) -> Iterator[list[Sending]]:
     """What goes out as one command: a message, or neighbours that are repeated into the same stream."""
-    for tried, items in groupby(batch, lambda item: item.tried and item.message.address):
-        if tried is None:
-            yield from ([item] for item in items)
+    for address, items in groupby(batch, _repeated):
+        if address is None:
+            for item in items:
+                yield [item]
         else:
             yield list(items)
+
+
+def _repeated(item: Sending) -> Address | None:
+    """Where it goes to once more."""
+    return None if item.tried is None else item.message.address
 
 
 def _command(piece: Sequence[Sending]) -> Command:

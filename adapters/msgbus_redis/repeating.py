@@ -56,7 +56,7 @@ class FirstTries:
 
     def of(self, outgoing: Outgoing) -> bytes | None:
         """Where to look for it; None for one that was never sent or certainly refused."""
-        return self._sent.get(outgoing)
+        return self._sent.get(outgoing) if self._sent else None  # asking costs a weak reference
 
 
 def add_missing(key: bytes, since: bytes, adding: Iterable[Command]) -> Command:

@@ -25,6 +25,7 @@ _LAST: Final = 253_402_300_799_999
 """The last millisecond that a datetime can say."""
 
 
+@lru_cache(maxsize=1024)
 def stream(prefix: str, address: Address) -> bytes:
     """The key of a queue's stream; the braces are the hash tag of a cluster."""
     return f"{prefix}:{{{address}}}".encode()
@@ -51,7 +52,7 @@ def append(key: bytes, outgoing: Outgoing) -> Command:
     if outgoing.key is not None:
         fields += (b"key", _bytes(outgoing.key))
     if outgoing.headers:
-        fields += (b"headers", json.dumps(dict(outgoing.headers)))
+        fields += (b"headers", _as_json(tuple(outgoing.headers.items())))
     return ("XADD", key, "NOMKSTREAM", "*", *fields)
 
 
@@ -95,6 +96,12 @@ def _bytes(plain: str) -> bytes:
 
 def _time(raw: bytes | None, otherwise: int) -> int:
     return int(raw) if raw is not None and raw.isdigit() and len(raw) < 16 else otherwise  # noqa: PLR2004 - _LAST has 15
+
+
+@lru_cache(maxsize=256)
+def _as_json(headers: tuple[tuple[str, str], ...]) -> bytes:
+    """The same again and again, where publishers add nothing of their own."""
+    return json.dumps(dict(headers)).encode()
 
 
 @lru_cache(maxsize=256)

@@ -79,8 +79,8 @@ BUGS: Final = (
     Bug(
         "counts a shutdown as an attempt",
         "msgbus/message.py",
-        "    made.attempt = number(system[ATTEMPTS], 0) + 1 if ATTEMPTS in system else 1\n",
-        "    made.attempt = (number(system[ATTEMPTS], 0) + 1 if ATTEMPTS in system else 1) + redelivered\n",
+        "    made.attempt = number(more[ATTEMPTS], 0) + 1 if ATTEMPTS in more else 1\n",
+        "    made.attempt = (number(more[ATTEMPTS], 0) + 1 if ATTEMPTS in more else 1) + redelivered\n",
     ),
     Bug(
         "gives back in the wrong order",

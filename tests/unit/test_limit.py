@@ -1,0 +1,79 @@
+"""A limit is asyncio.timeout() for one block after another, by one timer."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from msgbus.limit import Limit
+
+
+async def test_a_block_that_takes_longer_raises_and_its_task_goes_on() -> None:
+    limit = Limit()
+    with pytest.raises(TimeoutError), limit.within(0.01):
+        await asyncio.Event().wait()
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+    with limit.within(5.0):
+        await asyncio.sleep(0)
+
+
+async def test_a_block_after_others_has_its_own_time_whether_less_or_more() -> None:
+    limit, loop = Limit(), asyncio.get_running_loop()
+    for seconds in (5.0, 0.02, 0.3, 0.1):
+        with limit.within(seconds):
+            await asyncio.sleep(0)
+    began = loop.time()
+    with limit.within(0.5):
+        await asyncio.sleep(0.15)  # longer than the timers of before
+    with pytest.raises(TimeoutError), limit.within(0.1):
+        await asyncio.Event().wait()
+    assert 0.25 <= loop.time() - began < 4, "by the timer of a block before"
+
+
+async def test_a_thousand_blocks_make_one_timer(monkeypatch: pytest.MonkeyPatch) -> None:
+    limit, loop, made = Limit(), asyncio.get_running_loop(), 0
+    call_at = loop.call_at
+
+    def counted(*arguments: object) -> asyncio.TimerHandle:
+        nonlocal made
+        made += 1
+        return call_at(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(loop, "call_at", counted)
+    for _ in range(1000):
+        with limit.within(5.0):
+            pass
+    assert made == 1
+
+
+async def test_a_cancelled_task_is_cancelled_and_no_block_of_another_task_is_touched() -> None:
+    limit = Limit()
+
+    async def for_ever() -> None:
+        with limit.within(0.05):
+            await asyncio.Event().wait()
+
+    task = asyncio.ensure_future(for_ever())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.sleep(0.1)  # its time is over, and nobody is in the block
+    with limit.within(5.0):
+        await asyncio.sleep(0)
+
+
+def test_it_may_be_used_in_one_event_loop_after_another() -> None:
+    limit = Limit()
+
+    async def once(seconds: float) -> None:
+        with limit.within(seconds):
+            await asyncio.sleep(0.05 if seconds > 1 else 60)
+
+    asyncio.run(once(5.0))
+    with pytest.raises(TimeoutError):
+        asyncio.run(once(0.05))
+    asyncio.run(once(5.0))
