@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING, Final
+from weakref import WeakSet
 
 if TYPE_CHECKING:
     from random import Random
@@ -16,17 +17,16 @@ _BYTES: Final = 16
 _DIGITS: Final = 2 * _BYTES
 
 
-class _Process:
-    """Counts its forks: a child must not use what its parent has drawn."""
-
-    forks = 0
-
-    @classmethod
-    def forked(cls) -> None:
-        cls.forks += 1
+_supplies: Final[WeakSet[Ids]] = WeakSet()
+"""What a forked process must not use, since its parent has drawn it."""
 
 
-os.register_at_fork(after_in_child=_Process.forked)
+def _forked() -> None:
+    for one in _supplies:
+        one.forget()
+
+
+os.register_at_fork(after_in_child=_forked)
 
 
 class Ids:
@@ -36,14 +36,17 @@ class Ids:
         self._random = random
         self._drawn = ""
         self._used = 0
-        self._forks = -1
+        _supplies.add(self)
 
     def one(self) -> str:
         """The next one, 32 hexadecimal digits."""
         used = self._used
-        if used == len(self._drawn) or self._forks != _Process.forks:
-            self._forks = _Process.forks
+        if used == len(self._drawn):
             self._drawn = self._random.randbytes(DRAWN * _BYTES).hex()
             used = 0
         self._used = used + _DIGITS
         return self._drawn[used : used + _DIGITS]
+
+    def forget(self) -> None:
+        """Draw anew at the next one."""
+        self._used = len(self._drawn)

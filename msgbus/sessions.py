@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from msgbus.message import Delivery, Message
     from msgbus.workers import Workers
 
-__all__ = ["Held", "Session", "Stage"]
+__all__ = ["DONE", "QUEUED", "RUNNING", "Held", "Session", "Stage"]
 
 
 class Stage(Enum):
@@ -35,6 +35,12 @@ class Stage(Enum):
     STUCK = "its copy could not be published yet"
     DONE = "finished, to be acknowledged"
     DROPPED = "given up: the next session gets it"
+
+
+# What every message passes; an enumeration takes 0.1 µs to find its own member.
+QUEUED: Final = Stage.QUEUED
+RUNNING: Final = Stage.RUNNING
+DONE: Final = Stage.DONE
 
 
 class Held:
@@ -68,7 +74,7 @@ class Held:
         """Its lane waits for it."""
         self.probe = False
         """It was tried while its subscription was paused."""
-        self.stage = Stage.QUEUED
+        self.stage: Stage = QUEUED
         self.dropped = False
         """Given up: ``stage`` is DROPPED, and stays so."""
         self.timer: asyncio.TimerHandle | None = None

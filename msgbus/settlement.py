@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from typing import TYPE_CHECKING
+from operator import attrgetter
+from typing import TYPE_CHECKING, Final
 
 from msgbus.errors import BrokerError
 from msgbus.retry import Backoff
@@ -25,6 +26,7 @@ __all__ = ["Settlement"]
 logger = logging.getLogger("msgbus")
 
 _AGAIN = Backoff(first=0.05, most=2.0)
+_FLOW: Final = attrgetter("flow")
 
 
 class Settlement:
@@ -74,6 +76,6 @@ class Settlement:
         return True
 
     def _release(self, batch: list[Held]) -> None:
-        room_again = [flow.released(count) for flow, count in Counter(held.flow for held in batch).items()]
+        room_again = [flow.released(count) for flow, count in Counter(map(_FLOW, batch)).items()]
         if any(room_again):
             self._consumer.wake()

@@ -12,7 +12,7 @@ from msgbus.lanes import Lanes
 from msgbus.message import NOT_BEFORE
 from msgbus.outage import Outage
 from msgbus.retry import DeadLetter, RetryLater, TryAgain, decide
-from msgbus.sessions import Held, Stage
+from msgbus.sessions import DONE, QUEUED, RUNNING, Held, Stage
 from msgbus.subscription import inside
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ class Workers:
     def enqueue(self, held: Held) -> None:
         """``held``, which waited in a retry queue, is due."""
         self.flow.paused = self.outage.on
+        held.stage = QUEUED
         self._queue(held)
         self.start()
 
@@ -187,7 +188,6 @@ class Workers:
     # Work.
 
     def _queue(self, held: Held) -> None:
-        held.stage = Stage.QUEUED
         held.in_lane = True
         self.lanes.add(held)
 
@@ -199,7 +199,7 @@ class Workers:
         began = now()
         try:
             while (held := self.lanes.take()) is not None:
-                held.stage = Stage.RUNNING
+                held.stage = RUNNING
                 held.worker = task
                 held.probe = self.outage.on
                 held.session.started(held)
@@ -239,7 +239,7 @@ class Workers:
             self._failed(held, error)
 
     def _finish(self, held: Held) -> None:
-        held.stage = Stage.DONE
+        held.stage = DONE
         self._settler.done(held)
         held.session.release(held)
 
