@@ -130,7 +130,7 @@ class Broker:
         """
         one = Publication(body, message_id, key, headers, delay)
         link = self._reach()
-        outgoing = self._composer.outgoing(queue_address(queue, exchange), one)
+        outgoing = self._composer.one(queue_address(queue, exchange), one)
         (verdict,) = await link.publish((outgoing,))
         if verdict is not None:
             raise verdict
@@ -143,11 +143,7 @@ class Broker:
         Anything that is no Publication is a body. What is wrong with a message before any I/O raises, and then none was
         sent. Ends by one deadline for all.
         """
-        address = queue_address(queue, exchange)
-        outgoing = [
-            self._composer.outgoing(address, one if isinstance(one, Publication) else Publication(one))
-            for one in messages
-        ]
+        outgoing = self._composer.many(queue_address(queue, exchange), messages)
         return list(await self._reach().publish(outgoing)) if outgoing else []
 
     async def consume(  # noqa: PLR0913 - by keyword

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from weakref import WeakSet
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from random import Random
 
 __all__ = ["Ids"]
@@ -34,19 +35,17 @@ class Ids:
 
     def __init__(self, random: Random) -> None:
         self._random = random
-        self._drawn = ""
-        self._used = 0
+        self._drawn: Iterator[str] = iter(())
         _supplies.add(self)
 
     def one(self) -> str:
         """The next one, 32 hexadecimal digits."""
-        used = self._used
-        if used == len(self._drawn):
-            self._drawn = self._random.randbytes(DRAWN * _BYTES).hex()
-            used = 0
-        self._used = used + _DIGITS
-        return self._drawn[used : used + _DIGITS]
+        for one in self._drawn:
+            return one
+        digits = self._random.randbytes(DRAWN * _BYTES).hex()
+        self._drawn = iter([digits[at : at + _DIGITS] for at in range(0, len(digits), _DIGITS)])
+        return next(self._drawn)
 
     def forget(self) -> None:
         """Draw anew at the next one."""
-        self._used = len(self._drawn)
+        self._drawn = iter(())

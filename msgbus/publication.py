@@ -12,7 +12,7 @@ from msgbus.ids import Ids
 from msgbus.message import NOT_BEFORE, Outgoing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from random import Random
 
     from msgbus.names import Address
@@ -42,14 +42,23 @@ class Composer:
         self._ids = Ids(random)
         self._clock = clock
 
-    def outgoing(self, address: Address, one: Publication) -> Outgoing:
+    def one(self, address: Address, one: Publication) -> Outgoing:
         """``one`` for ``address``. Raises InvalidMessage, MessageTooLarge, ConfigurationError for its delay."""
+        return self._outgoing(address, one, self._clock())
+
+    def many(self, address: Address, messages: Iterable[Publication | Any]) -> list[Outgoing]:
+        """``messages``, published at the same time; anything that is no Publication is a body. Raises as one() does."""
+        now = self._clock()
+        return [
+            self._outgoing(address, one if isinstance(one, Publication) else Publication(one), now) for one in messages
+        ]
+
+    def _outgoing(self, address: Address, one: Publication, now: float) -> Outgoing:
         queue = address.queue
         body, content_type = encode_body(queue, one.body)
         headers = wire_headers(queue, one.headers, content_type)
         name = self._ids.one() if one.message_id is None else word(queue, "message_id", one.message_id)
         key = None if one.key is None else word(queue, "key", one.key)
-        now = self._clock()
         if one.delay is not None:
             headers[NOT_BEFORE] = str(math.ceil((now + _seconds(queue, one.delay)) * 1000))
         return Outgoing(address, name, int(now * 1000), body, key, headers)

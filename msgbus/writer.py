@@ -23,24 +23,22 @@ ItemT = TypeVar("ItemT", bound=Item)
 class Writer(Generic[ItemT]):
     """The items that wait, and the one task that writes them, batch after batch."""
 
-    def __init__(  # noqa: PLR0913 - by keyword
+    def __init__(
         self,
         *,
         name: str,
         write: Callable[[list[ItemT]], Awaitable[None]],
         failed: Callable[[list[ItemT], Exception], None],
-        weight: Callable[[ItemT], int],
         messages: int,
         heaviest: int,
     ) -> None:
-        """``write`` has a batch at a time: up to ``messages`` that weigh ``heaviest`` together, or one that is heavier.
+        """``write`` has a batch at a time: up to ``messages``, of ``heaviest`` bytes together or one that is heavier.
 
         What ``write`` raises is told to ``failed``, which settles what is not settled; so is the end of the writer.
         """
         self._name = name
         self._write = write
         self._failed = failed
-        self._weight = weight
         self._messages = messages
         self._heaviest = heaviest
         self._waiting: deque[ItemT] = deque()
@@ -77,9 +75,9 @@ class Writer(Generic[ItemT]):
     def _batch(self) -> list[ItemT]:
         batch: list[ItemT] = []
         left = self._heaviest
-        waiting, weigh = self._waiting, self._weight
+        waiting = self._waiting
         while waiting and len(batch) < self._messages:
-            left -= weigh(waiting[0])
+            left -= len(waiting[0].message.body)
             if batch and left < 0:
                 break
             item = waiting.popleft()

@@ -59,7 +59,6 @@ class Publisher:
             name=f"{link.where}: publishing",
             write=self._write,
             failed=self._failed,
-            weight=lambda item: len(item.message.body),
             messages=MESSAGES,
             heaviest=BYTES,
         )

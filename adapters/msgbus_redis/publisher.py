@@ -65,7 +65,6 @@ class Publisher:
             name=f"{place}: publishing",
             write=self._send,
             failed=self._fail,
-            weight=lambda item: len(item.message.body),
             messages=MESSAGES,
             heaviest=BYTES,
         )

@@ -27,7 +27,6 @@ class Pen:
             name="test",
             write=self._write,
             failed=self._failed,
-            weight=lambda item: len(item.message.body),
             messages=messages,
             heaviest=heaviest,
         )
