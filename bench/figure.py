@@ -33,6 +33,8 @@ class Figure:
     value: float
     unit: str = "msg/s"
     extra: dict[str, float] = field(default_factory=dict)
+    profile: dict[str, float] = field(default_factory=dict)
+    """µs of CPU a message, by function."""
 
     @property
     def is_rate(self) -> bool:

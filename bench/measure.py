@@ -37,7 +37,9 @@ async def measure(order: Order) -> Figure:
 def _figure(job: Job) -> Figure:
     meter = job.meter
     value = job.messages / meter.elapsed if job.value is None else job.value
-    return Figure(job.messages, meter.elapsed, meter.client_cpu, meter.server_cpu, value, job.unit, job.extra)
+    return Figure(
+        job.messages, meter.elapsed, meter.client_cpu, meter.server_cpu, value, job.unit, job.extra, job.profile
+    )
 
 
 if __name__ == "__main__":

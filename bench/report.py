@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from bench.compare import ratio
 
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from bench.figure import Figure
     from bench.gates import Verdict
     from bench.rounds import Made
+
+
+PROFILED: Final = 25
+"""Functions that are told."""
 
 
 def page(
@@ -34,6 +38,8 @@ def page(
         "## Figures",
         _table(cells),
     ]
+    if profiles := _profiles(cells):
+        parts += ["## The core by function", "Means of all rounds, in µs of CPU a message.", profiles]
     if failed := [f"- {told_by(one)}" for one in made if one.failed]:
         parts += ["## Failed", "\n".join(failed)]
     return "\n\n".join(parts) + "\n"
@@ -72,6 +78,24 @@ def _row(cell: Cell, cells: Mapping[Cell, Mapping[int, Figure]]) -> str:
         _extra(figures),
     ]
     return f"| {' | '.join(columns)} |"
+
+
+def _profiles(cells: Mapping[Cell, Mapping[int, Figure]]) -> str:
+    """A column for each broker; functions that take most come first."""
+    columns = {
+        cell[0]: [figure.profile for figure in figures.values()]
+        for cell, figures in cells.items()
+        if any(figure.profile for figure in figures.values())
+    }
+    functions = {name for profiles in columns.values() for profile in profiles for name in profile}
+    means = {
+        name: [sum(one.get(name, 0.0) for one in profiles) / len(profiles) for profiles in columns.values()]
+        for name in functions
+    }
+    most = sorted(functions, key=lambda name: -sum(means[name]))[:PROFILED]
+    rows = [f"| `{name}` | {' | '.join(f'{mean:.2f}' for mean in means[name])} |" for name in most]
+    head = [f"| function | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+    return "\n".join(head + rows) if columns else ""
 
 
 def _each(seconds: Sequence[float]) -> str:

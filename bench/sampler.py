@@ -34,6 +34,8 @@ class Sampler:
     def __init__(self) -> None:
         self.cpu = 0.0
         self.samples: Counter[str] = Counter()
+        self.of_core: Counter[str] = Counter()
+        """The core's, by function."""
 
     def __enter__(self) -> Self:
         signal.signal(signal.SIGPROF, self._sample)
@@ -49,18 +51,26 @@ class Sampler:
 
     def spent(self) -> dict[str, float]:
         """CPU seconds by whose they are."""
-        samples = dict(self.samples)  # the next one may come at any time
-        total = sum(samples.values())
-        return {whose: self.cpu * count / total for whose, count in samples.items()}
+        return self._seconds(dict(self.samples))  # the next one may come at any time
+
+    def spent_in_core(self) -> dict[str, float]:
+        """CPU seconds of the core's functions, as ``module.function``."""
+        return self._seconds(dict(self.of_core))
+
+    def _seconds(self, samples: dict[str, int]) -> dict[str, float]:
+        total = self.samples.total()
+        return {what: self.cpu * count / total for what, count in samples.items()}
 
     def _sample(self, number: int, frame: FrameType | None) -> None:
         del number
+        whose = None
         while frame is not None and (whose := owner(frame.f_code.co_filename)) is None:
             if frame.f_code.co_name == "_run_once":
-                whose = "loop"
                 break
             frame = frame.f_back
-        self.samples[whose if frame is not None and whose else "loop"] += 1
+        self.samples[whose or "loop"] += 1
+        if frame is not None and whose == "core":
+            self.of_core[f"{Path(frame.f_code.co_filename).stem}.{frame.f_code.co_qualname}"] += 1
 
 
 @cache

@@ -32,6 +32,7 @@ class Job:
     contender: Contender
     meter: Meter
     extra: dict[str, float] = field(default_factory=dict)
+    profile: dict[str, float] = field(default_factory=dict)
     value: float | None = None
     unit: str = RATE
     queues: list[str] = field(default_factory=list)

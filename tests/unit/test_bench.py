@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from random import SystemRandom
 
 import aiormq
 import pytest
@@ -20,6 +22,7 @@ from bench.report import number, page
 from bench.rounds import Made, run, turned
 from bench.sampler import Sampler, owner
 from bench.work import SIZE, Tally, WorkError, item
+from msgbus.ids import Ids
 
 
 def figure(value: float, unit: str = "msg/s", extra: dict[str, float] | None = None) -> Figure:
@@ -69,6 +72,25 @@ def test_what_is_no_rate_has_its_unit_in_the_page_and_no_cpu_for_each_message() 
 )
 def test_a_number_has_three_digits_that_say_something(value: float, told: str) -> None:
     assert number(value) == told
+
+
+def test_the_core_is_told_by_function_the_dearest_first_as_means_of_all_rounds() -> None:
+    made = [
+        Made(broker, "CPU by owner", "msgbus", number, replace(figure(3.0, "core µs a message"), profile=profile))
+        for broker, number, profile in (
+            ("memory", 0, {"lanes.take": 1.0}),
+            ("memory", 1, {"lanes.take": 0.5, "ids.one": 2.0}),
+            ("redis", 0, {"message.received": 4.0}),
+        )
+    ]
+    told = page({}, by_cell(made), [], made)
+    assert "| function | memory | redis |" in told
+    rows = [line for line in told.splitlines() if line.startswith("| `")]
+    assert rows == [
+        "| `message.received` | 0.00 | 4.00 |",
+        "| `ids.one` | 1.00 | 0.00 |",
+        "| `lanes.take` | 0.75 | 0.00 |",
+    ]
 
 
 def test_a_gate_is_about_the_value_by_its_unit_or_about_something_beside_it() -> None:
@@ -127,6 +149,13 @@ def test_the_cpu_that_was_sampled_is_shared_out_completely() -> None:
         while "benchmark" not in sampler.spent():  # the first sample may have met the loop around it
             item(1, 1)
     assert sum(sampler.spent().values()) == pytest.approx(sampler.cpu)
+
+
+def test_what_the_core_spends_is_shared_out_among_its_functions() -> None:
+    with Sampler() as sampler:
+        while "ids.Ids.one" not in sampler.spent_in_core():
+            Ids(SystemRandom()).one()
+    assert sum(sampler.spent_in_core().values()) == pytest.approx(sampler.spent()["core"])
 
 
 def test_every_body_has_the_same_size() -> None:
