@@ -15,7 +15,6 @@ __all__ = ["Ids"]
 DRAWN: Final = 64
 """Ids of one call of the system."""
 _BYTES: Final = 16
-_DIGITS: Final = 2 * _BYTES
 
 
 _supplies: Final[WeakSet[Ids]] = WeakSet()
@@ -42,8 +41,7 @@ class Ids:
         """The next one, 32 hexadecimal digits."""
         for one in self._drawn:
             return one
-        digits = self._random.randbytes(DRAWN * _BYTES).hex()
-        self._drawn = iter([digits[at : at + _DIGITS] for at in range(0, len(digits), _DIGITS)])
+        self._drawn = iter(self._random.randbytes(DRAWN * _BYTES).hex(" ", _BYTES).split())
         return next(self._drawn)
 
     def forget(self) -> None:
