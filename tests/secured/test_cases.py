@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from msgbus.testing import CASES, Harness
-from msgbus.testing.cases import groups, health, history, letters, payload, retries
+from msgbus.testing.cases import delays, giving_up, groups, health, history, letters, payload, retries
 from tests.servers.redis_native import RedisRecipe
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.servers import NativeServer
 
 PARAMETERS = {"redis": "visibility=2", "kafka": "session_timeout=6"}
-SUBJECTS = {module.__name__ for module in (payload, groups, retries, letters, history, health)}
+SUBJECTS = {module.__name__ for module in (payload, groups, retries, delays, giving_up, letters, history, health)}
 LONG = {
     retries.every_message_is_called_exactly_as_often_as_it_should_be,
     retries.messages_that_wait_for_a_retry_hold_up_no_fresh_one,

@@ -1,4 +1,4 @@
-"""Failures, delays and what a message that is given up carries."""
+"""Failures: how often a callback is called, when, and by whom."""
 
 from __future__ import annotations
 
@@ -10,11 +10,8 @@ from itertools import pairwise
 from statistics import median
 from typing import TYPE_CHECKING
 
-import pytest
-
-from msgbus.errors import ConfigurationError
 from msgbus.publication import Publication
-from msgbus.retry import Backoff, Reject, RetryLater, RetryPolicy
+from msgbus.retry import Backoff, RetryLater, RetryPolicy
 from msgbus.testing.harness import letters_of, publish_all, until_letters
 from msgbus.testing.probe import DEADLINE, Probe, within
 
@@ -77,54 +74,6 @@ async def a_delayed_retry_is_never_early(harness: Harness) -> None:
     harness.say(f"lateness of {count:,} retries: p50 {_ms(late[count // 2])}, p99 {_ms(late[count * 99 // 100])}")
 
 
-async def a_delayed_message_comes_after_its_delay_to_every_group(harness: Harness) -> None:
-    queue, one, two = await harness.queue("one", "two"), Probe(), Probe()
-    broker = await harness.member(queue, one, group="one")
-    await harness.member(queue, two, group="two")
-    began = time.time()
-    await broker.publish(queue, b"kept", message_id="late", key="k", headers={"h": "v"}, delay=1.5)
-    await broker.publish(queue, b"x", message_id="now", key="k")
-    for probe in (one, two):
-        await probe.until_handled(["now", "late"])
-        assert probe.ids == ["now", "late"]
-        late = probe.handled[1]
-        assert (late.body, late.key, late.headers, late.attempt) == (b"kept", "k", {"h": "v"}, 1)
-    assert time.time() - began >= 1.498, "timers are kept to about a millisecond"
-
-
-async def a_delayed_message_outlives_its_publisher(harness: Harness) -> None:
-    queue, probe = await harness.queue("g"), Probe()
-    began = time.time()
-    async with harness.make() as publisher:
-        await publisher.publish(queue, b"x", message_id="late", delay=1.5)
-        await publisher.publish(queue, b"x", message_id="now", delay=0)
-    await harness.member(queue, probe)
-    await probe.until_handled(["now", "late"])
-    assert probe.ids == ["now", "late"]
-    assert time.time() - began >= 1.498, "timers are kept to about a millisecond"
-
-
-async def a_message_that_was_due_while_nobody_was_there_comes_at_once(harness: Harness) -> None:
-    queue, first, second = await harness.queue("g"), Probe(), Probe()
-    broker = await harness.member(queue, first)
-    await broker.publish(queue, b"x", message_id="m", delay=1.0)
-    await harness.fence(broker, queue, first)
-    await broker.close()
-    await asyncio.sleep(1.0)  # its time passes, with nobody there who could tell
-    other = await harness.member(queue, second)
-    await second.until_handled(["m"])
-    await harness.fence(other, queue, second)
-    assert second.times(["m"]) == [1]
-
-
-async def a_delay_that_makes_no_sense_is_refused(harness: Harness) -> None:
-    queue = await harness.queue("g")
-    broker = await harness.broker()
-    for delay in (-1.0, 367 * 86_400.0, float("nan")):
-        with pytest.raises(ConfigurationError, match="delay"):
-            await broker.publish(queue, b"x", delay=delay)
-
-
 async def a_callback_that_asks_for_later_is_called_later_and_counted(harness: Harness) -> None:
     queue, calls, done = await harness.queue("g"), list[tuple[int, float]](), asyncio.Event()
 
@@ -143,27 +92,6 @@ async def a_callback_that_asks_for_later_is_called_later_and_counted(harness: Ha
     waits = [later - earlier for (_, earlier), (_, later) in pairwise(calls)]
     assert waits[0] >= 0.498
     assert waits[1] >= 0.998
-
-
-async def a_message_older_than_it_may_be_is_given_up(harness: Harness) -> None:
-    queue, probe = await harness.queue("g"), Probe()
-    probe.fail("m", 100)
-    broker = await harness.member(queue, probe, retry=RetryPolicy(in_place=0, delays=(1.0,) * 9, max_age=1.5))
-    await broker.publish(queue, b"x", message_id="m")
-    (letter,) = await until_letters(broker, queue, 1)
-    assert letter.reason == "older than 1.5 s"
-    assert 2 <= letter.attempts <= 3
-
-
-async def a_message_that_fails_in_place_keeps_its_key_in_order_to_the_dead_letter(harness: Harness) -> None:
-    queue, probe = await harness.queue("g"), Probe()
-    probe.fail("k1", 100)
-    policy = RetryPolicy(in_place=2, backoff=Backoff(0.05, 0.05), delays=())
-    broker = await harness.member(queue, probe, retry=policy)
-    ids = await publish_all(broker, queue, [Publication(b"x", message_id=f"k{n}", key="k") for n in range(5)])
-    await probe.until_handled(id for id in ids if id != "k1")
-    assert [one.id for one in probe.entered] == ["k0", "k1", "k1", "k1", "k2", "k3", "k4"]
-    assert [letter.message.id for letter in await until_letters(broker, queue, 1)] == ["k1"]
 
 
 async def messages_that_wait_for_a_retry_hold_up_no_fresh_one(harness: Harness) -> None:
@@ -247,57 +175,6 @@ async def a_policy_that_changes_between_two_deploys_strands_nothing(harness: Har
     await harness.member(queue, second, retry=RetryPolicy(in_place=5, delays=()))
     await second.until_handled(["bad"])
     assert [one.attempt for one in second.entered] == [2]
-
-
-async def a_dead_letter_is_the_message_as_it_was_and_says_why(harness: Harness) -> None:
-    queue = await harness.queue("g")
-    broker = await harness.broker()
-
-    async def callback(message: Message) -> None:
-        raise ValueError(f"no such customer, attempt {message.attempt}")
-
-    await broker.consume(queue, callback, retry=RetryPolicy(in_place=1, backoff=Backoff(0.01, 0.01), delays=()))
-    body = bytes(range(256))
-    headers = {"Case": "kept", "umlaut": "ü", "empty": ""}
-    await broker.publish(queue, body, message_id="m", key="k", headers=headers)
-    (letter,) = await until_letters(broker, queue, 1)
-    message = letter.message
-    assert (message.body, message.id, message.key, dict(message.headers)) == (body, "m", "k", headers)
-    assert message.content_type == "application/octet-stream"
-    assert (letter.attempts, letter.error_type, letter.error_message) == (
-        2,
-        "ValueError",
-        "no such customer, attempt 2",
-    )
-    assert "failed 2 times" in letter.reason
-    assert "no such customer" in letter.traceback
-    assert letter.first_failure is not None
-    assert letter.last_failure is not None
-    assert message.published_at <= letter.first_failure <= letter.last_failure
-    assert (message.queue, message.group) == (queue, "g")
-
-
-async def what_a_callback_rejects_or_cannot_read_is_dead_lettered_at_once(harness: Harness) -> None:
-    queue, entered = await harness.queue("g"), list[str]()
-    broker = await harness.broker()
-
-    async def callback(message: Message) -> None:
-        entered.append(message.id)
-        if message.id == "rejected":
-            raise Reject("no such customer")
-        if message.id == "never":
-            raise ExceptionGroup("several", [KeyError("unknown product")])
-        message.json()
-
-    await broker.consume(queue, callback, retry=RetryPolicy(never=(KeyError,)))
-    for id in ("rejected", "never", "unreadable"):
-        await broker.publish(queue, "{no json", message_id=id)
-    letters = await until_letters(broker, queue, 3)
-    reasons = {letter.message.id: letter.reason for letter in letters}
-    assert sorted(entered) == ["never", "rejected", "unreadable"]
-    assert reasons["rejected"] == "rejected: no such customer"
-    assert reasons["never"] == "never retried: KeyError"
-    assert reasons["unreadable"].startswith("invalid payload: the body is no JSON")
 
 
 async def an_outage_pauses_a_subscription_and_costs_no_attempt(harness: Harness) -> None:
