@@ -67,6 +67,7 @@ async def key_headers_id_and_time_arrive(harness: Harness) -> None:
     assert all(before <= one.published_at <= after for one in got.values())
     assert {(one.queue, one.group, one.attempt, one.redelivered) for one in got.values()} == {(queue, "g", 1, False)}
     assert dict(got["no key"].headers) == {}
+    assert [dict(one.system) for one in got.values()] == [{}, {}, {}]  # what is a field is no header, on any broker
 
 
 async def ids_are_unique_where_none_is_given(harness: Harness) -> None:
