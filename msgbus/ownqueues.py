@@ -31,8 +31,8 @@ class OwnQueues:
         self._conflicts: set[Address] = set()
         """Those that exist in another shape, which was told."""
 
-    async def make(self, fresh: Sequence[Workers]) -> None:
-        """Those of every queue of ``fresh`` that exists, with their heads: nothing fails before they do.
+    async def make(self, fresh: Sequence[Workers]) -> dict[Workers, dict[Address, Heads]]:
+        """Those of every queue of ``fresh`` that exists, and the heads of each: nothing fails before they do.
 
         Raises what the adapter raises, but no QueueConflict.
         """
@@ -44,9 +44,10 @@ class OwnQueues:
         specs = [spec for workers in there for spec in own_queues(workers.subscription.queue, self._group)]
         if specs:
             await self._create(specs)
-        for workers in there:
-            own = ladder(workers.subscription.queue, self._group)
-            workers.heads = {address: Heads(address, workers) for address in own}
+        return {
+            workers: {address: Heads(address, workers) for address in ladder(workers.subscription.queue, self._group)}
+            for workers in there
+        }
 
     async def _create(self, specs: Sequence[QueueSpec]) -> None:
         """Together; where one exists in another shape one by one: that one is told of, once, and used as it is."""

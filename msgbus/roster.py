@@ -39,6 +39,8 @@ class Roster:
         self._group = group
         self._gather = adapter.gather
         self._own_queues = OwnQueues(adapter, group)
+        self._heads: dict[Workers, dict[Address, Heads]] = {}
+        """The retry queues, once they are known to exist."""
         self._applied: dict[Address, Workers] = {}
         self._intakes: dict[Address, Workers | Heads] = {}
         self._leaving: list[Subscription] = []
@@ -92,25 +94,34 @@ class Roster:
         self._changed = False
         self._look_at = self._now() + LOOK_AGAIN
         wanted = dict(self.wanted)
-        await self._own_queues.make([workers for workers in wanted.values() if not workers.heads])
+        self._heads |= await self._own_queues.make([one for one in wanted.values() if one not in self._heads])
         if self._changed and self._now() < self._latest:
             return  # more came meanwhile, and goes with these
         self._latest = 0.0
         kept = {address: workers for address, workers in self._applied.items() if wanted.get(address) is workers}
         if any(address in wanted for address in self._applied.keys() - kept.keys()):
             # Cancelled and consumed again: one map could not tell, and the old callback would keep its deliveries.
-            await consumer.subscribe(_limits(kept), _newest(kept))
+            await consumer.subscribe(self._limits(kept), _newest(kept))
         missing: AbstractSet[Address] = frozenset()
         if wanted or self._applied:
-            missing = await consumer.subscribe(_limits(wanted), _newest(wanted))
+            missing = await consumer.subscribe(self._limits(wanted), _newest(wanted))
         self._applied = {address: workers for address, workers in wanted.items() if address not in missing}
-        self._intakes = {}
+        known, self._heads, self._intakes = self._heads, {}, {}
         for address, workers in self._applied.items():
-            if not missing.isdisjoint(workers.heads):
-                workers.heads = {}  # somebody deleted a retry queue: it is made again at the next look
-            self._intakes |= {address: workers, **workers.heads}
+            self._intakes[address] = workers
+            heads = known.get(workers)
+            if heads and missing.isdisjoint(heads):  # else somebody deleted one: it is made again at the next look
+                self._heads[workers] = heads
+                self._intakes |= heads
         self.left()
         self._tell(missing)
+
+    def _limits(self, subscribed: Mapping[Address, Workers]) -> dict[Address, int]:
+        limits: dict[Address, int] = {}
+        for address, workers in subscribed.items():
+            limits[address] = workers.flow.limit
+            limits |= {one: heads.flow.limit for one, heads in self._heads.get(workers, {}).items()}
+        return limits
 
     def _tell(self, missing: AbstractSet[Address]) -> None:
         for workers in self._applied.values():
@@ -160,11 +171,3 @@ class Roster:
 
 def _newest(subscribed: Mapping[Address, Workers]) -> AbstractSet[Address]:
     return {address for address, workers in subscribed.items() if workers.subscription.start == "newest"}
-
-
-def _limits(subscribed: Mapping[Address, Workers]) -> dict[Address, int]:
-    limits: dict[Address, int] = {}
-    for address, workers in subscribed.items():
-        limits[address] = workers.flow.limit
-        limits |= {one: heads.flow.limit for one, heads in workers.heads.items()}
-    return limits

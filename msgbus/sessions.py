@@ -11,16 +11,16 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from enum import Enum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
 
     from msgbus.flow import Flow
     from msgbus.message import Delivery, Message
-    from msgbus.workers import Workers
+    from msgbus.subscription import Subscription
 
-__all__ = ["DONE", "QUEUED", "RUNNING", "Held", "Session", "Stage"]
+__all__ = ["DONE", "QUEUED", "RUNNING", "Held", "Keeper", "Session", "Stage"]
 
 
 class Stage(Enum):
@@ -43,6 +43,27 @@ RUNNING: Final = Stage.RUNNING
 DONE: Final = Stage.DONE
 
 
+class Keeper(Protocol):
+    """Who runs what is held of a subscription, and is told when it ends otherwise: its workers."""
+
+    subscription: Subscription
+
+    def forwarded(self, held: Held) -> None:
+        """The copy of ``held`` is confirmed."""
+
+    def hurry(self, held: Held) -> None:
+        """A drain has begun: ``held`` need not wait for its next try, nor for its time."""
+
+    def give_up(self, held: Held) -> None:
+        """The next session gets ``held``."""
+
+    def abandon(self, held: Held) -> None:
+        """Its time is over: cancel its callback."""
+
+    def fence(self, held: Held) -> None:
+        """It is somebody else's now: its end counts for nothing."""
+
+
 class Held:
     """One delivery in a member's hands."""
 
@@ -61,7 +82,7 @@ class Held:
         "workers",
     )
 
-    def __init__(self, delivery: Delivery, session: Session, workers: Workers, flow: Flow) -> None:
+    def __init__(self, delivery: Delivery, session: Session, workers: Keeper, flow: Flow) -> None:
         """``workers`` run it; ``flow`` counts it, that of its own queue."""
         self.delivery = delivery
         self.message = message = delivery.message

@@ -19,9 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
 
-    from msgbus.heads import Heads
     from msgbus.message import Delivery, Message, Outgoing
-    from msgbus.names import Address
     from msgbus.retry import Outcome
     from msgbus.sessions import Session
     from msgbus.subscription import Owner, Subscription
@@ -57,8 +55,6 @@ class Workers:
         self.lanes: Lanes[Held] = Lanes(subscription.concurrency)
         self.tasks: set[asyncio.Task[None]] = set()
         self.clock = clock
-        self.heads: dict[Address, Heads] = {}
-        """The retry queues, once they are known to exist."""
         self._owner = owner
         self._settler = settler
         self._random = random
