@@ -21,8 +21,9 @@ from msgbus.errors import (
 )
 from msgbus.options import AdapterOptions
 from msgbus_redis.checkup import UNSEEN, examine, findings, look
-from msgbus_redis.connection import Client, Place, ours
+from msgbus_redis.connection import Client, Place
 from msgbus_redis.consumer import RedisConsumer
+from msgbus_redis.failures import ours
 from msgbus_redis.history import RedisStretch, before, first, last, rewind
 from msgbus_redis.leaving import KEEPER, Leaving
 from msgbus_redis.letters import RedisLetters

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from redis.exceptions import ResponseError
 
-from msgbus_redis.connection import ANSWER, FAILURES, Line
+from msgbus_redis.connection import ANSWER, Line
+from msgbus_redis.failures import FAILURES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -14,7 +14,7 @@ from redis.exceptions import ResponseError
 from msgbus.adapter import Consumer
 from msgbus.errors import BrokerError, BrokerUnavailable
 from msgbus_redis.bell import Bell
-from msgbus_redis.connection import ours
+from msgbus_redis.failures import ours
 from msgbus_redis.reader import Reader
 from msgbus_redis.session import START, Session
 from msgbus_redis.settling import Settling

@@ -11,7 +11,7 @@ from redis.exceptions import ResponseError
 from msgbus.adapter import Stretch
 from msgbus.errors import ConfigurationError, GroupActive, QueueNotFound
 from msgbus.message import Delivery
-from msgbus_redis.connection import ours
+from msgbus_redis.failures import ours
 from msgbus_redis.scripts import call
 from msgbus_redis.wire import message
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgbus.adapter import Letters
 from msgbus.errors import BrokerError, BrokerUnavailable, LettersBusy, LettersLost, QueueNotFound
 from msgbus.message import Delivery
-from msgbus_redis.connection import ours, refusal
+from msgbus_redis.failures import ours, refusal
 from msgbus_redis.scripts import HOLD, KEEP, LET_GO, REMOVE, call, chunks
 from msgbus_redis.wire import message, stream, taker
 

@@ -14,7 +14,8 @@ from redis.exceptions import ResponseError
 from msgbus.calls import Call, Item, Waiting
 from msgbus.errors import BrokerUnavailable, PublishUnknown, QueueNotFound
 from msgbus.writer import Writer
-from msgbus_redis.connection import ANSWER, Line, ours
+from msgbus_redis.connection import ANSWER, Line
+from msgbus_redis.failures import ours
 from msgbus_redis.repeating import TIME, FirstTries, add_missing
 from msgbus_redis.wire import append, stream
 

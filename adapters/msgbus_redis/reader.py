@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 from redis.exceptions import NoPermissionError, ResponseError
 
 from msgbus.errors import BrokerError, BrokerUnavailable
-from msgbus_redis.connection import ANSWER, FAILURES, Line, ours, refusal
+from msgbus_redis.connection import ANSWER, Line
+from msgbus_redis.failures import FAILURES, ours, refusal
 from msgbus_redis.session import START
 from msgbus_redis.upkeep import Upkeep
 

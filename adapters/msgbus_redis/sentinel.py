@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from redis.exceptions import ConnectionError as Unreachable
 
 from msgbus.errors import AccessRefused
-from msgbus_redis.connection import FAILURES, ours
+from msgbus_redis.failures import FAILURES, ours
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

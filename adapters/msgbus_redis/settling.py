@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from redis.exceptions import ResponseError
 
-from msgbus_redis.connection import ours, refusal
+from msgbus_redis.failures import ours, refusal
 from msgbus_redis.scripts import ACKNOWLEDGE, EXTEND, FINISH, call, chunks
 from msgbus_redis.session import Session
 
