@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from msgbus.errors import BrokerUnavailable
 from msgbus.watermark import Watermark
-from msgbus_rabbitmq.connection import guarded
+from msgbus_rabbitmq.failures import guarded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

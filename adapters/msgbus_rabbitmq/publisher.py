@@ -20,7 +20,7 @@ from msgbus.calls import Call, Waiting
 from msgbus.errors import AccessRefused, BrokerError, BrokerUnavailable, MessageTooLarge, NoRoute, PublishUnknown
 from msgbus.errors import QueueNotFound as Missing
 from msgbus.writer import Writer
-from msgbus_rabbitmq.connection import guarded
+from msgbus_rabbitmq.failures import guarded
 from msgbus_rabbitmq.topology import exists
 from msgbus_rabbitmq.wire import refused, route
 from msgbus_rabbitmq.writing import Sending, fits, pending, write_each, write_many

@@ -224,7 +224,7 @@ class TestConnecting:
         adapter = await bench.adapter(f"{user}@127.0.0.1:1,{where}")
         await adapter.connect()
         await adapter.close()
-        assert adapter._link._hosts[0] == ("127.0.0.1", int(where.rpartition(":")[2]))
+        assert adapter._link._dialling._hosts[0] == ("127.0.0.1", int(where.rpartition(":")[2]))
         await adapter.connect()
 
     async def test_what_cannot_be_honoured_is_refused_before_anything_is_made(self, bench: Bench) -> None:
@@ -451,7 +451,7 @@ class TestFaults:
 
         async def drain() -> None:
             async with asyncio.timeout(DEADLINE):
-                consumer._link._transport.abort()  # type: ignore[attr-defined]
+                consumer._link._dialled.transport.abort()  # type: ignore[attr-defined]
                 while not listener.fenced:
                     await asyncio.sleep(0)
                 gone.set()

@@ -38,10 +38,10 @@ async def bench(rabbitmq_server: NativeServer) -> AsyncIterator[Bench]:
 def hang_up(consumer: Consumer) -> None:
     """Without a word to the server."""
     assert isinstance(consumer, RabbitConsumer)
-    transport = consumer._link._transport
-    assert transport is not None
-    assert transport._writer is not None
-    transport._writer.transport.close()
+    dialled = consumer._link._dialled
+    assert dialled is not None
+    assert dialled.transport._writer is not None
+    dialled.transport._writer.transport.close()
 
 
 async def test_what_a_connection_that_the_server_still_believes_in_had_comes_before_what_is_newer(
