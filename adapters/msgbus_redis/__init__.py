@@ -12,6 +12,7 @@ stream without a group, read by ``XRANGE`` and deleted by whoever has the key ``
 queue by ``XTRIM … MINID`` to what every group has acknowledged and is older than the retention; an ``XADD`` never does.
 """
 
-from msgbus_redis.adapter import RedisAdapter, RedisOptions
+from msgbus_redis.adapter import RedisAdapter
+from msgbus_redis.options import RedisOptions
 
 __all__ = ["RedisAdapter", "RedisOptions"]

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from pydantic import Field, SecretStr
 from redis.exceptions import NoPermissionError, ResponseError
 
 from msgbus.adapter import Adapter, Capabilities, Lag
@@ -19,17 +17,16 @@ from msgbus.errors import (
     QueueNotFound,
     Unsupported,
 )
-from msgbus.options import AdapterOptions
 from msgbus_redis.checkup import UNSEEN, examine, findings, look
-from msgbus_redis.connection import Client, Place
+from msgbus_redis.connection import Client
 from msgbus_redis.consumer import RedisConsumer
 from msgbus_redis.failures import ours
 from msgbus_redis.history import RedisStretch, before, first, last, rewind
 from msgbus_redis.leaving import KEEPER, Leaving
 from msgbus_redis.letters import RedisLetters
+from msgbus_redis.options import RedisOptions, place_of
 from msgbus_redis.publisher import Publisher
 from msgbus_redis.scripts import CREATE, call
-from msgbus_redis.sentinel import Sentinels
 from msgbus_redis.upkeep import RETENTION
 from msgbus_redis.wire import about, stream
 
@@ -40,32 +37,16 @@ if TYPE_CHECKING:
     from msgbus.finding import Checkup
     from msgbus.message import Outgoing
     from msgbus.names import Address
+    from msgbus.options import AdapterOptions
     from msgbus.url import BrokerURL
     from msgbus_redis.connection import Command
 
-__all__ = ["RedisAdapter", "RedisOptions"]
+__all__ = ["RedisAdapter"]
 
 logger = logging.getLogger("msgbus")
 
-PORT: Final = 6379
-SENTINEL_PORT: Final = 26379
 PAGE: Final = 1000
 """Entries of one XRANGE where the server does not know a group's lag."""
-
-
-class RedisOptions(AdapterOptions):
-    """Redis' own URL parameters."""
-
-    prefix: Annotated[str, Field(pattern=r"^[^\s{}]+$")] = "msgbus"
-    """What every key begins with."""
-    visibility: Annotated[float, Field(ge=0.1, le=86_400)] = 30.0
-    """Seconds after which others take over what a member holds and does not extend."""
-    service: str = ""
-    """What the sentinels of ``redis+sentinel://`` call the primary and its replicas."""
-    sentinel_user: str = ""
-    """Who the sentinels are asked as, where they have users; not who logs in to the servers."""
-    sentinel_password: SecretStr = SecretStr("")
-    """The password that the sentinels want."""
 
 
 class RedisAdapter(Adapter):
@@ -86,7 +67,7 @@ class RedisAdapter(Adapter):
             raise ConfigurationError(f"redis: the options should be RedisOptions, not {type(options).__name__}")
         self._options: Final = options
         self.extend_every = options.visibility / 3
-        place = _place(url, options)
+        place = place_of(url, options)
         self._client: Final = Client(place)
         self._leaving: Final = Leaving(self._client, options.visibility)
         self._publisher: Final = Publisher(place, options.prefix)
@@ -247,43 +228,6 @@ def _has(reply: Any, groups: Iterable[str]) -> bool:
     return {group.encode() for group in groups} <= {
         dict(zip(one[::2], one[1::2], strict=True))[b"name"] for one in reply
     }
-
-
-def _place(url: BrokerURL, options: RedisOptions) -> Place:
-    tls = _tls(url, options)
-    sentinels = _sentinels(url, options, tls)
-    if sentinels is None and len(url.hosts) != 1:
-        raise ConfigurationError(f"{url}: the URL should name one host, e.g. redis://localhost:{PORT}")
-    if url.path and not url.path.isdecimal():
-        raise ConfigurationError(f"{url}: the path should be the number of a database")
-    host, port = url.hosts[0]
-    return Place(host, port or PORT, int(url.path or 0), url.username, url.password, tls, sentinels)
-
-
-def _sentinels(url: BrokerURL, options: RedisOptions, tls: ssl.SSLContext | None) -> Sentinels | None:
-    user, password = options.sentinel_user, options.sentinel_password.get_secret_value()
-    if not url.scheme.endswith("+sentinel"):
-        given = {"service": options.service, "sentinel_user": user, "sentinel_password": password}
-        if wrong := [f"{name}=" for name, value in given.items() if value]:
-            raise ConfigurationError(
-                f"{url}: {' and '.join(wrong)} {'is' if len(wrong) == 1 else 'are'} for redis+sentinel:// URLs"
-            )
-        return None
-    if not (options.service and url.hosts):
-        raise ConfigurationError(
-            f"{url}: name sentinels and a service, e.g. redis+sentinel://h1:{SENTINEL_PORT},h2/0?service=main"
-        )
-    hosts = [(host, port or SENTINEL_PORT) for host, port in url.hosts]
-    return Sentinels(options.service, [Place(*at, username=user, password=password, tls=tls) for at in hosts])
-
-
-def _tls(url: BrokerURL, options: RedisOptions) -> ssl.SSLContext | None:
-    if not url.scheme.startswith("rediss"):
-        return None
-    try:
-        return options.ssl_context()
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigurationError(f"{url}: ca=, cert= or key= cannot be used: {error}") from error
 
 
 def _check(spec: QueueSpec) -> None:

@@ -18,7 +18,7 @@ from msgbus.publication import Publication
 from msgbus.testing.harness import Harness, publish_all
 from msgbus.testing.probe import Probe
 from msgbus.url import BrokerURL
-from msgbus_redis.adapter import RedisAdapter, RedisOptions
+from msgbus_redis import RedisAdapter, RedisOptions
 from msgbus_redis.connection import Client, Place
 from msgbus_redis.letters import RedisLetters
 from tests.faults.adapter_bench import Listener

@@ -1,0 +1,74 @@
+"""A URL of Redis: its own parameters, and where it leads."""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING, Annotated, Final
+
+from pydantic import Field, SecretStr
+
+from msgbus.errors import ConfigurationError
+from msgbus.options import AdapterOptions
+from msgbus_redis.connection import Place
+from msgbus_redis.sentinel import Sentinels
+
+if TYPE_CHECKING:
+    from msgbus.url import BrokerURL
+
+__all__ = ["RedisOptions", "place_of"]
+
+PORT: Final = 6379
+SENTINEL_PORT: Final = 26379
+
+
+class RedisOptions(AdapterOptions):
+    """Redis' own URL parameters."""
+
+    prefix: Annotated[str, Field(pattern=r"^[^\s{}]+$")] = "msgbus"
+    """What every key begins with."""
+    visibility: Annotated[float, Field(ge=0.1, le=86_400)] = 30.0
+    """Seconds after which others take over what a member holds and does not extend."""
+    service: str = ""
+    """What the sentinels of ``redis+sentinel://`` call the primary and its replicas."""
+    sentinel_user: str = ""
+    """Who the sentinels are asked as, where they have users; not who logs in to the servers."""
+    sentinel_password: SecretStr = SecretStr("")
+    """The password that the sentinels want."""
+
+
+def place_of(url: BrokerURL, options: RedisOptions) -> Place:
+    """Where ``url`` leads. Raises ConfigurationError."""
+    tls = _tls(url, options)
+    sentinels = _sentinels(url, options, tls)
+    if sentinels is None and len(url.hosts) != 1:
+        raise ConfigurationError(f"{url}: the URL should name one host, e.g. redis://localhost:{PORT}")
+    if url.path and not url.path.isdecimal():
+        raise ConfigurationError(f"{url}: the path should be the number of a database")
+    host, port = url.hosts[0]
+    return Place(host, port or PORT, int(url.path or 0), url.username, url.password, tls, sentinels)
+
+
+def _sentinels(url: BrokerURL, options: RedisOptions, tls: ssl.SSLContext | None) -> Sentinels | None:
+    user, password = options.sentinel_user, options.sentinel_password.get_secret_value()
+    if not url.scheme.endswith("+sentinel"):
+        given = {"service": options.service, "sentinel_user": user, "sentinel_password": password}
+        if wrong := [f"{name}=" for name, value in given.items() if value]:
+            raise ConfigurationError(
+                f"{url}: {' and '.join(wrong)} {'is' if len(wrong) == 1 else 'are'} for redis+sentinel:// URLs"
+            )
+        return None
+    if not (options.service and url.hosts):
+        raise ConfigurationError(
+            f"{url}: name sentinels and a service, e.g. redis+sentinel://h1:{SENTINEL_PORT},h2/0?service=main"
+        )
+    hosts = [(host, port or SENTINEL_PORT) for host, port in url.hosts]
+    return Sentinels(options.service, [Place(*at, username=user, password=password, tls=tls) for at in hosts])
+
+
+def _tls(url: BrokerURL, options: RedisOptions) -> ssl.SSLContext | None:
+    if not url.scheme.startswith("rediss"):
+        return None
+    try:
+        return options.ssl_context()
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigurationError(f"{url}: ca=, cert= or key= cannot be used: {error}") from error
