@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from msgbus.errors import BrokerUnavailable
 from msgbus_rabbitmq.blocking import why_blocked
-from msgbus_rabbitmq.dialling import FAREWELL, Dialling
+from msgbus_rabbitmq.dialling import ANSWER, FAREWELL, Dialling
 from msgbus_rabbitmq.failures import guarded
 
 if TYPE_CHECKING:
@@ -26,10 +26,8 @@ if TYPE_CHECKING:
     from msgbus.url import BrokerURL
     from msgbus_rabbitmq.dialling import Dialled
 
-__all__ = ["ANSWER", "Link"]
+__all__ = ["Link"]
 
-ANSWER: Final = 5.0
-"""Seconds within which a server answers a declaration."""
 FRAMES: Final = 200
 """Of a channel, that the client reads before it looks at them: 66 messages. With its default, 10, it handed out three
 at a time, and each time cost two turns of the event loop."""

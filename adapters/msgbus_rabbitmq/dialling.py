@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from msgbus.options import AdapterOptions
     from msgbus.url import BrokerURL
 
-__all__ = ["FAREWELL", "Dialled", "Dialling"]
+__all__ = ["ANSWER", "FAREWELL", "Dialled", "Dialling"]
 
 ANSWER: Final = 5.0
-"""Seconds within which a server answers."""
+"""Seconds within which a server answers a connect or a declaration."""
 HEARTBEAT: Final = 10
 """Seconds; a peer that went silent is noticed after 33. (The default, 60, takes 183.)"""
 FAREWELL: Final = 2.0

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from msgbus.errors import BrokerError, BrokerUnavailable, LettersBusy, LettersLost
-from msgbus_rabbitmq.connection import ANSWER
+from msgbus_rabbitmq.dialling import ANSWER
 from msgbus_rabbitmq.failures import guarded
 from msgbus_rabbitmq.topology import passive
 from msgbus_rabbitmq.wire import fence_of

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from msgbus.testing import Proxy
-from msgbus_rabbitmq import connection, session
+from msgbus_rabbitmq import dialling, session
 from msgbus_rabbitmq.consumer import RabbitConsumer
 from msgbus_rabbitmq.topology import server_queue
 from tests.faults.adapter_bench import GROUP
@@ -47,7 +47,7 @@ def hang_up(consumer: Consumer) -> None:
 async def test_what_a_connection_that_the_server_still_believes_in_had_comes_before_what_is_newer(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "ANSWER", 1.0)
+    monkeypatch.setattr(dialling, "ANSWER", 1.0)
     behind = bench.server.recipe.port
     async with Proxy("127.0.0.1", behind) as proxy:
         url = bench.server.url.replace(f":{behind}", f":{proxy.port},127.0.0.1:{behind}")
