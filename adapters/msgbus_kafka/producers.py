@@ -15,6 +15,7 @@ from msgbus_kafka.calm import calm
 from msgbus_kafka.creation import LARGEST
 from msgbus_kafka.failures import TABLE
 from msgbus_kafka.finding import find_again
+from msgbus_kafka.halves import Halves
 from msgbus_kafka.stopping import fail_pending, stop_producer
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Line:
         self._starting = asyncio.Lock()
         self._retired: set[asyncio.Task[None]] = set()
         self.spread: Final = Spread()
+        self.halves: Final = Halves(self._waits)
 
     async def ready(self) -> Any:
         """A producer that works, as far as anybody knows. Raises BrokerUnavailable or AccessRefused."""
@@ -56,6 +58,9 @@ class Line:
     def uses(self, producer: Any) -> bool:
         """Whether it is the one to use, and alive."""
         return producer is not None and producer is self._producer and not producer._sender.sender_task.done()  # noqa: SLF001
+
+    def _waits(self) -> bool:
+        return self._producer is not None and bool(self._producer._message_accumulator._batches)  # noqa: SLF001
 
     async def _started(self) -> Any:
         producer = AIOKafkaProducer(

@@ -185,8 +185,17 @@ class Writer:
             # partition would be out of order.
             line.replace(producer)
             self._topics.forget(self._name)
-        for item in items:
-            item.settle(None if error is None else _refused(self._name, error, alone=len(items) == 1))
+            for item in items:
+                item.settle(_refused(self._name, error, alone=len(items) == 1))
+        elif len(items) == 1:
+            items[0].settle(None)
+        else:
+            line.halves.answered(partial(_confirm, items))
+
+
+def _confirm(items: Sequence[Record]) -> None:
+    for item in items:
+        item.settle(None)
 
 
 def _refused(name: str, error: BaseException, *, alone: bool) -> BrokerError:
