@@ -31,16 +31,19 @@ class Halves:
         """``waits``: whether something waits for the next request; ``cpu``: seconds that this thread has worked."""
         self._waits = waits
         self._worked = cpu
-        self._loop = asyncio.get_running_loop()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._answered: list[Callable[[], None]] = []
         self._now = 0.0
         self._cpu = 0.0
 
     def answered(self, tell: Callable[[], None]) -> None:
         """``tell`` the callers of one batch; those of the same answer come within the same turn of the event loop."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._loop, self._answered = loop, []  # what another loop has left over is nobody's any more
         self._answered.append(tell)
         if len(self._answered) == 1:
-            self._loop.call_soon(self._share_out)
+            loop.call_soon(self._share_out)
 
     def _share_out(self) -> None:
         batches, self._answered = self._answered, []
@@ -55,14 +58,14 @@ class Halves:
 
     def _busy(self) -> bool:
         """Whether this thread has worked for more than half of the time since the last answer."""
-        now, cpu = self._loop.time(), self._worked()
+        now, cpu = asyncio.get_running_loop().time(), self._worked()
         busy = cpu - self._cpu > (now - self._now) / 2
         self._now, self._cpu = now, cpu
         return busy
 
     def _later(self, turns: int, batches: Sequence[Callable[[], None]]) -> None:
         if turns and batches:
-            self._loop.call_soon(self._later, turns - 1, batches)
+            asyncio.get_running_loop().call_soon(self._later, turns - 1, batches)
         else:
             _tell(batches)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
+import pytest
+
 from msgbus_kafka.halves import NEXT, SENT, Halves
 
 WORKING = 1000.0
@@ -60,3 +62,27 @@ async def test_one_batch_alone_is_told_at_once_by_whoever_is_busy() -> None:
     answers = Answers(working=True)
     await answers.answer(1)
     assert await answers.answer(1) == [1]
+
+
+def test_a_broker_may_be_entered_again_in_another_event_loop_whatever_became_of_the_first() -> None:
+    answers, halves = Answers(working=False), Halves(lambda: False)
+
+    async def end_at_once() -> None:
+        halves.answered(lambda: pytest.fail("told in another loop"))
+        asyncio.get_running_loop().stop()
+
+    loop = asyncio.new_event_loop()
+    ending = loop.create_task(end_at_once())
+    loop.run_forever()
+    assert ending.done()
+    loop.close()
+
+    told: list[int] = []
+
+    async def answer() -> None:
+        halves.answered(lambda: told.append(1))
+        await asyncio.sleep(0)
+
+    asyncio.run(answer())
+    assert told == [1]
+    assert [asyncio.run(answers.answer(2)) for _ in range(2)] == [[1, 1], [1, 1]]
