@@ -20,13 +20,18 @@ def python(program: str, cwd: Path = ROOT) -> str:
 
 def test_importing_msgbus_loads_no_client_library_and_no_settings() -> None:
     loaded = python("import sys, msgbus; print(*sys.modules)").split()
-    clients = {"aiokafka", "aio_pika", "aiormq", "redis"}
+    clients = {"aiokafka", "aio_pika", "aiormq", "hiredis", "redis"}
     assert not (clients | {"pydantic_settings", "msgbus.options", "msgbus_memory", "pytest"}) & set(loaded)
 
 
 @pytest.mark.parametrize(
     ("scheme", "client", "extra"),
-    [("kafka", "aiokafka", "kafka"), ("rabbitmq", "aiormq", "rabbitmq"), ("redis", "redis", "redis")],
+    [
+        ("kafka", "aiokafka", "kafka"),
+        ("rabbitmq", "aiormq", "rabbitmq"),
+        ("redis", "redis", "redis"),
+        ("redis", "hiredis", "redis"),
+    ],
 )
 def test_a_missing_client_library_says_what_to_install(scheme: str, client: str, extra: str) -> None:
     program = f"""
