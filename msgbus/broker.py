@@ -243,10 +243,10 @@ class Broker:
         self._closed = False
         try:
             await self._link.up(self._link.end())
+            self._start()
         except BaseException:
             await self.close()
             raise
-        self._start()
         return self
 
     async def __aexit__(
@@ -264,7 +264,7 @@ class Broker:
             await until_told_to_stop(self._told_to_stop, self._hurry, self.close)
 
     async def close(self) -> None:
-        """Drain and let go. Idempotent, and callable from anywhere.
+        """Drain and let go; calls that have no answer within the grace raise BrokerClosed. Idempotent, from anywhere.
 
         Returns within the grace and a few seconds, whatever the server does. Inside a callback it only begins the
         closing, which waits for that callback.
@@ -290,6 +290,8 @@ class Broker:
             member.hurry()
 
     def _start(self) -> None:
+        if self._closing is not None:  # nobody would stop what is started now
+            raise BrokerClosed("the broker was closed while it was being entered")
         if not self._started:
             self._started = True
             for subscription in self._subscriptions.values():

@@ -43,6 +43,7 @@ class ScriptedConsumer(Consumer):
         self.extending = asyncio.Event()
         self.answer_extend = asyncio.Event()
         self.answer_extend.set()
+        self.closed = False
         self.broken: Exception | None = None
         self._queue: deque[Delivery] = deque()
         self._event = asyncio.Event()
@@ -96,11 +97,11 @@ class ScriptedConsumer(Consumer):
 
     async def close(self, budget: float) -> None:
         await self.listener.ending(["s"], budget)
-        self.adapter.closed.set()
+        self.closed = True
 
 
 class ScriptedAdapter(Adapter):
-    """Verdicts of publish() come from ``script``: a list for each call, then success."""
+    """Verdicts of publish() come from ``script``: a list for each call, then success. ``asked`` is what was called."""
 
     capabilities: ClassVar[Capabilities] = Capabilities()
     Options: ClassVar[type[AdapterOptions]] = AdapterOptions
@@ -113,7 +114,7 @@ class ScriptedAdapter(Adapter):
         self.asked_to_publish = asyncio.Event()
         self.consumers: list[ScriptedConsumer] = []
         self.opened = asyncio.Event()
-        self.closed = asyncio.Event()
+        self.asked: list[str] = []
         self.connect_errors: deque[Exception] = deque()
         self.connected = 0
 
@@ -127,22 +128,23 @@ class ScriptedAdapter(Adapter):
         return
 
     async def create_queues(self, specs: Sequence[QueueSpec]) -> None:
-        del specs
+        self.asked += [f"create {one.address}" for one in specs]
 
     async def publish(self, messages: Sequence[Outgoing], timeout: float) -> Sequence[BrokerError | None]:
         del timeout
         self.published.append([one.id for one in messages])
+        self.asked.append("publish")
         self.asked_to_publish.set()
         verdicts = self.script.popleft() if self.script else [None] * len(messages)
         self.copies += [one for one, verdict in zip(messages, verdicts, strict=False) if verdict is None]
         return verdicts
 
     async def lag(self, address: Address, group: str) -> Lag:
-        del address, group
+        self.asked.append(f"lag of {address}, {group}")
         return Lag(0)
 
     async def open_consumer(self, group: str, listener: SessionListener) -> Consumer:
-        del group
+        self.asked.append(f"consumer of {group}")
         consumer = ScriptedConsumer(self, listener)
         self.consumers.append(consumer)
         self.opened.set()

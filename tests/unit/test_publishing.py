@@ -14,6 +14,8 @@ from msgbus.errors import (
     PublishUnknown,
     QueueNotFound,
 )
+from msgbus.link import GIVE_UP
+from msgbus.testing.probe import Probe, within
 from tests.unit.scripted import ScriptedAdapter
 
 
@@ -109,3 +111,42 @@ async def test_a_publish_that_the_end_of_the_broker_finds_trying_is_not_tried_ag
     with pytest.raises(PublishUnknown):
         await publishing
     assert len(adapter.published) == tried
+
+
+@pytest.mark.parametrize("turns", range(1, 12))
+async def test_whatever_the_end_of_the_broker_finds_beginning_asks_nothing_of_what_was_let_go(turns: int) -> None:
+    adapter = ScriptedAdapter()
+    broker = Broker(adapter, group="g", grace=0)
+    await broker.consume("q", Probe())
+    beginning = [
+        asyncio.ensure_future(one)
+        for one in (broker.__aenter__(), broker.publish("q", b""), broker.create_queue("q"), broker.lag("q", group="g"))
+    ]
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    await broker.close()
+    asked = list(adapter.asked)
+    results = await asyncio.gather(*beginning, return_exceptions=True)
+    assert all(isinstance(one, BrokerClosed) for one in results if isinstance(one, BaseException))
+    assert all(consumer.closed for consumer in adapter.consumers)
+    assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("msgbus")]
+    assert adapter.asked == asked
+
+
+async def _never(*_: object) -> None:
+    await asyncio.Event().wait()
+
+
+async def test_a_call_without_an_answer_is_given_up_at_the_end_of_the_broker() -> None:
+    adapter = ScriptedAdapter()
+    adapter.create_queues = _never  # type: ignore[method-assign, assignment]
+    adapter.examine = _never  # type: ignore[method-assign, assignment]
+    broker = Broker(adapter, grace=0)
+    await broker.lag("q", group="g")
+    creating, examining = asyncio.ensure_future(broker.create_queue("q")), asyncio.ensure_future(broker.examine())
+    await asyncio.sleep(0)
+    async with within(GIVE_UP / 2, "closing"):
+        await broker.close()
+    for one in (creating, examining):
+        with pytest.raises(BrokerClosed, match="before there was an answer"):
+            await one

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -95,15 +95,25 @@ async def _a_closed_broker_refuses(harness: Harness) -> None:
 
 
 async def a_broker_that_is_closed_while_it_connects_is_closed(harness: Harness) -> None:
-    broker = harness.make()
-    entering = asyncio.ensure_future(broker.__aenter__())
-    await asyncio.sleep(0)
-    async with within(20, "closing while it connects"):
-        await broker.close()
-        await asyncio.gather(entering, return_exceptions=True)
-        await broker.close()
-    with pytest.raises(BrokerClosed):
-        await broker.publish("queue", b"x")
+    queue, rounds, loop = await harness.queue("g"), harness.size(20, 200), asyncio.get_running_loop()
+    began = loop.time()
+    async with harness.make() as broker:
+        await (await broker.consume(queue, Probe())).ready()
+        took = loop.time() - began
+    tasks, files = asyncio.all_tasks(), _open_files()
+    for n in range(rounds):
+        broker = harness.make()
+        await broker.consume(queue, Probe())
+        entering = asyncio.ensure_future(broker.__aenter__())
+        await asyncio.sleep(0)
+        await asyncio.sleep(took * n / rounds)  # the moment is the case
+        async with within(20, "closing while it connects"):
+            await broker.close()
+            await asyncio.wait({entering})
+        assert entering.exception() is None or isinstance(entering.exception(), BrokerClosed)
+        with pytest.raises(BrokerClosed):
+            await broker.publish(queue, b"x")
+    await _nothing_left(tasks, files)
 
 
 async def a_publish_that_races_with_the_closing_arrives_or_raises(harness: Harness) -> None:
@@ -158,6 +168,11 @@ async def many_rounds_of_entering_and_closing_leave_no_task_and_no_open_file(har
     tasks, files = asyncio.all_tasks(), _open_files()
     for n in range(rounds):
         await once(n)
+    await _nothing_left(tasks, files)
+
+
+async def _nothing_left(tasks: set[asyncio.Task[Any]], files: int) -> None:
+    """Of tasks and open files there are only those."""
     left = [task for task in asyncio.all_tasks() - tasks if not task.done()]
     assert left == []
     async with within(DEADLINE, f"{files} open files again"):
