@@ -50,12 +50,15 @@ class Forwarding:
         self._done = done
         self._random = random
         self._pumps: dict[Address, Pump] = {}
+        self.stuck: Final[set[Address]] = set()
+        """Destinations that cannot be written, while something waits for them."""
 
     def send(self, held: Held, outgoing: Outgoing) -> None:
         """Publish ``outgoing``, then call ``done(held)``."""
         pump = self._pumps.get(outgoing.address)
         if pump is None:
-            pump = self._pumps[outgoing.address] = Pump(self._adapter, outgoing.address, self._done, self._random)
+            pump = Pump(self._adapter, outgoing.address, self._done, self._random, self.stuck)
+            self._pumps[outgoing.address] = pump
         pump.send(Copy(held, outgoing))
 
     async def close(self) -> None:
@@ -67,11 +70,19 @@ class Forwarding:
 class Pump:
     """One destination: one publish in flight, and the next carries all that came meanwhile."""
 
-    def __init__(self, adapter: Adapter, address: Address, done: Callable[[Held], None], random: Random) -> None:
+    def __init__(
+        self,
+        adapter: Adapter,
+        address: Address,
+        done: Callable[[Held], None],
+        random: Random,
+        stuck: set[Address],
+    ) -> None:
         self._adapter = adapter
         self._address = address
         self._done = done
         self._random = random
+        self._stuck = stuck
         self._copies: deque[Copy] = deque()
         self._failures = 0
         self._task: asyncio.Task[None] | None = None
@@ -102,6 +113,7 @@ class Pump:
                     await asyncio.sleep(_AGAIN.wait(self._failures, self._random.random()))
         finally:
             self._task = None
+            self._stuck.discard(self._address)
 
     def _batch(self) -> list[Copy]:
         batch: list[Copy] = []
@@ -139,6 +151,7 @@ class Pump:
 
     def _failed(self, copy: Copy, error: Exception) -> None:
         self._failures += 1
+        self._stuck.add(self._address)
         if self._failures == 1:
             copy.held.workers.subscription.counts.outages += 1
             logger.error(
@@ -151,3 +164,4 @@ class Pump:
         if self._failures:
             logger.info("queue %s can be written again", self._address)
         self._failures = 0
+        self._stuck.discard(self._address)

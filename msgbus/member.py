@@ -184,7 +184,8 @@ class Member:
             # else it is not acknowledged, so not lost: the next session gets it
         for workers in touched:
             workers.start()
-            if workers.flow.adapt(self._loop.time()):
+            # A limit may only change with the session (RabbitMQ), and what is stuck would be called once more for it.
+            if not self._forwarding.stuck and workers.flow.adapt(self._loop.time()):
                 self._roster.change()
 
     def _report(self, error: Exception, failures: int) -> None:

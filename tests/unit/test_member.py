@@ -267,3 +267,31 @@ async def test_a_drain_gives_up_what_waits_for_a_dead_letter_queue_that_cannot_b
         async with within(5, "a drain that waits for nobody"):
             await consumer.listener.ending(["s"], 10)
         assert consumer.acknowledged == ["good"]
+
+
+async def test_no_limit_is_raised_while_something_waits_for_a_queue_that_cannot_be_written() -> None:
+    probe = Probe()
+    probe.fail("bad", 1)
+
+    async def work(name: str) -> None:
+        for turn in range(8):  # the limit is looked at when more comes
+            ids = [f"{name}-{turn}-{n}" for n in range(15)]
+            consumer.give(*(delivery("s", None, id, id) for id in ids))
+            await probe.until_handled(ids)
+
+    async with member(probe, retry=RetryPolicy(in_place=0, delays=())) as consumer:
+        consumer.adapter.script.extend([[BrokerUnavailable("full")]] * 1000)
+        consumer.give(delivery("s", None, "bad", "a"))
+        async with within(5, "the first try"):
+            await consumer.adapter.asked_to_publish.wait()
+        await work("stuck")
+        assert len(consumer.limits) == 1, "what is stuck would be called again where a limit ends the session"
+        consumer.adapter.script.clear()
+        async with within(5, "the dead letter"):
+            while not consumer.adapter.copies:
+                consumer.adapter.asked_to_publish.clear()
+                await consumer.adapter.asked_to_publish.wait()
+        await work("free")
+        async with within(5, "the limit"):
+            while len(consumer.limits) == 1:
+                await work("more")
