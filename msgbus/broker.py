@@ -128,9 +128,8 @@ class Broker:
         deadline. Raises InvalidName, InvalidMessage, MessageTooLarge, QueueNotFound, NoRoute, AccessRefused,
         BrokerUnavailable (not published), PublishUnknown (may have arrived).
         """
-        one = Publication(body, message_id, key, headers, delay)
         link = self._reach()
-        outgoing = self._composer.one(queue_address(queue, exchange), one)
+        outgoing = self._composer.one(queue_address(queue, exchange), body, message_id, key, headers, delay)
         (verdict,) = await link.publish((outgoing,))
         if verdict is not None:
             raise verdict

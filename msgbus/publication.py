@@ -42,26 +42,41 @@ class Composer:
         self._ids = Ids(random)
         self._clock = clock
 
-    def one(self, address: Address, one: Publication) -> Outgoing:
-        """``one`` for ``address``. Raises InvalidMessage, MessageTooLarge, ConfigurationError for its delay."""
-        return self._outgoing(address, one, self._clock())
+    def one(  # noqa: PLR0913, PLR0917 - publish()'s arguments
+        self,
+        address: Address,
+        body: Any,
+        message_id: str | None = None,
+        key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        delay: float | None = None,
+        now: float | None = None,
+    ) -> Outgoing:
+        """One message for ``address``, published ``now`` by the clock.
+
+        Raises InvalidMessage, MessageTooLarge, ConfigurationError for its delay.
+        """
+        queue = address.queue
+        data, content_type = encode_body(queue, body)
+        wire = wire_headers(queue, headers, content_type)
+        name = self._ids.one() if message_id is None else word(queue, "message_id", message_id)
+        if key is not None:
+            key = word(queue, "key", key)
+        if now is None:
+            now = self._clock()
+        if delay is not None:
+            wire[NOT_BEFORE] = str(math.ceil((now + _seconds(queue, delay)) * 1000))
+        return Outgoing(address, name, int(now * 1000), data, key, wire)
 
     def many(self, address: Address, messages: Iterable[Publication | Any]) -> list[Outgoing]:
         """``messages``, published at the same time; anything that is no Publication is a body. Raises as one() does."""
         now = self._clock()
         return [
-            self._outgoing(address, one if isinstance(one, Publication) else Publication(one), now) for one in messages
+            self.one(address, each.body, each.message_id, each.key, each.headers, each.delay, now)
+            if isinstance(each, Publication)
+            else self.one(address, each, now=now)
+            for each in messages
         ]
-
-    def _outgoing(self, address: Address, one: Publication, now: float) -> Outgoing:
-        queue = address.queue
-        body, content_type = encode_body(queue, one.body)
-        headers = wire_headers(queue, one.headers, content_type)
-        name = self._ids.one() if one.message_id is None else word(queue, "message_id", one.message_id)
-        key = None if one.key is None else word(queue, "key", one.key)
-        if one.delay is not None:
-            headers[NOT_BEFORE] = str(math.ceil((now + _seconds(queue, one.delay)) * 1000))
-        return Outgoing(address, name, int(now * 1000), body, key, headers)
 
 
 def _seconds(queue: str, delay: float) -> float:

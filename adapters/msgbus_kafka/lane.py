@@ -31,7 +31,10 @@ class Record(Item):
     __slots__ = ("headers", "key", "sent")
 
     def __init__(self, call: Call, place: int, message: Outgoing) -> None:
-        super().__init__(call, place, message)
+        self.call = call
+        self.place = place
+        self.message = message
+        self.settled = False
         self.key = key_bytes(message)
         self.headers = header_list(message)
         self.sent = False

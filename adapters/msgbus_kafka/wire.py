@@ -65,7 +65,10 @@ def arrived(record: Any, address: Address, group: str) -> Message:
 
 
 def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogateescape")
 
 
 def _text(data: bytes) -> str:

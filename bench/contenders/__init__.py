@@ -29,6 +29,7 @@ MODULES: Final[Mapping[str, Mapping[str, str]]] = {
         "raw batch": "kafka_raw:RawKafkaBatch",
         "raw ticking": "kafka_raw:RawKafkaTicking",
         "raw enveloped": "kafka_raw:RawKafkaEnveloped",
+        "floor": "kafka_floor:KafkaFloor",
         "faststream": "kafka_faststream:FastStreamKafka",
         "faststream auto-commit": "kafka_faststream:FastStreamKafkaAuto",
         "msgbus": "msgbus_:Msgbus",

@@ -190,8 +190,8 @@ BUGS: Final = (
     Bug(
         "takes an empty key for none",
         "msgbus/publication.py",
-        "        key = None if one.key is None else",
-        "        key = None if not one.key else",
+        "        if key is not None:\n",
+        "        key = key or None\n        if key is not None:\n",
     ),
     Bug(
         "lets users write our headers",
