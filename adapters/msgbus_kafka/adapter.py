@@ -85,7 +85,7 @@ class KafkaAdapter(Adapter):
         try:
             await self._cluster.nodes()
         except BrokerUnavailable:
-            await self._cluster.connect()
+            await self._cluster.connected()
         return ""
 
     async def examine(self) -> Checkup:

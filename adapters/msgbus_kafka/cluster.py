@@ -58,6 +58,7 @@ class Cluster:
         self._access = access
         self._client: Any = None
         self._starting = asyncio.Lock()
+        self._closed = False
 
     @property
     def servers(self) -> str:
@@ -66,10 +67,27 @@ class Cluster:
 
     async def connect(self) -> None:
         """Raises BrokerUnavailable or AccessRefused."""
+        self._closed = False
+        await self.connected()
+
+    async def connected(self) -> Any:
+        """The client, connected where it is not. Raises as connect() does, and BrokerUnavailable once it is closed."""
         async with self._starting:
+            self._check_open()
             if self._client is None:
                 await self._access.reach()
-                self._client = await self._started()
+                client = await self._started()
+                try:
+                    self._check_open()
+                except BrokerUnavailable:
+                    await stop_client(client)
+                    raise
+                self._client = client
+            return self._client
+
+    def _check_open(self) -> None:
+        if self._closed:  # whoever asks late must not connect again: nobody would close that
+            raise BrokerUnavailable(f"kafka: {self._access.servers}: the connection was closed")
 
     async def _started(self) -> Any:
         client = AIOKafkaClient(**self._access.settings(), client_id="msgbus", request_timeout_ms=30_000)
@@ -88,8 +106,7 @@ class Cluster:
         client: Any = None
         try:
             async with asyncio.timeout(wait):
-                await self.connect()
-                client = self._client
+                client = await self.connected()
                 with translated(TABLE, f"kafka: {self._access.servers}"):
                     return await client.send(client.get_random_node() if node is None else node, request)
         except BrokerUnavailable:
@@ -134,7 +151,8 @@ class Cluster:
         return found
 
     async def close(self) -> None:
-        """Let go of the connections."""
+        """Let go of the connections; there are no others until connect()."""
+        self._closed = True
         await self._drop(self._client)
 
     async def _drop(self, client: Any) -> None:
