@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from msgbus.adapter import Lag, QueueSpec
 from msgbus.deadletters import DeadLetters
-from msgbus.errors import BrokerClosed, ConfigurationError, DuplicateSubscription, Unsupported
-from msgbus.health import Pulse, of_queue
+from msgbus.errors import BrokerClosed, ConfigurationError
+from msgbus.health import Pulse
 from msgbus.history import History
 from msgbus.ladder import own_queues
 from msgbus.link import Link
-from msgbus.member import Member
-from msgbus.names import Address, group_name, queue_address, queue_name
-from msgbus.observed import SessionCounts
+from msgbus.members import Members
+from msgbus.names import group_name, queue_address, queue_name
 from msgbus.publication import Composer, Publication
 from msgbus.signals import until_told_to_stop
 from msgbus.subscription import Callback, Subscription, inside
@@ -30,7 +29,8 @@ if TYPE_CHECKING:
     from msgbus.adapter import Adapter, Start
     from msgbus.errors import BrokerError
     from msgbus.finding import Checkup
-    from msgbus.health import Health, QueueHealth
+    from msgbus.health import Health
+    from msgbus.observed import SessionCounts
     from msgbus.retry import RetryPolicy
 
 __all__ = ["Broker"]
@@ -67,11 +67,8 @@ class Broker:
         self._composer = Composer(self._random, clock)
         self._link = Link(adapter, deadline, self._random)
         self._pulse = Pulse(adapter, clock)
-        self._subscriptions: dict[tuple[str, Address], Subscription] = {}
-        self._members: dict[str, Member] = {}
-        self._session_counts: dict[str, SessionCounts] = {}
+        self._members = Members(adapter, self._random, clock)
         self._closing: asyncio.Task[None] | None = None
-        self._started = False
         self._closed = False
         self._told_to_stop: asyncio.Event | None = None
 
@@ -106,8 +103,7 @@ class Broker:
         )
         own = [one for name in names for one in own_queues(spec.address.queue, name, partitions)]
         await self._reach().call(f"queue {spec.address}", lambda: self._link.adapter.create_queues((spec, *own)))
-        for member in self._members.values():
-            member.look_again()  # it may wait for this queue
+        self._members.look_again()
 
     async def publish(  # noqa: PLR0913 - a message's fields, by keyword
         self,
@@ -203,7 +199,7 @@ class Broker:
 
     def session_counts(self, *, group: str | None = None) -> SessionCounts:
         """What became of ``group``'s sessions in this object, so far; it goes on counting."""
-        return self._session_counts.setdefault(self._group("", group), SessionCounts())
+        return self._members.counts(self._group("", group))
 
     async def health(self, *, within: float = 2.0) -> Health:
         """Whether this process can publish and consume now, and if not, why; for readiness probes.
@@ -218,7 +214,7 @@ class Broker:
             if self._closing is not None
             else ""
         )
-        return await self._pulse.health(within, self._queues, ending)
+        return await self._pulse.health(within, lambda: self._members.health(self._pulse.when), ending)
 
     async def examine(self) -> Checkup:
         """What the server is, and what about it endangers the promise, for people; tried once, changes nothing.
@@ -226,12 +222,6 @@ class Broker:
         Raises BrokerUnavailable, AccessRefused, ConfigurationError for a server that cannot be worked with.
         """
         return await self._reach().once("examining the server", self._link.adapter.examine)
-
-    def _queues(self) -> list[QueueHealth]:
-        when = self._pulse.when
-        idle = (one for one in self._subscriptions.values() if one.state == "registered")
-        found = [of_queue(one, when, missing=False, draining=False, trouble="") for one in idle]
-        return found + [one for member in self._members.values() for one in member.health(when)]
 
     # The lifecycle.
 
@@ -260,7 +250,7 @@ class Broker:
         """
         self._told_to_stop = asyncio.Event()
         async with self:
-            await until_told_to_stop(self._told_to_stop, self._hurry, self.close)
+            await until_told_to_stop(self._told_to_stop, self._members.hurry, self.close)
 
     async def close(self) -> None:
         """Drain and let go; calls that have no answer within the grace raise BrokerClosed. Idempotent, from anywhere.
@@ -270,45 +260,22 @@ class Broker:
         """
         if self._closing is None:
             self._closing = asyncio.get_running_loop().create_task(self._close(), name="msgbus closing")
-        if inside.get(None) not in self._members.values():
+        if inside.get(None) not in self._members.by_group.values():
             await asyncio.shield(self._closing)
 
     async def _close(self) -> None:
         if self._told_to_stop is not None:
             self._told_to_stop.set()
         end = asyncio.get_running_loop().time() + self.grace
-        await asyncio.gather(*(member.stop(self.grace) for member in self._members.values()))
-        self._started = False
-        self._members.clear()
+        await self._members.stop(self.grace)
         self._closed = True
         await self._pulse.close()
         await self._link.down(max(0.0, end - asyncio.get_running_loop().time()))  # one grace for both
 
-    def _hurry(self) -> None:
-        for member in self._members.values():
-            member.hurry()
-
     def _start(self) -> None:
         if self._closing is not None:  # nobody would stop what is started now
             raise BrokerClosed("the broker was closed while it was being entered")
-        if not self._started:
-            self._started = True
-            for subscription in self._subscriptions.values():
-                if subscription.state != "cancelled":
-                    self._attach(subscription)
-
-    def _attach(self, subscription: Subscription) -> None:
-        member = self._members.get(subscription.group)
-        if member is None:
-            member = self._members[subscription.group] = Member(
-                self._link.adapter,
-                subscription.group,
-                self._random,
-                self._clock,
-                self.session_counts(group=subscription.group),
-            )
-            member.start()
-        member.add(subscription)
+        self._members.start()
 
     # What the verbs share.
 
@@ -330,24 +297,9 @@ class Broker:
         if self._closing is not None or self._closed:
             raise BrokerClosed(f"queue {queue!r}: the broker is closed; enter it again with 'async with'")
         address, name = queue_address(queue, exchange), self._group(queue, group)
-        self._check_start(address, start)
-        before = self._subscriptions.get((name, address))
-        if before is not None and before.state != "cancelled":
-            raise DuplicateSubscription(
-                f"queue {address} is already consumed in group {name!r} by this broker object: cancel() that "
-                "subscription first, or use another group"
-            )
         subscription = Subscription(address, name, callback, concurrency, retry, start)
-        self._subscriptions[name, address] = subscription
-        if self._started:
-            self._attach(subscription)
+        self._members.add(subscription)
         return subscription
-
-    def _check_start(self, address: Address, start: object) -> None:
-        if start not in {None, "oldest", "newest"}:
-            raise ConfigurationError(f"queue {address}: start is 'oldest', 'newest' or None, not {start!r}")
-        if start is not None and start not in self._link.adapter.starts:
-            raise Unsupported(f"queue {address}: a group cannot begin at the {start} message here; leave start= out")
 
     def _group(self, queue: str, group: str | None) -> str:
         name = self.group if group is None else group

@@ -28,7 +28,7 @@ def group() -> str:
 
 def generation(broker: Broker) -> int:
     """How many rebalances the group has seen: its members count them."""
-    (member,) = broker._members.values()
+    (member,) = broker._members.by_group.values()
     consumer = member._consumer
     counted: int = consumer._client._coordinator.generation  # type: ignore[union-attr]
     return counted
@@ -88,5 +88,5 @@ async def test_changes_that_never_pause_are_applied_all_the_same(kafka_server: S
         ready = asyncio.ensure_future((await broker.consume(queue, ledger.callback(broker))).ready())
         async with within(30, "the first queue"):
             while not ready.done():
-                broker._members[group].look_again()
+                broker._members.by_group[group].look_again()
                 await asyncio.sleep(0.001)

@@ -83,7 +83,7 @@ class Member:
         return self.running >= CONCURRENCY - 2 and self._held() > self.running
 
     def _held(self) -> int:
-        sessions = self.broker._members["g"]._hands._sessions.values()
+        sessions = self.broker._members.by_group["g"]._hands._sessions.values()
         return sum(len(session.held) for session in sessions)
 
     async def _callback(self, message: Message) -> None:

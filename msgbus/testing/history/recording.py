@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from msgbus.broker import Broker
 from msgbus.errors import BrokerUnavailable, PublishUnknown
 from msgbus.link import Link
+from msgbus.members import Members
 from msgbus.message import ATTEMPTS, CONTENT_TYPE, NOT_BEFORE, RESERVED, number
 from msgbus.registry import adapter_type
 from msgbus.settings import load
@@ -55,14 +56,21 @@ class RecordedBroker(Broker):
         self.watched = WatchedAdapter(adapter, pen.passing)
         super().__init__(self.watched, **settings)
         self.pen = pen
-        self._recorded: set[Subscription] = set()
         self._link = RecordedLink(self.watched, self.deadline, self._random, pen)
+        self._members = RecordedMembers(self.watched, self._random, self._clock, pen)
 
-    def _attach(self, subscription: Subscription) -> None:
-        if subscription not in self._recorded:  # a broker that is entered again attaches it again
-            self._recorded.add(subscription)
-            subscription.callback = self.pen.around(subscription.callback)
-        super()._attach(subscription)
+
+class RecordedMembers(Members):
+    """Every callback as it is called."""
+
+    def __init__(self, adapter: Adapter, random: Random, clock: Callable[[], float], pen: Pen) -> None:
+        super().__init__(adapter, random, clock)
+        self._pen = pen
+
+    def add(self, subscription: Subscription) -> None:
+        """See Members."""
+        subscription.callback = self._pen.around(subscription.callback)
+        super().add(subscription)
 
 
 class RecordedLink(Link):
