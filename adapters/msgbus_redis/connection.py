@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from msgbus_redis.sentinel import Sentinels
 
-__all__ = ["Client", "Command", "Line", "Place"]
+__all__ = ["Client", "Command", "Line", "Place", "hang_up"]
 
 Command = tuple[str | bytes | int, ...]
 _packed: Final = cast("Callable[[Command], bytes]", hiredis.pack_command)
@@ -131,12 +131,12 @@ class Line:
                         if not await connection.can_read():
                             return False
                     # Closed by the server, or an answer is left over: neither may be used.
-                    await connection.disconnect(nowait=True)
+                    await hang_up(connection)
                 connection.host, connection.port = await self._place.find()
                 await connection.connect()  # type: ignore[no-untyped-call]  # redis-py's
         except BaseException as error:
             # A half-made connection would be taken for a logged-in one.
-            await connection.disconnect(nowait=True)
+            await hang_up(connection)
             if isinstance(error, builtins.TimeoutError):
                 raise TimeoutError(f"no answer within {CONNECT:g} s") from None
             raise
@@ -156,21 +156,35 @@ class Line:
                 for _ in commands:
                     replies.append(await _reply(connection))
         except builtins.TimeoutError:
-            await connection.disconnect(nowait=True)
+            await hang_up(connection)
             raise TimeoutError(f"no answer within {within:.3g} s") from None
         except BaseException:
-            await connection.disconnect(nowait=True)
+            await hang_up(connection)
             raise
         if any(isinstance(reply, ReadOnlyError) for reply in replies):
-            await connection.disconnect(nowait=True)  # it was the primary once: whoever is it now is asked for anew
+            await hang_up(connection)  # it was the primary once: whoever is it now is asked for anew
         self._answered = asyncio.get_running_loop().time()
         return replies
 
     async def close(self) -> None:
         """Let go of the connection. Never raises; the next ready() makes a new one."""
+        await hang_up(self._connection, wait=1.0)
+
+
+async def hang_up(connection: Connection, wait: float = 0.0) -> None:
+    """Close ``connection``, in good order where the server agrees within ``wait`` seconds. Never raises.
+
+    TLS ends when the other side says so too, or after half a minute: until then the socket would stay open, for longer
+    than an event loop that ends now.
+    """
+    writer = connection._writer  # noqa: SLF001 - gone when it has disconnected
+    try:
         with contextlib.suppress(Exception):
-            async with asyncio.timeout(1.0):
-                await self._connection.disconnect()
+            async with asyncio.timeout(wait or None):
+                await connection.disconnect(nowait=not wait)
+    finally:
+        if writer is not None:
+            writer.transport.abort()
 
 
 async def _reply(connection: Connection) -> Any:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from redis.exceptions import ConnectionError as Unreachable
 
 from msgbus.errors import AccessRefused
+from msgbus_redis.connection import hang_up
 from msgbus_redis.failures import FAILURES, ours
 
 if TYPE_CHECKING:
@@ -59,4 +60,4 @@ class Sentinels:
             await connection.send_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.service)
             return await connection.read_response()
         finally:
-            await connection.disconnect(nowait=True)
+            await hang_up(connection)

@@ -10,7 +10,8 @@ import pytest
 
 from msgbus import AccessRefused, ConfigurationError, connect
 from msgbus.testing import Probe
-from msgbus_redis.connection import Client, Place
+from msgbus.testing.probe import within
+from msgbus_redis.connection import Client, Line, Place
 from tests.servers import start_cluster
 from tests.servers.fixtures import or_skip
 from tests.servers.ports import LOOPBACK
@@ -84,3 +85,21 @@ async def test_what_is_for_sentinels_is_refused_where_there_are_none(given: str)
         async with connect(f"redis://localhost?{given}"):
             pass
     assert "secret" not in str(refused.value)
+
+
+async def test_a_connection_is_closed_though_a_frozen_server_does_not_agree(servers: Cluster) -> None:
+    sentinel, secrets = servers.sentinels[0], security(servers)
+    word = secrets.passwords["admin"]
+    line = Line(Place(LOOPBACK, sentinel.recipe.port, username="admin", password=word, tls=secrets.context()))
+    await line.ready()
+    writer = line._connection._writer
+    assert writer is not None
+    socket = writer.get_extra_info("socket")
+    await asyncio.to_thread(sentinel.pause)
+    try:
+        async with within(5, "the end of the connection"):
+            await line.close()
+            while socket.fileno() >= 0:
+                await asyncio.sleep(0)
+    finally:
+        await asyncio.to_thread(sentinel.resume)
