@@ -92,7 +92,7 @@ class Place:
         }
         if self.tls is None:
             return Connection(**settings)
-        connection = SSLConnection(**settings)
+        connection = Secure(**settings)
         connection.ssl_context.context = self.tls
         return connection
 
@@ -172,19 +172,27 @@ class Line:
 
 
 async def hang_up(connection: Connection, wait: float = 0.0) -> None:
-    """Close ``connection``, in good order where the server agrees within ``wait`` seconds. Never raises.
+    """Close ``connection``, in good order where the server agrees within ``wait`` seconds. Never raises."""
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout(wait or None):
+            await connection.disconnect(nowait=not wait)
+
+
+class Secure(SSLConnection):
+    """With TLS, and closed when it is given up, by whomever: redis-py itself does so when a reply is waited for.
 
     TLS ends when the other side says so too, or after half a minute: until then the socket would stay open, for longer
     than an event loop that ends now.
     """
-    writer = connection._writer  # noqa: SLF001 - gone when it has disconnected
-    try:
-        with contextlib.suppress(Exception):
-            async with asyncio.timeout(wait or None):
-                await connection.disconnect(nowait=not wait)
-    finally:
-        if writer is not None:
-            writer.transport.abort()
+
+    async def disconnect(self, *args: Any, **settings: Any) -> None:
+        """See Connection."""
+        writer = self._writer  # gone when it has disconnected
+        try:
+            await super().disconnect(*args, **settings)
+        finally:
+            if writer is not None:
+                writer.transport.abort()
 
 
 async def _reply(connection: Connection) -> Any:
