@@ -17,10 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Halves"]
 
-SENT: Final = 4
-"""Turns of the event loop from being told to the request: the caller's, the sender's, its task's, and one for what
-asyncio.wait() takes."""
-NEXT: Final = 2
+SENT: Final = 3
+"""Turns of the event loop from being told to the request: the caller's, the sender's, and its task's."""
+NEXT: Final = 1
 """Turns from an answer to the request that waits for it."""
 
 

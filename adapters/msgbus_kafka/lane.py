@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from msgbus.calls import Item
-from msgbus_kafka.wire import header_list, key_bytes
+from msgbus_kafka.wire import key_and_headers
 
 if TYPE_CHECKING:
     from asyncio import Future
@@ -35,8 +35,7 @@ class Record(Item):
         self.place = place
         self.message = message
         self.settled = False
-        self.key = key_bytes(message)
-        self.headers = header_list(message)
+        self.key, self.headers = key_and_headers(message)
         self.sent = False
         """It is in a batch: nobody can take it back."""
 

@@ -16,6 +16,7 @@ from msgbus_kafka.creation import LARGEST
 from msgbus_kafka.failures import TABLE
 from msgbus_kafka.finding import find_again
 from msgbus_kafka.halves import Halves
+from msgbus_kafka.sender import quicken
 from msgbus_kafka.stopping import fail_pending, stop_producer
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class Line:
         )
         find_again(producer.client, self._access)
         calm(producer.client)
+        quicken(producer)
         try:
             with translated(TABLE, f"kafka: {self._access.servers}"):
                 await producer.start()
@@ -117,7 +119,8 @@ class Spread:
     def __init__(self) -> None:
         self._turn = 0
 
-    def __call__(self, key: bytes | None, partitions: Sequence[int], available: Sequence[int]) -> int:
+    def partition(self, key: bytes | None, partitions: Sequence[int], available: Sequence[int]) -> int:
+        """Where a message of ``key`` goes; without one, to one of those that are ``available``."""
         if key is not None:
             return partitions[_hashed(key) % len(partitions)]
         self._turn += 1

@@ -51,10 +51,11 @@ class Publisher:
         """See Adapter.publish."""
         now = asyncio.get_running_loop().time()
         call = Call(len(messages), now + timeout)
-        items = [Record(call, place, message) for place, message in enumerate(messages)]
-        if len(items) == 1:
+        if len(messages) == 1:
+            items = [Record(call, 0, messages[0])]
             self._writer(messages[0].address).put(items)
         else:
+            items = [Record(call, place, message) for place, message in enumerate(messages)]
             for address, of_one in groupby(items, lambda item: item.message.address):
                 self._writer(address).put(of_one)
         try:
@@ -62,7 +63,7 @@ class Publisher:
                 await self._look_for_deleted(call, items)  # those that nobody looks for already
                 await self._waiting.settled(call, call.end)
         finally:
-            call.over = True
+            self._waiting.over(call)
         return call.ended(items, _too_late) if call.open else call.verdicts
 
     async def _look_for_deleted(self, call: Call, items: Sequence[Record]) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from msgbus.message import Message, Outgoing
     from msgbus.names import Address
 
-__all__ = ["arrived", "header_list", "key_bytes", "size"]
+__all__ = ["arrived", "key_and_headers", "size"]
 
 DLQ: Final = "dlq"
 size: Final[Callable[[bytes | None, bytes, list[tuple[str, bytes]]], int]] = (
@@ -26,21 +26,27 @@ _LATEST: Final = 253_402_300_799_000  # the end of the year 9999: no later time 
 _DIGITS: Final = {TIME: 14, ATTEMPTS: 9}
 
 
-def key_bytes(message: Outgoing) -> bytes | None:
-    """The record's key: the message's, or of a dead letter its own id, by which a tombstone removes it."""
-    if message.address.part == DLQ and LETTER in message.headers:
-        return _bytes(message.headers[LETTER])
-    return None if message.key is None else _bytes(message.key)
+def key_and_headers(message: Outgoing) -> tuple[bytes | None, list[tuple[str, bytes]]]:
+    """The record's key: the message's, or of a dead letter its own id, by which a tombstone removes it.
+
+    Its headers: id, time, then the user's and ours.
+    """
+    try:
+        return _laid_out(message, str.encode)
+    except UnicodeEncodeError:  # bytes that are no text, which a message that is published again may bring
+        return _laid_out(message, _bytes)
 
 
-def header_list(message: Outgoing) -> list[tuple[str, bytes]]:
-    """The record's headers: id, time, then the user's and ours."""
-    headers = [(ID, _bytes(message.id)), (TIME, b"%d" % message.time)]
-    if message.address.part == DLQ and message.key is not None:
-        headers.append((KEY, _bytes(message.key)))
+def _laid_out(message: Outgoing, encode: Callable[[str], bytes]) -> tuple[bytes | None, list[tuple[str, bytes]]]:
+    key = None if message.key is None else encode(message.key)
+    headers = [(ID, encode(message.id)), (TIME, b"%d" % message.time)]
+    if message.address.part == DLQ:
+        if key is not None:
+            headers.append((KEY, key))
+        key = encode(message.headers[LETTER]) if LETTER in message.headers else key
     for name, text in message.headers.items():
-        headers.append((name, _bytes(text)))
-    return headers
+        headers.append((name, encode(text)))
+    return key, headers
 
 
 def arrived(record: Any, address: Address, group: str) -> Message:
@@ -65,10 +71,7 @@ def arrived(record: Any, address: Address, group: str) -> Message:
 
 
 def _bytes(text: str) -> bytes:
-    try:
-        return text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "surrogateescape")
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _text(data: bytes) -> str:

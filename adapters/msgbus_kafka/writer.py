@@ -160,7 +160,7 @@ class Writer:
             text = f"queue {self._name}: {needed} bytes with key and headers, {self._limit} is the limit"
             item.settle(MessageTooLarge(text))
             return
-        partition = self._line.spread(item.key, self._partitions, self._available)
+        partition = self._line.spread.partition(item.key, self._partitions, self._available)
         lane = self._lanes.get(partition)
         if lane is None:
             ended = partial(self._ended, self._line, self._producer)

@@ -26,7 +26,7 @@ CASES: Final[Mapping[str, Case]] = {
     ),
     "publish, 100 in flight": Case(
         publishing.in_flight_100,
-        {"redis": 20_000, "rabbitmq": 8000, "kafka": 40_000},
+        {"redis": 20_000, "rabbitmq": 8000, "kafka": 80_000},
         apart={"kafka": ("raw", "raw enveloped", "floor", "faststream", "msgbus")},
         share={("redis", "msgbus"): 2},
     ),

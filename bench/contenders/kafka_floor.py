@@ -49,7 +49,7 @@ class KafkaFloor(RawKafka):
 
     async def publish(self, item: Item) -> None:
         sent = Sent(item)
-        self._lanes[self._line.spread(sent.key, range(len(self._lanes)), ())].put(cast("Record", sent))
+        self._lanes[self._line.spread.partition(sent.key, range(len(self._lanes)), ())].put(cast("Record", sent))
         await sent.confirmed
 
     def _ended(self, items: Sequence[Record], batch: asyncio.Future[Any]) -> None:

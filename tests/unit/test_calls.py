@@ -16,6 +16,10 @@ def _settle(call: Call, place: int, verdict: BrokerError | None) -> None:
     Item(call, place, MESSAGE).settle(verdict)
 
 
+def _late(item: Item) -> BrokerError:
+    return BrokerUnavailable(f"{item.message.id} is late")
+
+
 def _now() -> float:
     return asyncio.get_running_loop().time()
 
@@ -39,6 +43,7 @@ async def test_each_call_ends_by_its_own_time() -> None:
 
     async def one(call: Call) -> None:
         assert await waiting.settled(call, call.end) == (call is calls[3])
+        waiting.over(call)
         over.append(call.end - started)
 
     async with asyncio.TaskGroup() as group:
@@ -62,13 +67,14 @@ async def test_a_call_can_be_waited_for_again() -> None:
 async def test_a_cancelled_caller_leaves_nothing_behind() -> None:
     waiting = Waiting()
     cancelled, other = Call(1, _now() + 0.05), Call(1, _now() + 5)
-    both = [asyncio.ensure_future(waiting.settled(call, call.end)) for call in (cancelled, other)]
+    both = [asyncio.ensure_future(waiting.verdicts(call, [], _late)) for call in (cancelled, other)]
     await asyncio.sleep(0)
     both[0].cancel()
     await asyncio.wait({both[0]})
+    assert list(waiting._calls) == [other]
     _settle(cancelled, 0, None)
     _settle(other, 0, None)
-    assert await both[1]
+    assert await both[1] == [None]
     assert not waiting._calls
 
 

@@ -132,13 +132,13 @@ def test_answers_become_our_errors(code: int, message: str | None, ours: type[Ms
 def test_a_key_goes_where_javas_client_sends_it() -> None:
     spread = Spread()
     # From Kafka's own tests of Utils.murmur2: "21" is -973932308, "foobar" -790332482.
-    assert spread(b"21", range(1000), []) == (-973932308 & 0x7FFFFFFF) % 1000
-    assert spread(b"foobar", range(1000), []) == (-790332482 & 0x7FFFFFFF) % 1000
+    assert spread.partition(b"21", range(1000), []) == (-973932308 & 0x7FFFFFFF) % 1000
+    assert spread.partition(b"foobar", range(1000), []) == (-790332482 & 0x7FFFFFFF) % 1000
 
 
 def test_messages_without_a_key_go_everywhere_in_turn() -> None:
     spread = Spread()
-    assert {spread(None, range(4), range(4)) for _ in range(4)} == {0, 1, 2, 3}
+    assert {spread.partition(None, range(4), range(4)) for _ in range(4)} == {0, 1, 2, 3}
 
 
 def offsets(*codes: int, error: int = 0) -> Any:

@@ -1,0 +1,71 @@
+"""Produce requests, packed at once, and their answers.
+
+aiokafka writes and reads field by field: 0.1 ms of the 0.35 ms that a request of eight partitions costs.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import TYPE_CHECKING, Any, Final
+
+from aiokafka.protocol.produce import ProduceRequest, ProduceRequest_v7, ProduceResponse_v7
+
+if TYPE_CHECKING:
+    from io import BytesIO
+
+__all__ = ["Produce"]
+
+_SHORT: Final = Struct(">h")
+_NUMBER: Final = Struct(">i")
+_HEAD: Final = Struct(">hhii")
+"""No transaction, the acknowledgements, the server's time in milliseconds, the number of topics."""
+_BATCH: Final = Struct(">ii")
+"""A partition, and the bytes of its batch."""
+_ANSWER: Final = Struct(">ihqqq")
+"""A partition, its error, offset, timestamp, and the first offset of its log."""
+
+
+class Answer(ProduceResponse_v7):  # type: ignore[misc]  # aiokafka is untyped
+    """What becomes of each batch."""
+
+    @classmethod
+    def decode(cls, data: BytesIO | bytes) -> Answer:
+        """See Struct."""
+        view = data if isinstance(data, bytes) else data.read()
+        (topics,) = _NUMBER.unpack_from(view)
+        at = 4
+        told: list[tuple[str, list[Any]]] = []
+        for _ in range(topics):
+            (length,) = _SHORT.unpack_from(view, at)
+            at += 2 + length
+            name = view[at - length : at].decode()
+            (partitions,) = _NUMBER.unpack_from(view, at)
+            at += 4
+            end = at + partitions * _ANSWER.size
+            told.append((name, list(_ANSWER.iter_unpack(view[at:end]))))
+            at = end
+        return cls(told, *_NUMBER.unpack_from(view, at))
+
+
+class Packed(ProduceRequest_v7):  # type: ignore[misc]  # aiokafka is untyped
+    """The version that every server since 2.1 speaks."""
+
+    RESPONSE_TYPE = Answer
+
+    def encode(self) -> bytes:
+        """See Struct."""
+        parts = [_HEAD.pack(-1, self.required_acks, self.timeout, len(self.topics))]
+        for topic, batches in self.topics:
+            name = topic.encode()
+            parts += (_SHORT.pack(len(name)), name, _NUMBER.pack(len(batches)))
+            for partition, batch in batches:
+                parts += (_BATCH.pack(partition, len(batch)), batch)
+        return b"".join(parts)
+
+
+class Produce(ProduceRequest):  # type: ignore[misc]  # aiokafka is untyped
+    """aiokafka's request, in fewer steps where the server speaks this version."""
+
+    def build(self, request_struct_class: Any) -> Any:
+        """See Request."""
+        return super().build(Packed if request_struct_class is ProduceRequest_v7 else request_struct_class)
