@@ -12,6 +12,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 
 from msgbus.errors import AccessRefused, BrokerUnavailable, ConfigurationError
 from msgbus_kafka.failures import REFUSALS, reason
+from msgbus_kafka.stopping import cut_off
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable
@@ -91,7 +92,9 @@ class Access:
 
     async def _connected(self, host: str, port: int) -> Any:
         async with asyncio.timeout(REACH):
-            return await create_conn(host, port, request_timeout_ms=int(REACH * 1000), **self._security())
+            return await create_conn(
+                host, port, request_timeout_ms=int(REACH * 1000), on_close=cut_off, **self._security()
+            )
 
     def _unreached(self, failures: list[BaseException]) -> BrokerError:
         # ValueError and AssertionError are what aiokafka makes of an answer of SCRAM or PLAIN that does not fit.

@@ -10,10 +10,9 @@ from aiokafka.protocol.admin import DescribeConfigsRequest
 from aiokafka.protocol.metadata import MetadataRequest
 
 from msgbus.errors import BrokerUnavailable, translated
-from msgbus_kafka.calm import calm
 from msgbus_kafka.failures import TABLE, answered
-from msgbus_kafka.finding import find_again
 from msgbus_kafka.stopping import stop_client
+from msgbus_kafka.taming import tame
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -91,8 +90,7 @@ class Cluster:
 
     async def _started(self) -> Any:
         client = AIOKafkaClient(**self._access.settings(), client_id="msgbus", request_timeout_ms=30_000)
-        find_again(client, self._access)
-        calm(client)
+        tame(client, self._access)
         try:
             with translated(TABLE, f"kafka: {self._access.servers}"):
                 await client.bootstrap()

@@ -17,10 +17,10 @@ from msgbus.adapter import Letters
 from msgbus.errors import BrokerError, BrokerUnavailable, LettersBusy, LettersLost, translated
 from msgbus.message import LETTER, Delivery
 from msgbus_kafka.failures import TABLE
-from msgbus_kafka.finding import find_again
 from msgbus_kafka.producers import BATCH, Line
 from msgbus_kafka.reading import READ, opened
 from msgbus_kafka.stopping import stop_consumer
+from msgbus_kafka.taming import tame
 from msgbus_kafka.wire import arrived
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class KafkaLetters(Letters):
             # The holder keeps the partition when another joins.
             partition_assignment_strategy=[StickyPartitionAssignor],
         )
-        find_again(taker._client, self._access)  # noqa: SLF001
+        tame(taker._client, self._access)  # noqa: SLF001
         taker.subscribe([self._name])
         try:
             with translated(TABLE, f"queue {self._name}: taking its letters in hand"):

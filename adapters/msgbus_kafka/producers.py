@@ -11,13 +11,12 @@ from aiokafka.errors import UnknownTopicOrPartitionError
 from aiokafka.partitioner import murmur2
 
 from msgbus.errors import translated
-from msgbus_kafka.calm import calm
 from msgbus_kafka.creation import LARGEST
 from msgbus_kafka.failures import TABLE
-from msgbus_kafka.finding import find_again
 from msgbus_kafka.halves import Halves
 from msgbus_kafka.sender import quicken
 from msgbus_kafka.stopping import fail_pending, stop_producer
+from msgbus_kafka.taming import tame
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,8 +74,7 @@ class Line:
             request_timeout_ms=int(REQUEST * 1000),
             metadata_max_age_ms=60_000,
         )
-        find_again(producer.client, self._access)
-        calm(producer.client)
+        tame(producer.client, self._access)
         quicken(producer)
         try:
             with translated(TABLE, f"kafka: {self._access.servers}"):

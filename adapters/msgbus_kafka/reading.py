@@ -11,8 +11,8 @@ from msgbus.adapter import Stretch
 from msgbus.errors import BrokerUnavailable, translated
 from msgbus.message import Delivery
 from msgbus_kafka.failures import TABLE
-from msgbus_kafka.finding import find_again
 from msgbus_kafka.stopping import stop_consumer
+from msgbus_kafka.taming import tame
 from msgbus_kafka.wire import arrived
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ async def opened(access: Access, partitions: Sequence[TopicPartition], doing: st
         auto_offset_reset="earliest",
         fetch_max_wait_ms=100,
     )
-    find_again(reader._client, access)  # noqa: SLF001
+    tame(reader._client, access)  # noqa: SLF001
     try:
         with translated(TABLE, doing):
             await reader.start()

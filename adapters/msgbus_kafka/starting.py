@@ -10,11 +10,10 @@ from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssigno
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 
 from msgbus.errors import translated
-from msgbus_kafka.calm import calm
 from msgbus_kafka.failures import TABLE
-from msgbus_kafka.finding import find_again
 from msgbus_kafka.guard import guard
 from msgbus_kafka.stopping import stop_consumer
+from msgbus_kafka.taming import tame
 
 if TYPE_CHECKING:
     from msgbus_kafka.access import Access
@@ -44,8 +43,7 @@ async def started(access: Access, places: Places, timing: Timing, assignor: Assi
         max_poll_interval_ms=FOR_EVER,  # full of slow messages is not dead
         partition_assignment_strategy=[_assignor(assignor)],  # two of them join the group twice
     )
-    find_again(client._client, access)  # noqa: SLF001
-    calm(client._client)  # noqa: SLF001
+    tame(client._client, access)  # noqa: SLF001
     try:
         # Connected once before: aiokafka says "unable to bootstrap" of a wrong password too.
         await access.reach()

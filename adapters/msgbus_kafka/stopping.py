@@ -14,10 +14,21 @@ from aiokafka.errors import KafkaConnectionError
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
 
-__all__ = ["fail_pending", "stop_client", "stop_consumer", "stop_producer"]
+__all__ = ["cut_off", "fail_pending", "stop_client", "stop_consumer", "stop_producer"]
 
 CLOSE: Final = 2.0
 """Seconds for the connections themselves."""
+
+
+def cut_off(connection: Any, _: object = None) -> None:
+    """End the socket of an AIOKafkaConnection that was closed.
+
+    By itself it stays until the server has taken all that was written, and with TLS until the server agrees or half a
+    minute is over. A frozen one does neither, and the event loop may end before.
+    """
+    transport = connection._protocol._transport  # noqa: SLF001 - what was closed has no writer any more
+    if transport is not None:
+        transport.abort()
 
 
 async def stop_client(client: Any) -> None:
