@@ -41,20 +41,14 @@ class Link:
         """``purpose`` names the connection in the server's own lists."""
         self._purpose = purpose
         self._dialling = Dialling(url, options, purpose)
+        self.servers: Final = self._dialling.servers
+        """Their places in the network."""
+        self.where: Final = f"RabbitMQ at {self.servers}"
+        """The same for errors; nothing secret in it."""
         self._dialled: Dialled | None = None
         self._attempt: asyncio.Task[aiormq.Connection] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._numbering = asyncio.Lock()
-
-    @property
-    def where(self) -> str:
-        """The servers, for errors; nothing secret in it."""
-        return f"RabbitMQ at {self.servers}"
-
-    @property
-    def servers(self) -> str:
-        """Their places in the network."""
-        return self._dialling.servers
 
     @property
     def is_up(self) -> bool:

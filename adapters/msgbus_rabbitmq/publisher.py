@@ -122,9 +122,10 @@ class Publisher:
         self._limit = limit = asyncio.timeout_at(end)
         try:
             async with limit:
-                channel = await self._ready()
-                wanted = [item for item in batch if not item.call.over]
+                channel = await self._fresh()
                 with guarded(f"{self._link.where}: publishing"):
+                    await channel.connection.ready()  # it is not while the server is short of memory or disk
+                    wanted = [item for item in batch if not item.call.over]
                     await (write_many if self._at_once else write_each)(channel, wanted)
         except TimeoutError:
             if limit.when() != end:  # else each call is late by itself, and knows more about why
@@ -132,8 +133,8 @@ class Publisher:
         finally:
             self._limit = None
 
-    async def _ready(self) -> Any:
-        """The channel, once the server takes messages (it does not while its memory or disk is short)."""
+    async def _fresh(self) -> Any:
+        """The channel: a new one where the last is closed or was left."""
         if self._channel is None or self._channel.is_closed or not self._link.is_up:
             self._channel = None
             self._channel = channel = await self._link.channel(confirms=True)
@@ -141,10 +142,7 @@ class Publisher:
             self._at_once = fits(channel)
         if self._left:
             await self._close_left()
-        channel = self._channel
-        with guarded(self._link.where):
-            await channel.connection.ready()
-        return channel
+        return self._channel
 
     def _lost(self, channel: Any, closing: asyncio.Future[Any]) -> None:
         """The channel is closed: nothing more is confirmed on it, and queues may be gone when there is another."""
