@@ -8,7 +8,6 @@ import logging
 import os
 import re
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,6 +17,7 @@ from msgbus.testing.probe import within
 from tests.faults.ledger import Ledger, Load
 from tests.servers import ServerNotReady, start_native
 from tests.servers.fixtures import or_skip
+from tests.sockets import sockets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,17 +49,6 @@ def working() -> set[asyncio.Task[Any]]:
     """Tasks of msgbus, its adapter or aiokafka."""
     ours = re.compile(r"\b(msgbus|msgbus_kafka|aiokafka)/")
     return {task for task in asyncio.all_tasks() if ours.search(repr(task))}
-
-
-def sockets() -> int:
-    """Open ones of this process."""
-    found = 0
-    for entry in Path("/proc/self/fd").iterdir():
-        try:
-            found += str(entry.readlink()).startswith("socket:")
-        except OSError:
-            continue  # it was the one that listed them
-    return found
 
 
 async def _never(message: Message) -> None:
@@ -99,7 +88,7 @@ async def test_a_service_stops_while_every_broker_is_gone(server: NativeServer, 
     loop = asyncio.get_running_loop()
     for turn in range(ROUNDS):
         await asyncio.to_thread(serve_again, server)
-        tasks, open_sockets = working(), sockets()
+        tasks, before = working(), sockets()
         ledger = Ledger()
         broker = connect(f"{server.url}?session_timeout=6", group="g", grace=GRACE)
         async with broker:
@@ -116,7 +105,7 @@ async def test_a_service_stops_while_every_broker_is_gone(server: NativeServer, 
             took.append(loop.time() - began)
             await stopped
         async with within(5, "nothing of it being left"):
-            while working() - tasks or sockets() > open_sockets:
+            while working() - tasks or sockets() - before:
                 await asyncio.sleep(0.05)
     await asyncio.to_thread(server.resume)
     print(f"\n{how}: {ROUNDS} stops took {min(took):.1f} to {max(took):.1f} s, {GRACE:g} of grace")  # noqa: T201 - the figures, with -s

@@ -143,7 +143,7 @@ async def test_what_was_cut_off_is_sent_again(sending: Sending) -> None:
     sending.cluster.answer(0, KafkaConnectionError())
     async with asyncio.timeout(5):
         while len(sending.cluster.asked) < 2:
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0.001)  # a request tells nobody that it was sent
     assert sending.cluster.asked == [(1, [0])] * 2
     sending.cluster.answer(1)
     await confirmed
