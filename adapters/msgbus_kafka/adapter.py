@@ -125,7 +125,7 @@ class KafkaAdapter(Adapter):
 
     async def open_letters(self, address: Address) -> Letters:
         """See Adapter."""
-        return KafkaLetters(self._access, self._topics, address)
+        return KafkaLetters(self._access, self._topics, self._publisher, address)
 
     async def open_consumer(self, group: str, listener: SessionListener) -> Consumer:
         """See Adapter."""

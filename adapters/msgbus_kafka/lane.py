@@ -8,27 +8,28 @@ from __future__ import annotations
 
 from collections import deque
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from msgbus.calls import Item
+from msgbus.message import Outgoing
 from msgbus_kafka.wire import key_and_headers
 
 if TYPE_CHECKING:
-    from asyncio import Future
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from aiokafka.structs import TopicPartition
 
     from msgbus.calls import Call
-    from msgbus.message import Outgoing
+    from msgbus.names import Address
+    from msgbus_kafka.batches import Batch, Batches, Ended
 
-__all__ = ["Lane", "Record"]
+__all__ = ["Lane", "Record", "Tombstone"]
 
 
 class Record(Item):
     """A message as it lies in a topic."""
 
-    __slots__ = ("headers", "key", "sent")
+    __slots__ = ("headers", "key", "sent", "value")
 
     def __init__(self, call: Call, place: int, message: Outgoing) -> None:
         self.call = call
@@ -36,8 +37,19 @@ class Record(Item):
         self.message = message
         self.settled = False
         self.key, self.headers = key_and_headers(message)
+        self.value: bytes | None = message.body
         self.sent = False
         """It is in a batch: nobody can take it back."""
+
+
+class Tombstone(Record):
+    """Removes what lies in a compacted topic under ``key``."""
+
+    __slots__ = ()
+
+    def __init__(self, call: Call, place: int, address: Address, key: bytes) -> None:
+        super().__init__(call, place, Outgoing(address, f"of {key!r}", 0, b"", None, {}))
+        self.key, self.headers, self.value = key, [], None
 
 
 class Lane:
@@ -45,17 +57,17 @@ class Lane:
 
     def __init__(
         self,
-        producer: Any,
+        batches: Batches,
         partition: TopicPartition,
-        ended: Callable[[Sequence[Record], Future[Any]], None],
-        drained: Callable[[Lane], None],
+        ended: Ended,
+        left: Callable[[Lane], None],
     ) -> None:
-        self._accumulator = producer._message_accumulator  # noqa: SLF001
+        """``left`` is told when a batch no longer stands before what waits."""
+        self._batches = batches
         self._partition = partition
         self._ended = ended
-        self._drained = drained
-        self._batch: Any = None
-        self._items: list[Record] = []
+        self._left = partial(left, self)
+        self._batch: Batch | None = None
         self.waiting: deque[Record] = deque()
 
     def put(self, item: Record) -> None:
@@ -69,23 +81,10 @@ class Lane:
             self.waiting.popleft()
 
     def _add(self, item: Record) -> bool:
-        queued = self._accumulator._batches.get(self._partition)  # noqa: SLF001
-        batch = queued[-1] if queued else self._begin()
-        if batch is self._batch and batch._builder.append(  # noqa: SLF001
-            timestamp=None, key=item.key, value=item.message.body, headers=item.headers
-        ):
-            self._items.append(item)
-            item.sent = True
+        if self._batch is not None and self._batch.add(item):
             return True
-        batch._drain_waiter.add_done_callback(self._left)  # noqa: SLF001
+        self._batch = self._batches.last(self._partition, self._ended)
+        if self._batch.add(item):
+            return True
+        self._batch.left = self._left
         return False
-
-    def _begin(self) -> Any:
-        self._batch = self._accumulator._append_batch(self._accumulator.create_builder(), self._partition)  # noqa: SLF001
-        self._items = []
-        self._batch.future.add_done_callback(partial(self._ended, self._items))
-        return self._batch
-
-    def _left(self, drained: Future[Any]) -> None:
-        drained.exception()  # looked at: the batch's own says the same
-        self._drained(self)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
@@ -17,7 +17,6 @@ from msgbus.adapter import Letters
 from msgbus.errors import BrokerError, BrokerUnavailable, LettersBusy, LettersLost, translated
 from msgbus.message import LETTER, Delivery
 from msgbus_kafka.failures import TABLE
-from msgbus_kafka.producers import BATCH, Line
 from msgbus_kafka.reading import READ, opened
 from msgbus_kafka.stopping import stop_consumer
 from msgbus_kafka.taming import tame
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 
     from msgbus.names import Address
     from msgbus_kafka.access import Access
+    from msgbus_kafka.publisher import Publisher
     from msgbus_kafka.topics import Topics
 
 __all__ = ["KafkaLetters"]
@@ -36,21 +36,23 @@ SESSION: Final = 6.0
 """Seconds after which a killed taker's hold is over: the least that brokers allow by default."""
 JOIN: Final = 15.0
 """Seconds until a group has said who owns the partition; an empty one waits 3 s for others (a broker's default)."""
+REMOVE: Final = 30.0
+"""Seconds to remove letters: what a publish has by default."""
 STEP: Final = 0.05
 
 
 class KafkaLetters(Letters):
     """The dead-letter queue ``address``."""
 
-    def __init__(self, access: Access, topics: Topics, address: Address) -> None:
+    def __init__(self, access: Access, topics: Topics, publisher: Publisher, address: Address) -> None:
         self._access = access
         self._topics = topics
+        self._publisher = publisher
         self._address = address
         self._name = str(address)
         self._partition = TopicPartition(self._name, 0)
         self._reader: Any = None
         self._taker: Any = None
-        self._line = Line(access, BATCH)
         self._offsets: list[int] = []
 
     async def count(self) -> tuple[int, bool]:
@@ -83,10 +85,9 @@ class KafkaLetters(Letters):
                 f"queue {self._name}: {nameless[0]} was not put there by msgbus and has no key, so no tombstone can "
                 "remove it: let the topic's retention do it"
             )
-        producer = await self._line.ready()
-        with translated(TABLE, f"queue {self._name}: removing letters"):
-            sent = [await producer.send(self._name, None, key=letter.receipt, partition=0) for letter in letters]
-            await asyncio.gather(*sent)
+        keys = [cast("bytes", letter.receipt) for letter in letters]
+        for refusal in filter(None, await self._publisher.bury(self._address, keys, REMOVE)):
+            raise refusal
 
     async def close(self) -> None:
         """See Letters: nothing was taken away, so nothing has to go back."""
@@ -95,7 +96,6 @@ class KafkaLetters(Letters):
         for client in (reader, taker):
             if client is not None:
                 await stop_consumer(client, 2.0)
-        await self._line.close(1.0)
 
     @property
     def _owns(self) -> bool:

@@ -6,7 +6,7 @@ aiokafka writes and reads field by field: 0.1 ms of the 0.35 ms that a request o
 from __future__ import annotations
 
 from struct import Struct
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from aiokafka.protocol.produce import ProduceRequest, ProduceRequest_v7, ProduceResponse_v7
 
@@ -17,6 +17,8 @@ __all__ = ["Produce"]
 
 _SHORT: Final = Struct(">h")
 _NUMBER: Final = Struct(">i")
+_REQUEST: Final = Struct(">hhih")
+"""The kind of request, its version and number, the length of the client's name."""
 _HEAD: Final = Struct(">hhii")
 """No transaction, the acknowledgements, the server's time in milliseconds, the number of topics."""
 _BATCH: Final = Struct(">ii")
@@ -47,10 +49,26 @@ class Answer(ProduceResponse_v7):  # type: ignore[misc]  # aiokafka is untyped
         return cls(told, *_NUMBER.unpack_from(view, at))
 
 
+class Head(NamedTuple):
+    """What every request begins with."""
+
+    number: int
+    client: str
+
+    def encode(self) -> bytes:
+        """See Struct."""
+        name = self.client.encode()
+        return _REQUEST.pack(Packed.API_KEY, Packed.API_VERSION, self.number, len(name)) + name
+
+
 class Packed(ProduceRequest_v7):  # type: ignore[misc]  # aiokafka is untyped
     """The version that every server since 2.1 speaks."""
 
     RESPONSE_TYPE = Answer
+
+    def build_request_header(self, correlation_id: int, client_id: str) -> Head:
+        """See RequestStruct."""
+        return Head(correlation_id, client_id)
 
     def encode(self) -> bytes:
         """See Struct."""

@@ -11,11 +11,12 @@ from aiokafka.errors import UnknownTopicOrPartitionError
 from aiokafka.partitioner import murmur2
 
 from msgbus.errors import translated
+from msgbus_kafka.batches import batches_of
 from msgbus_kafka.creation import LARGEST
 from msgbus_kafka.failures import TABLE
 from msgbus_kafka.halves import Halves
 from msgbus_kafka.sender import quicken
-from msgbus_kafka.stopping import fail_pending, stop_producer
+from msgbus_kafka.stopping import stop_producer
 from msgbus_kafka.taming import tame
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class Line:
         return producer is not None and producer is self._producer and not producer._sender.sender_task.done()  # noqa: SLF001
 
     def _waits(self) -> bool:
-        return self._producer is not None and bool(self._producer._message_accumulator._batches)  # noqa: SLF001
+        return self._producer is not None and bool(batches_of(self._producer).waiting)
 
     async def _started(self) -> Any:
         producer = AIOKafkaProducer(
@@ -95,7 +96,7 @@ class Line:
     def give_up(self, topic: str) -> None:
         """``topic`` is gone: what waits for its leaders fails."""
         if self._producer is not None:
-            fail_pending(self._producer, topic, UnknownTopicOrPartitionError())
+            batches_of(self._producer).fail_topic(topic, UnknownTopicOrPartitionError())
 
     async def close(self, wait: float) -> None:
         """Send what is pending for at most ``wait`` seconds, then fail it."""

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from itertools import groupby
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from msgbus.calls import Call, Waiting
 from msgbus.errors import BrokerError, BrokerUnavailable, PublishUnknown
-from msgbus_kafka.lane import Record
+from msgbus_kafka.lane import Record, Tombstone
 from msgbus_kafka.producers import BATCH, Line
 from msgbus_kafka.writer import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Coroutine, Sequence
 
     from msgbus.message import Outgoing
     from msgbus.names import Address
@@ -47,8 +47,8 @@ class Publisher:
         """Raises BrokerUnavailable or AccessRefused."""
         await self._line(BATCH).ready()
 
-    async def publish(self, messages: Sequence[Outgoing], timeout: float) -> list[BrokerError | None]:
-        """See Adapter.publish."""
+    def publish(self, messages: Sequence[Outgoing], timeout: float) -> Coroutine[Any, Any, list[BrokerError | None]]:
+        """See Adapter.publish. They are on their way at once; only their verdicts are waited for."""
         now = asyncio.get_running_loop().time()
         call = Call(len(messages), now + timeout)
         if len(messages) == 1:
@@ -58,6 +58,19 @@ class Publisher:
             items = [Record(call, place, message) for place, message in enumerate(messages)]
             for address, of_one in groupby(items, lambda item: item.message.address):
                 self._writer(address).put(of_one)
+        return self._verdicts(call, items, now)
+
+    def bury(
+        self, address: Address, keys: Sequence[bytes], timeout: float
+    ) -> Coroutine[Any, Any, list[BrokerError | None]]:
+        """Remove what lies at ``address`` under ``keys``, as publish() publishes."""
+        now = asyncio.get_running_loop().time()
+        call = Call(len(keys), now + timeout)
+        tombstones = [Tombstone(call, place, address, key) for place, key in enumerate(keys)]
+        self._writer(address).put(tombstones)
+        return self._verdicts(call, tombstones, now)
+
+    async def _verdicts(self, call: Call, items: Sequence[Record], now: float) -> list[BrokerError | None]:
         try:
             if not await self._waiting.settled(call, min(call.end, now + SUSPICIOUS)):
                 await self._look_for_deleted(call, items)  # those that nobody looks for already

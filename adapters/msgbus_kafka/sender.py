@@ -13,26 +13,36 @@ from typing import TYPE_CHECKING, Any
 
 from aiokafka.producer.sender import Sender, SendProduceReqHandler
 
+from msgbus_kafka.batches import Batches
 from msgbus_kafka.produce import Produce
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from aiokafka.structs import TopicPartition
+
+    from msgbus_kafka.batches import Batch
 
 __all__ = ["quicken"]
 
 
 def quicken(producer: Any) -> None:
     """Install it in an AIOKafkaProducer without transactions, before it starts."""
-    theirs = producer._sender  # noqa: SLF001
+    sender, batches = producer._sender, producer._message_accumulator  # noqa: SLF001
+    numbers = producer._txn_manager  # noqa: SLF001
+    producer._message_accumulator = Batches(  # noqa: SLF001
+        producer.client.cluster,
+        numbers,
+        batches._batch_size,  # noqa: SLF001
+        batches._batch_ttl,  # noqa: SLF001
+    )
     producer._sender = QuickSender(  # noqa: SLF001
         producer.client,
-        acks=theirs._acks,  # noqa: SLF001
-        txn_manager=theirs._txn_manager,  # noqa: SLF001
-        message_accumulator=theirs._message_accumulator,  # noqa: SLF001
-        retry_backoff_ms=theirs._retry_backoff * 1000,  # noqa: SLF001
-        request_timeout_ms=theirs._request_timeout_ms,  # noqa: SLF001
+        acks=sender._acks,  # noqa: SLF001
+        txn_manager=numbers,
+        message_accumulator=producer._message_accumulator,  # noqa: SLF001
+        retry_backoff_ms=sender._retry_backoff * 1000,  # noqa: SLF001
+        request_timeout_ms=sender._request_timeout_ms,  # noqa: SLF001
     )
 
 
@@ -54,29 +64,29 @@ class QuickSender(Sender):  # type: ignore[misc]  # aiokafka is untyped
             for request in requests:
                 await request
 
+    def _fail_all(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self._message_accumulator.fail_all(error)
+
     def _send_ready(self) -> set[asyncio.Task[None]]:
-        batches, leaderless = self._message_accumulator.drain_by_nodes(self._in_flight, self._muted_partitions)
+        batches, leaderless = self._message_accumulator.take(self._in_flight, self._muted_partitions)
         if leaderless:
-            self.client.force_metadata_update().add_done_callback(self._wake)
+            self.client.force_metadata_update().add_done_callback(self._message_accumulator.wake)
         return {self._begin(node, of_node) for node, of_node in batches.items()}
 
-    def _begin(self, node: int, batches: Mapping[TopicPartition, Any]) -> asyncio.Task[None]:
+    def _begin(self, node: int, batches: Mapping[TopicPartition, Batch]) -> asyncio.Task[None]:
         self._in_flight.add(node)
         self._muted_partitions.update(batches)
         return asyncio.get_running_loop().create_task(self._send_produce_req(node, batches))
 
-    async def _send_produce_req(self, node_id: int, batches: Mapping[TopicPartition, Any]) -> None:
+    async def _send_produce_req(self, node_id: int, batches: Mapping[TopicPartition, Batch]) -> None:
         try:
             await QuickHandler(self, batches).do(node_id)
         finally:
             self._in_flight.remove(node_id)
             self._muted_partitions.difference_update(batches)
-            self._wake()
-
-    def _wake(self, _: object = None) -> None:
-        waiter = self._message_accumulator.waiter()
-        if not waiter.done():
-            waiter.set_result(None)
+            self._message_accumulator.wake()
 
 
 class QuickHandler(SendProduceReqHandler):  # type: ignore[misc]  # aiokafka is untyped
@@ -86,5 +96,20 @@ class QuickHandler(SendProduceReqHandler):  # type: ignore[misc]  # aiokafka is 
         """See SendProduceReqHandler."""
         topics: defaultdict[str, list[tuple[int, bytes]]] = defaultdict(list)
         for (topic, partition), batch in self._batches.items():
-            topics[topic].append((partition, batch.get_data_buffer()))
+            topics[topic].append((partition, batch.data))
         return Produce(None, self._sender._acks, self._sender._request_timeout_ms, list(topics.items()))  # noqa: SLF001
+
+    def handle_response(self, response: Any) -> None:
+        """See SendProduceReqHandler. There is nothing to ask of a batch that was taken."""
+        response.topics = [(topic, self._refused(topic, answers)) for topic, answers in response.topics]
+        super().handle_response(response)
+
+    def _refused(self, topic: str, answers: Iterable[Any]) -> list[Any]:
+        refused = []
+        for answer in answers:
+            batch = self._batches.get((topic, answer[0]))
+            if batch is None or answer[1]:
+                refused.append(answer)
+            else:
+                batch.done()
+        return refused

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka.errors import KafkaConnectionError
 
+from msgbus_kafka.batches import batches_of
+
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
 
-__all__ = ["cut_off", "fail_pending", "stop_client", "stop_consumer", "stop_producer"]
+__all__ = ["cut_off", "stop_client", "stop_consumer", "stop_producer"]
 
 CLOSE: Final = 2.0
 """Seconds for the connections themselves."""
@@ -65,44 +67,13 @@ async def stop_producer(producer: Any, wait: float) -> None:
     await asyncio.wait({stopping}, timeout=wait)
     if not stopping.done():
         # In this order: requests end with their connections, the sender with its requests, and only what no request
-        # holds any more may fail. Otherwise a request puts a failed batch back, and aiokafka breaks over it.
+        # holds any more, and no answer can confirm, may fail.
         await stop_client(producer.client)
         await _cancel([producer._sender._sender_task])  # noqa: SLF001
-        _fail(producer._message_accumulator)  # noqa: SLF001
+        batches_of(producer).fail_all(KafkaConnectionError("the producer was closed"))
         await asyncio.wait({stopping}, timeout=1.0)
     await _cancel([stopping, producer._sender._sender_task])  # noqa: SLF001
     await stop_client(producer.client)
-
-
-def fail_pending(producer: Any, topic: str, error: Exception) -> None:
-    """Fail what waits in a producer for the leaders of ``topic``."""
-    batches = producer._message_accumulator._batches  # noqa: SLF001
-    for partition in [one for one in batches if one.topic == topic]:
-        waiting = batches.pop(partition)
-        _removable(producer._message_accumulator, waiting)  # noqa: SLF001
-        for batch in waiting:
-            batch.failure(error)
-        _looked_at(waiting)
-
-
-def _fail(accumulator: Any) -> None:
-    """Resolve every pending future."""
-    waiting = [batch for batches in accumulator._batches.values() for batch in batches]  # noqa: SLF001
-    _removable(accumulator, waiting)
-    everything = {*waiting, *accumulator._pending_batches}  # noqa: SLF001
-    accumulator.fail_all(KafkaConnectionError("the producer was closed"))
-    _looked_at(everything)
-
-
-def _removable(accumulator: Any, waiting: Iterable[Any]) -> None:
-    """A batch that waits for its second try has left the set that its own callback will remove it from."""
-    accumulator._pending_batches.update(batch for batch in waiting if batch.retry_count)  # noqa: SLF001
-
-
-def _looked_at(batches: Iterable[Any]) -> None:
-    for batch in batches:
-        if batch._drain_waiter.done() and not batch._drain_waiter.cancelled():  # noqa: SLF001
-            batch._drain_waiter.exception()  # noqa: SLF001 - nobody else will
 
 
 async def _no_more(*_: Any, **__: Any) -> None:

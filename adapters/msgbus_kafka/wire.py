@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["arrived", "key_and_headers", "size"]
 
 DLQ: Final = "dlq"
-size: Final[Callable[[bytes | None, bytes, list[tuple[str, bytes]]], int]] = (
+size: Final[Callable[[bytes | None, bytes | None, list[tuple[str, bytes]]], int]] = (
     DefaultRecordBatchBuilder.estimate_size_in_bytes
 )
 """Bytes of a batch with this one record: what the topic's ``max.message.bytes`` is compared with."""

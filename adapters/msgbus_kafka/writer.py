@@ -12,6 +12,7 @@ from aiokafka import errors as kafka
 from aiokafka.structs import TopicPartition
 
 from msgbus.errors import AccessRefused, BrokerError, BrokerUnavailable, MessageTooLarge, translated
+from msgbus_kafka.batches import batches_of
 from msgbus_kafka.failures import REFUSALS, TABLE, reason
 from msgbus_kafka.lane import Lane
 from msgbus_kafka.producers import BATCH
@@ -155,7 +156,7 @@ class Writer:
     def _send(self, item: Record) -> None:
         if item.call.over:
             return
-        needed = size(item.key, item.message.body, item.headers)
+        needed = size(item.key, item.value, item.headers)
         if needed > self._limit:
             text = f"queue {self._name}: {needed} bytes with key and headers, {self._limit} is the limit"
             item.settle(MessageTooLarge(text))
@@ -164,11 +165,12 @@ class Writer:
         lane = self._lanes.get(partition)
         if lane is None:
             ended = partial(self._ended, self._line, self._producer)
-            lane = Lane(self._producer, TopicPartition(self._name, partition), ended, self._drained)
+            where = TopicPartition(self._name, partition)
+            lane = Lane(batches_of(self._producer), where, ended, self._left)
             self._lanes[partition] = lane
         lane.put(item)
 
-    def _drained(self, lane: Lane) -> None:
+    def _left(self, lane: Lane) -> None:
         """A full batch of the lane's has left."""
         if not lane.waiting:
             return
@@ -178,8 +180,7 @@ class Writer:
             self._waiting = self._take_back()
             self._open()
 
-    def _ended(self, line: Line, producer: Any, items: Sequence[Record], batch: asyncio.Future[Any]) -> None:
-        error = batch.exception()
+    def _ended(self, line: Line, producer: Any, items: Sequence[Record], error: BaseException | None) -> None:
         if error is not None:
             # A refused batch has used up sequence numbers that aiokafka never gives back: every later batch of its
             # partition would be out of order.

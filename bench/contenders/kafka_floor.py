@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from aiokafka import TopicPartition
 
 from bench.contenders.kafka_raw import RawKafka, create
 from msgbus.url import BrokerURL
 from msgbus_kafka.access import Access
+from msgbus_kafka.batches import batches_of
 from msgbus_kafka.lane import Lane
 from msgbus_kafka.options import KafkaOptions
 from msgbus_kafka.producers import BATCH, Line
@@ -43,17 +44,19 @@ class KafkaFloor(RawKafka):
     async def open(self) -> None:
         await create(self._hosts, [self.place.queue])
         self._producer = await self._line.ready()
+        batches = batches_of(self._producer)
         for partition in sorted(await self._producer.partitions_for(self.place.queue)):
             where = TopicPartition(self.place.queue, partition)
-            self._lanes.append(Lane(self._producer, where, self._ended, lambda lane: lane.go_on()))
+            self._lanes.append(Lane(batches, where, self._ended, lambda lane: lane.go_on()))
 
     async def publish(self, item: Item) -> None:
         sent = Sent(item)
         self._lanes[self._line.spread.partition(sent.key, range(len(self._lanes)), ())].put(cast("Record", sent))
         await sent.confirmed
 
-    def _ended(self, items: Sequence[Record], batch: asyncio.Future[Any]) -> None:
-        batch.result()
+    def _ended(self, items: Sequence[Record], error: BaseException | None) -> None:
+        if error is not None:
+            raise error
         self._line.halves.answered(lambda: _confirm(cast("Sequence[Sent]", items)))
 
     async def close(self) -> None:
@@ -63,11 +66,11 @@ class KafkaFloor(RawKafka):
 class Sent:
     """As much of a record as a lane looks at."""
 
-    __slots__ = ("call", "confirmed", "headers", "key", "message", "sent")
+    __slots__ = ("call", "confirmed", "headers", "key", "sent", "value")
 
     def __init__(self, item: Item) -> None:
         self.key = item.key.encode()
-        self.message = item
+        self.value = item.body
         self.headers = HEADERS
         self.call = NOBODY
         self.confirmed: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -15,7 +15,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.conn import AIOKafkaConnection
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
@@ -32,9 +32,12 @@ from msgbus.testing import Harness, Probe
 from msgbus.testing.probe import within
 from msgbus.url import BrokerURL
 from msgbus_kafka import KafkaAdapter, KafkaOptions
+from msgbus_kafka.batches import batches_of
 from msgbus_kafka.cluster import Cluster
 from msgbus_kafka.groups import commit
+from msgbus_kafka.lane import Lane
 from tests.faults.kafka_group import DEADLINE, SESSION, Group, Member, delete, made, message, publish
+from tests.kafka_records import Put
 from tests.servers import start_native
 from tests.servers.fixtures import or_skip
 
@@ -398,10 +401,11 @@ async def test_a_topic_without_leaders_is_asked_for_at_a_walk(
     await delete(adapter, queue)
     monkeypatch.setattr(AIOKafkaConnection, "send", counting)
     (line,) = adapter._publisher._lines.values()
-    producer = await line.ready()
+    batches = batches_of(await line.ready())
+    lane = Lane(batches, TopicPartition(str(queue), 0), lambda *_: None, Lane.go_on)
     async with within(DEADLINE, "the first question"):
         while not asked:
-            await producer.send(str(queue), b"x")  # taken until the broker has heard that the topic is gone
+            lane.put(Put())  # taken until the broker has heard that the topic is gone
             await asyncio.sleep(0.05)
     await asyncio.sleep(2.0)  # counted
     line.give_up(str(queue))

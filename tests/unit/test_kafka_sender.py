@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiokafka.errors import KafkaConnectionError
-from aiokafka.producer.message_accumulator import MessageAccumulator
 from aiokafka.producer.transaction_manager import TransactionManager
 from aiokafka.protocol.produce import ProduceRequest, ProduceRequest_v7, ProduceResponse_v7
 from aiokafka.structs import TopicPartition
 
+from msgbus_kafka.batches import Batches
 from msgbus_kafka.produce import Answer, Packed, Produce
 from msgbus_kafka.sender import QuickSender
+from tests.kafka_records import Put, ended
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -64,7 +65,7 @@ class Sending:
         self.cluster = Cluster(leaders)
         transactions = TransactionManager(None, 1000)
         transactions.set_pid_and_epoch(1, 0)
-        self.batches = MessageAccumulator(self.cluster, 1000, 0, 30.0, txn_manager=transactions)
+        self.batches = Batches(self.cluster, transactions, 1000, 30.0)
         self.sender = QuickSender(
             self.cluster,
             acks=-1,
@@ -74,11 +75,12 @@ class Sending:
             request_timeout_ms=1000,
         )
 
-    async def put(self, partition: Any) -> asyncio.Future[Any]:
+    async def put(self, partition: Any) -> asyncio.Future[None]:
         """A message; resolves when it is confirmed."""
-        confirmed: asyncio.Future[Any] = await self.batches.add_message(partition, None, b"x", 1.0)
+        message = Put()
+        assert self.batches.last(partition, ended).add(message)
         await self.calm()
-        return confirmed
+        return message.confirmed
 
     async def calm(self) -> None:
         """Let all happen that waits for nothing but its turn."""
