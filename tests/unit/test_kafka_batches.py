@@ -68,7 +68,7 @@ def taken(batches: Batches) -> dict[TopicPartition, Batch]:
 async def out_of_patience(batches: Batches) -> None:
     """With the leader of ONE."""
     while not batches.waiting[ONE][0].waits_longer_than(PATIENCE):
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)  # its time passes, and nobody is told
 
 
 def first_sequence(batch: Batch) -> int:
