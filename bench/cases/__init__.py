@@ -68,7 +68,7 @@ CASES: Final[Mapping[str, Case]] = {
         apart={"kafka": ("raw ticking", "faststream auto-commit", "msgbus")},
     ),
     "CPU by owner": Case(
-        own.cpu_by_owner, {"memory": 50_000, "redis": 50_000, "rabbitmq": 15_000, "kafka": 50_000}, who=OURS
+        own.cpu_by_owner, {"memory": 50_000, "redis": 50_000, "rabbitmq": 50_000, "kafka": 50_000}, who=OURS
     ),
     "10,000 retries waiting": Case(
         standing.retries, {"redis": 10_000, "rabbitmq": 10_000, "kafka": 10_000}, who=OURS, once=True
