@@ -106,6 +106,11 @@ class Held:
         """Whether its end still counts: not given up, and its session not over."""
         return not self.dropped and not self.session.over
 
+    @property
+    def untried(self) -> bool:
+        """Its callback was not called, or not so that it counts."""
+        return self.message is self.delivery.message
+
     def failed(self) -> Message:
         """The message as it failed; it is one attempt further."""
         message = self.message
@@ -151,7 +156,7 @@ class Session:
     def beyond_cut(self) -> Iterator[Held]:
         """What a drain gives up at once: what has not started above the cut, and what waits for others."""
         for held in list(self.held):
-            unstarted = held.stage in {Stage.QUEUED, Stage.WAITING}
+            unstarted = held.stage in {Stage.QUEUED, Stage.WAITING} and held.untried
             if held.stage in {Stage.STUCK, Stage.PAUSED} or (unstarted and self._above(held)):
                 yield held
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from msgbus.broker import Broker
 from msgbus.errors import BrokerUnavailable, PublishUnknown, QueueNotFound
-from msgbus.retry import RetryPolicy
+from msgbus.hands import Hands
+from msgbus.retry import Backoff, RetryPolicy
+from msgbus.sessions import Stage
 from msgbus.testing.probe import Probe, within
 from tests.unit.scripted import QUEUE, ScriptedAdapter, ScriptedConsumer, delivery
 
@@ -238,6 +240,28 @@ async def test_a_drain_tries_at_once_what_waits_for_its_next_try_and_sends_it_to
         assert [str(one.address) for one in consumer.adapter.copies] == ["q.g.retry.5s"]
         assert consumer.adapter.copies[0].headers["msgbus-attempts"] == "2"
         assert consumer.acknowledged == ["bad"]
+
+
+async def test_a_drain_finishes_what_failed_and_is_due_again_while_every_place_is_taken() -> None:
+    probe = Probe()
+    probe.fail("bad", 1)
+    async with member(probe, concurrency=1, retry=RetryPolicy(in_place=1, backoff=Backoff(0.01, 0.01))) as consumer:
+        consumer.give(delivery("s", None, "bad"))
+        await probe.until_entered(1)
+        probe.hold()
+        consumer.give(delivery("s", None, "slow"), delivery("s", None, "behind"))
+        await probe.until_entered(2)
+        assert isinstance(consumer.listener, Hands)
+        (session,) = consumer.listener._sessions.values()
+        async with within(5, "a message that is due again"):
+            while len(session.at(Stage.QUEUED)) < 2:
+                await asyncio.sleep(0)
+        ending = asyncio.ensure_future(consumer.listener.ending(["s"], 10))
+        await asyncio.sleep(0)
+        await probe.release()
+        await ending
+        assert [(one.id, one.attempt) for one in probe.entered] == [("bad", 1), ("slow", 1), ("bad", 2)]
+        assert sorted(consumer.acknowledged) == ["bad", "slow"]
 
 
 async def test_nothing_is_acknowledged_while_the_dead_letter_queue_cannot_be_written() -> None:
