@@ -1,23 +1,14 @@
-"""A connection that knows why the server blocks it: short of memory or disk, it takes no publishes from it any more."""
+"""Why the server blocks a connection: short of memory or disk, it takes no publishes from it any more."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING
 
-import aiormq
+if TYPE_CHECKING:
+    import aiormq
 
-__all__ = ["Connection", "text", "why_blocked"]
-
-
-class Connection(aiormq.Connection):
-    """aiormq's, which only logs the server's reason. Where its handler has another name, the reason is not known."""
-
-    blocked_by = ""
-
-    async def _Connection__handle_connection_blocked(self, frame: Any) -> None:  # noqa: N802 - the name it has there
-        self.blocked_by = text(frame.reason)
-        await super()._Connection__handle_connection_blocked(frame)  # type: ignore[misc]  # as above
+__all__ = ["text", "why_blocked"]
 
 
 async def why_blocked(connection: aiormq.Connection) -> str:

@@ -11,7 +11,7 @@ from aiormq.exceptions import ConnectionClosed, InvalidFrameError
 from yarl import URL
 
 from msgbus.errors import AccessRefused, BrokerUnavailable, ConfigurationError
-from msgbus_rabbitmq.blocking import Connection
+from msgbus_rabbitmq.client import Connection
 from msgbus_rabbitmq.failures import guarded
 
 if TYPE_CHECKING:

@@ -15,16 +15,18 @@ from typing import TYPE_CHECKING, Final
 from msgbus.errors import BrokerError, BrokerUnavailable, LettersBusy, LettersLost
 from msgbus_rabbitmq.dialling import ANSWER
 from msgbus_rabbitmq.failures import guarded
+from msgbus_rabbitmq.reading import consume
 from msgbus_rabbitmq.topology import passive
 from msgbus_rabbitmq.wire import fence_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
-    from aiormq.abc import AbstractChannel, DeliveredMessage
+    from aiormq.abc import AbstractChannel
 
     from msgbus.names import Address
     from msgbus_rabbitmq.connection import Link
+    from msgbus_rabbitmq.content import Delivered
 
 __all__ = ["Hand"]
 
@@ -49,7 +51,7 @@ class Hand:
         self._address = address
         self._queue = str(address)
         self._channel: AbstractChannel | None = None
-        self._places: list[DeliveredMessage | None] = []
+        self._places: list[Delivered | None] = []
         self._fences: list[int] = []
         self._there = 0
         self._held = 0
@@ -96,7 +98,7 @@ class Hand:
         channel.closing.add_done_callback(self._lost)
         channel.on_consumer_cancel_callbacks.add(self._lost)
         await self._link.bounded(channel.basic_qos(prefetch_count=PREFETCH), doing)
-        await self._link.bounded(channel.basic_consume(self._queue, self._pushed), doing)
+        await self._link.bounded(consume(channel, self._queue, self._pushed), doing)
 
     def expect(self, fence: str) -> None:
         """A walk begins, and ends at this fence, which is published next: every letter of before lies in front."""
@@ -107,7 +109,7 @@ class Hand:
         ready = (await passive(self._link, self._queue))[0]
         self._fence, self._end = "", max(self._there, len(self._places) + ready)
 
-    async def some(self, start: int, most: int) -> Sequence[tuple[int, DeliveredMessage]]:
+    async def some(self, start: int, most: int) -> Sequence[tuple[int, Delivered]]:
         """Up to ``most`` letters with their places, from ``start`` on: fewer only before the fence or a full hand.
 
         Raises LettersLost, and BrokerUnavailable when nothing comes any more.
@@ -162,7 +164,7 @@ class Hand:
         with suppress(BrokerError):
             await self._all_back(GOODBYE)  # before the lock goes: the next one may not find an empty queue
 
-    def _letters(self, start: int) -> Iterator[tuple[int, DeliveredMessage]]:
+    def _letters(self, start: int) -> Iterator[tuple[int, Delivered]]:
         stop = len(self._places) if self._end is None else min(self._end, len(self._places))
         for place in range(start, stop):
             letter = self._places[place]
@@ -180,8 +182,7 @@ class Hand:
             self._low = below = place + 1
         return below
 
-    async def _pushed(self, delivered: DeliveredMessage) -> None:
-        # No more than this: the client cancels its callbacks when the channel dies.
+    def _pushed(self, delivered: Delivered) -> None:
         fence = fence_of(delivered)
         if fence:
             self._fences.append(len(self._places))

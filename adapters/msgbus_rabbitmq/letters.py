@@ -15,10 +15,9 @@ from msgbus_rabbitmq.wire import FENCE, letter
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
 
-    from aiormq.abc import DeliveredMessage
-
     from msgbus.names import Address
     from msgbus_rabbitmq.connection import Link
+    from msgbus_rabbitmq.content import Delivered
     from msgbus_rabbitmq.publisher import Publisher
 
 __all__ = ["RabbitLetters"]
@@ -92,5 +91,5 @@ class RabbitLetters(Letters):
             raise verdict
         return self._hand
 
-    def _delivery(self, place: int, delivered: DeliveredMessage) -> Delivery:
+    def _delivery(self, place: int, delivered: Delivered) -> Delivery:
         return Delivery(letter(self._address, delivered), self._address, self, place)

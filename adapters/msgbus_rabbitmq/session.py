@@ -13,16 +13,18 @@ from aiormq.exceptions import AMQPError
 
 from msgbus.message import Delivery
 from msgbus_rabbitmq.acknowledging import Acknowledging
+from msgbus_rabbitmq.reading import consume
 from msgbus_rabbitmq.returning import NOTICED, SILENT, Returning
 from msgbus_rabbitmq.wire import identity, message
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from aiormq.abc import AbstractChannel, DeliveredMessage
+    from aiormq.abc import AbstractChannel
 
     from msgbus.names import Address
     from msgbus_rabbitmq.connection import Link
+    from msgbus_rabbitmq.content import Delivered
 
 __all__ = ["ChannelSession"]
 
@@ -37,7 +39,7 @@ class Pushed(NamedTuple):
     """What the server delivered, and when (event loop time)."""
 
     at: float
-    delivered: DeliveredMessage
+    delivered: Delivered
 
     @property
     def key(self) -> str | None:
@@ -52,7 +54,7 @@ class Pushed(NamedTuple):
     @property
     def again(self) -> bool:
         """See Sent."""
-        return bool(self.delivered.redelivered)
+        return self.delivered.again
 
 
 class ChannelSession:
@@ -140,7 +142,7 @@ class ChannelSession:
         self._arrived = arrived
         self.alone = not self.address.part and await self._nobody(channel, queue, doing)
         await self._link.bounded(channel.basic_qos(prefetch_count=self.limit), doing)
-        await self._link.bounded(channel.basic_consume(queue, self._take_in), doing)
+        await self._link.bounded(consume(channel, queue, self._take_in), doing)
         if self._returning is not None:
             self._returning.unseen = False
             self._returning.begin(self._now())
@@ -160,12 +162,11 @@ class ChannelSession:
             await asyncio.sleep(_ASK_AGAIN)
         return True
 
-    async def _take_in(self, delivered: DeliveredMessage) -> None:
-        # No more than this: the client cancels its callbacks when the channel dies.
+    def _take_in(self, delivered: Delivered) -> None:
         one = Pushed(self._now(), delivered)
         self._pushed.append(one)
         self._newest_again = one.again
-        self._acknowledging.delivered(delivered.delivery_tag or 0)
+        self._acknowledging.delivered(delivered.tag)
         if self._returning is not None:
             self._returning.arrived(one)
         self._arrived()
@@ -221,7 +222,7 @@ class ChannelSession:
         return returning
 
     def _handed(self, one: Pushed) -> Delivery:
-        tag = one.delivered.delivery_tag or 0
+        tag = one.delivered.tag
         self._in_hand[tag] = one
         return Delivery(message(self.address, self._group, one.delivered), self.address, self, tag)
 

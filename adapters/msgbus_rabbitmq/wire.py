@@ -31,10 +31,9 @@ from msgbus.message import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from aiormq.abc import DeliveredMessage
-
     from msgbus.message import Message, Outgoing
     from msgbus.names import Address
+    from msgbus_rabbitmq.content import Delivered
 
 __all__ = [
     "FENCE",
@@ -112,34 +111,34 @@ def _outward(text: str) -> str | bytearray:
     return text
 
 
-def message(address: Address, group: str, delivered: DeliveredMessage) -> Message:
+def message(address: Address, group: str, delivered: Delivered) -> Message:
     """What a callback gets of a delivery, ours or a foreign publisher's."""
     return _message(address, group, delivered, {})
 
 
-def identity(delivered: DeliveredMessage) -> tuple[str | None, str]:
+def identity(delivered: Delivered) -> tuple[str | None, str]:
     """Its key, and its id or ``""`` where the publisher gave none."""
-    properties = delivered.header.properties
-    table: Mapping[str, Any] = properties.headers or {}
+    properties = delivered.properties
+    table = properties.headers
     key = _inward(table[KEY]) if KEY in table else None
     return key, _inward(table[ID]) if ID in table else properties.message_id or ""
 
 
-def fence_of(delivered: DeliveredMessage) -> str:
+def fence_of(delivered: Delivered) -> str:
     """The name of the fence that this letter is, or ``""``."""
-    return _inward((delivered.header.properties.headers or {}).get(FENCE, ""))
+    return _inward(delivered.properties.headers.get(FENCE, ""))
 
 
-def letter(address: Address, delivered: DeliveredMessage) -> Message:
+def letter(address: Address, delivered: Delivered) -> Message:
     """A dead letter. One that the server made (delivery limit) or a foreign client gets what our own have."""
-    table: Mapping[str, Any] = delivered.header.properties.headers or {}
+    table = delivered.properties.headers
     return _message(address, address.group, delivered, {} if LETTER in table else _made(address, delivered, table))
 
 
-def _made(address: Address, delivered: DeliveredMessage, table: Mapping[str, Any]) -> dict[str, str]:
+def _made(address: Address, delivered: Delivered, table: Mapping[str, Any]) -> dict[str, str]:
     """Our headers for it, the same at every look."""
     death = _death(address, table)
-    properties = delivered.header.properties
+    properties = delivered.properties
     about = (properties.message_id, table.get(ID), sorted(map(repr, death.items())), delivered.body)
     name = uuid.uuid5(uuid.NAMESPACE_OID, repr(about)).hex
     ours = {LETTER: name, ORIGIN_QUEUE: address.queue, ORIGIN_GROUP: address.group}
@@ -148,7 +147,7 @@ def _made(address: Address, delivered: DeliveredMessage, table: Mapping[str, Any
     if death:
         ours[REASON] = _inward(death.get("reason", "")).replace("_", " ")
     if isinstance(at := death.get("time"), datetime):
-        ours[LAST_FAILURE] = str(_milliseconds(at))
+        ours[LAST_FAILURE] = str(int(at.timestamp() * 1000))
     return ours
 
 
@@ -160,9 +159,9 @@ def _death(address: Address, table: Mapping[str, Any]) -> Mapping[str, Any]:
     return next(of_group, deaths[0] if deaths else {})
 
 
-def _message(address: Address, group: str, delivered: DeliveredMessage, more: Mapping[str, str]) -> Message:
-    properties = delivered.header.properties
-    headers = headers_of(properties.headers or {})
+def _message(address: Address, group: str, delivered: Delivered, more: Mapping[str, str]) -> Message:
+    properties = delivered.properties
+    headers = headers_of(properties.headers)
     headers.update(more)
     if properties.content_type:
         headers.setdefault(CONTENT_TYPE, properties.content_type)
@@ -172,8 +171,8 @@ def _message(address: Address, group: str, delivered: DeliveredMessage, more: Ma
         delivered.body,
         headers,
         id=properties.message_id or uuid.uuid4().hex,
-        time=_milliseconds(properties.timestamp),
-        redelivered=bool(delivered.redelivered),
+        time=time.time_ns() // 1_000_000 if properties.time is None else properties.time,
+        redelivered=delivered.again,
     )
 
 
@@ -202,10 +201,6 @@ def _jsonable(value: Any) -> str:
         case datetime():
             return value.isoformat()
     return str(value)  # Decimal
-
-
-def _milliseconds(stamp: datetime | None) -> int:
-    return int(stamp.timestamp() * 1000) if stamp else time.time_ns() // 1_000_000
 
 
 def refused(reply: str) -> tuple[str, int]:

@@ -51,6 +51,7 @@ CASES: Final[Mapping[str, Case]] = {
             ("redis", "raw"): 0.2,
             ("redis", "faststream"): 0.06,
             ("rabbitmq", "faststream"): 0.5,
+            ("rabbitmq", "msgbus"): 5,
             ("kafka", "raw"): 0.005,
             ("kafka", "faststream"): 0.005,
             ("kafka", "faststream auto-commit"): 0.5,

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from msgbus.message import Delivery
     from tests.servers.native import NativeServer
 
-from msgbus_rabbitmq import publisher
+from msgbus_rabbitmq import client, publisher
 from msgbus_rabbitmq.writing import fits
 from tests.faults.adapter_bench import GROUP, Listener
 from tests.faults.rabbit_bench import DEADLINE, Bench, bodies, broken, drained, paused, serving, until
@@ -257,7 +257,13 @@ class TestConnecting:
         assert bodies(await until(consumer, {address: 1}, 1)) == [0]
 
 
+@pytest.mark.parametrize("at_once", [True, False], ids=["read at once", "read by the client"])
 class TestConsuming:
+    @pytest.fixture(autouse=True)
+    def reading(self, at_once: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+        if not at_once:
+            monkeypatch.delattr(client.Connection, "_Connection__reader")
+
     async def test_what_is_not_acknowledged_goes_back_in_order(self, bench: Bench) -> None:
         adapter = await bench.adapter()
         address = await bench.queue(adapter)

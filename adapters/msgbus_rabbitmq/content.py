@@ -1,0 +1,144 @@
+"""What the server delivered, decoded: as far as msgbus asks, and what other publishers may have said as well. Pure."""
+
+from __future__ import annotations
+
+import struct
+from struct import Struct
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from aiormq.exceptions import InvalidFrameError
+from pamqp.decode import field_table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aiormq.abc import DeliveredMessage
+
+__all__ = ["Delivered", "Properties", "content", "of_client"]
+
+_START: Final = Struct(">HHQH")
+"""Class, weight, size of the body, flags: which of the properties follow, in the order of their bits."""
+_CONTENT_TYPE: Final = 1 << 15
+_CONTENT_ENCODING: Final = 1 << 14
+_HEADERS: Final = 1 << 13
+_DELIVERY_MODE: Final = 1 << 12
+_PRIORITY: Final = 1 << 11
+_CORRELATION_ID, _REPLY_TO, _EXPIRATION = 1 << 10, 1 << 9, 1 << 8
+_MESSAGE_ID: Final = 1 << 7
+_TIMESTAMP: Final = 1 << 6
+_TYPE, _USER_ID, _APP_ID, _CLUSTER_ID = 1 << 5, 1 << 4, 1 << 3, 1 << 2
+_BEFORE_ID: Final = (_CORRELATION_ID, _REPLY_TO, _EXPIRATION)
+_AT_LAST: Final = (_TYPE, _USER_ID, _APP_ID, _CLUSTER_ID)
+_UNUSUAL: Final = _CONTENT_ENCODING | _PRIORITY | sum(_BEFORE_ID) | sum(_AT_LAST)
+_TEXT: Final = ord("S")
+_LENGTH: Final = Struct(">I")
+_STAMP: Final = Struct(">Q")
+_SECONDS_MAX: Final = 0xFFFF_FFFF
+"""Seconds of the year 2106: what is more are milliseconds, as some publishers have it."""
+_STAMP_MAX: Final = 10**14
+"""Milliseconds of the year 5138: what is more is no time."""
+
+
+class Properties(NamedTuple):
+    """What stands in front of a body."""
+
+    content_type: str
+    headers: Mapping[str, Any]
+    message_id: str | None
+    time: int | None
+    """Milliseconds since 1970."""
+
+
+class Delivered(NamedTuple):
+    """One message, pushed by the server."""
+
+    tag: int
+    again: bool
+    """The server has delivered it before."""
+    properties: Properties
+    body: bytes
+
+
+def of_client(message: DeliveredMessage) -> Delivered:
+    """The same, as aiormq has decoded it."""
+    said = message.header.properties
+    time = None if said.timestamp is None else int(said.timestamp.timestamp() * 1000)
+    properties = Properties(said.content_type or "", said.headers or {}, said.message_id, time)
+    return Delivered(message.delivery_tag or 0, bool(message.redelivered), properties, message.body)
+
+
+def content(payload: bytes) -> tuple[int, Properties]:
+    """The size of the body, and the properties, of a content header frame. Raises InvalidFrameError."""
+    try:
+        _, _, size, flags = _START.unpack_from(payload)
+        try:
+            return size, _properties(payload, flags, "strict")
+        except UnicodeDecodeError:
+            return size, _properties(payload, flags, "surrogateescape")
+    except (struct.error, IndexError, ValueError) as error:
+        raise InvalidFrameError(f"a content header that cannot be read: {error}") from error
+
+
+def _properties(payload: bytes, flags: int, errors: str) -> Properties:
+    unusual = flags & _UNUSUAL
+    at = _START.size
+    kind, name = "", None
+    headers: Mapping[str, Any] = {}
+    stamp = None
+    if flags & _CONTENT_TYPE:
+        end = at + 1 + payload[at]
+        kind = payload[at + 1 : end].decode("utf-8", errors)
+        at = end
+    if unusual & _CONTENT_ENCODING:
+        at += 1 + payload[at]
+    if flags & _HEADERS:
+        end = at + _LENGTH.size + _LENGTH.unpack_from(payload, at)[0]
+        headers = _texts(payload, at + _LENGTH.size, end, errors) or field_table(payload[at:end])[1]
+        at = end
+    if flags & _DELIVERY_MODE:
+        at += 1
+    if unusual:
+        at += bool(flags & _PRIORITY)
+        at = _behind(payload, at, flags, _BEFORE_ID)
+    if flags & _MESSAGE_ID:
+        end = at + 1 + payload[at]
+        name = payload[at + 1 : end].decode("utf-8", errors)
+        at = end
+    if flags & _TIMESTAMP:
+        stamp = _milliseconds(_STAMP.unpack_from(payload, at)[0])
+        at += _STAMP.size
+    if unusual:
+        at = _behind(payload, at, flags, _AT_LAST)
+    if at != len(payload):
+        raise ValueError(f"{len(payload)} bytes, and {at} by what they say")
+    return Properties(kind, headers, name, stamp)
+
+
+def _texts(payload: bytes, at: int, end: int, errors: str) -> dict[str, str]:
+    """The headers that lie there; none where one of them is no text."""
+    headers: dict[str, str] = {}
+    while at < end:
+        value = at + 1 + payload[at]
+        if payload[value] != _TEXT:
+            return {}
+        text = value + 1 + _LENGTH.size
+        after = text + _LENGTH.unpack_from(payload, value + 1)[0]
+        headers[payload[at + 1 : value].decode("utf-8", errors)] = payload[text:after].decode("utf-8", errors)
+        at = after
+    if at != end:
+        raise ValueError("the last header is longer than the headers")
+    return headers
+
+
+def _behind(payload: bytes, at: int, flags: int, texts: tuple[int, ...]) -> int:
+    """Where those of ``texts`` end that are there."""
+    for one in texts:
+        if flags & one:
+            at += 1 + payload[at]
+    return at
+
+
+def _milliseconds(stamp: int) -> int | None:
+    if stamp <= _SECONDS_MAX:
+        return stamp * 1000
+    return stamp if stamp < _STAMP_MAX else None
