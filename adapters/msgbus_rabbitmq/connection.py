@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["Link"]
 
 FRAMES: Final = 200
-"""Of a channel, that the client reads before it looks at them: 66 messages. With its default, 10, it handed out three
-at a time, and each time cost two turns of the event loop."""
+"""Of a channel, that the client reads before it looks at them. With its default, 10, it handed out three messages at a
+time where it reads deliveries itself, and each time cost two turns of the event loop."""
 _T = TypeVar("_T")
 
 

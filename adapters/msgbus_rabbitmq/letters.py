@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from msgbus.names import Address
     from msgbus_rabbitmq.connection import Link
-    from msgbus_rabbitmq.content import Delivered
+    from msgbus_rabbitmq.frames import Delivered
     from msgbus_rabbitmq.publisher import Publisher
 
 __all__ = ["RabbitLetters"]

@@ -16,7 +16,7 @@ from pamqp.exceptions import PAMQPException
 from pamqp.frame import unmarshal
 from pamqp.heartbeat import Heartbeat
 
-from msgbus_rabbitmq.content import Delivered, Properties, content, of_client
+from msgbus_rabbitmq.frames import END, FRAME, HEADER, METHOD, Delivered, Properties, content, of_client
 
 if TYPE_CHECKING:
     from asyncio import StreamReader
@@ -29,10 +29,6 @@ __all__ = ["Reading", "consume"]
 
 CHUNK: Final = 256 * 1024
 """Bytes of one read at most; asyncio's own buffer holds no more than half of them."""
-_FRAME: Final = Struct(">BHI")
-"""Kind, channel, size of what follows, which one byte more ends."""
-_END: Final = 0xCE
-_METHOD, _HEADER, _BODY = 1, 2, 3
 _DELIVER: Final = b"\x00\x3c\x00\x3c"
 _TAG: Final = Struct(">QB")
 _NONE: Final = Properties("", {}, None, None)
@@ -84,15 +80,15 @@ class Reading:
     def _split(self, data: bytes) -> None:
         """Give away the whole frames of ``data``, and keep what is left for the next time."""
         at, size = 0, len(data)
-        while at + _FRAME.size < size:
-            kind, number, length = _FRAME.unpack_from(data, at)
-            end = at + _FRAME.size + length
+        while at + FRAME.size < size:
+            kind, number, length = FRAME.unpack_from(data, at)
+            end = at + FRAME.size + length
             if end >= size:
                 break
-            if data[end] != _END:
+            if data[end] != END:
                 raise InvalidFrameError("a frame does not end where it should")
             consuming = self._consuming.get(number)
-            if consuming is None or not consuming.takes(kind, data[at + _FRAME.size : end]):
+            if consuming is None or not consuming.takes(kind, data[at + FRAME.size : end]):
                 self._frames.append(_unmarshalled(data[at : end + 1]))
             at = end + 1
         self._rest = data[at:]
@@ -114,7 +110,7 @@ class _Consuming:
 
     def takes(self, kind: int, payload: bytes) -> bool:
         """Whether this frame is part of a delivery."""
-        if kind == _METHOD:
+        if kind == METHOD:
             if not payload.startswith(_DELIVER):
                 return False
             consumer = len(_DELIVER)
@@ -123,7 +119,7 @@ class _Consuming:
             return True
         if not self._tag:
             return False  # of basic.return or basic.get
-        if kind == _HEADER:
+        if kind == HEADER:
             self._missing, self._properties = content(payload)
         else:
             self._missing -= len(payload)

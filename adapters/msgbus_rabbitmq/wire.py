@@ -10,10 +10,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from pamqp.body import ContentBody
 from pamqp.commands import Basic
 from pamqp.frame import marshal
-from pamqp.header import ContentHeader
 
 from msgbus.message import (
     CONTENT_TYPE,
@@ -27,13 +25,14 @@ from msgbus.message import (
     TIME,
     received,
 )
+from msgbus_rabbitmq.frames import BODY, HEADER, frame, written
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from msgbus.message import Message, Outgoing
     from msgbus.names import Address
-    from msgbus_rabbitmq.content import Delivered
+    from msgbus_rabbitmq.frames import Delivered
 
 __all__ = [
     "FENCE",
@@ -65,12 +64,12 @@ def route(address: Address) -> tuple[str, str]:
 def marshalled(outgoing: Outgoing, attempt: str, channel: int, content_max: int) -> bytes:
     """A publish on ``channel`` as its frames; ``attempt`` is the AMQP message_id.
 
-    Raises what the client's encoder raises for what AMQP cannot carry.
+    Raises ValueError or struct.error for what AMQP cannot carry.
     """
     body = outgoing.body
-    header = ContentHeader(properties=properties_of(outgoing, attempt), body_size=len(body))
-    parts = [_opening(*route(outgoing.address), channel), marshal(header, channel)]
-    parts += [marshal(ContentBody(body[at : at + content_max]), channel) for at in range(0, len(body), content_max)]
+    header = written(len(body), *_said(outgoing), attempt, outgoing.time)
+    parts = [_opening(*route(outgoing.address), channel), frame(HEADER, channel, header)]
+    parts += [frame(BODY, channel, body[at : at + content_max]) for at in range(0, len(body), content_max)]
     return b"".join(parts)
 
 
@@ -81,29 +80,33 @@ def _opening(exchange: str, key: str, channel: int) -> bytes:
 
 
 def properties_of(outgoing: Outgoing, attempt: str) -> Basic.Properties:
-    """Of a publish; ``attempt`` as in marshalled()."""
-    headers: dict[str, Any] = {name: _outward(text) for name, text in outgoing.headers.items()}
-    headers[ID] = _outward(outgoing.id)
+    """The same for the client to write; ``attempt`` as in marshalled()."""
+    kind, headers = _said(outgoing)
+    return Basic.Properties(
+        content_type=kind or None,
+        delivery_mode=_PERSISTENT,
+        headers={name: _outward(text) for name, text in headers.items()},
+        message_id=attempt,
+        timestamp=datetime.fromtimestamp(outgoing.time // 1000, UTC),
+    )
+
+
+def _said(outgoing: Outgoing) -> tuple[str, dict[str, str]]:
+    """The content type, or ``""`` where the property cannot say it, and the headers."""
+    headers = dict(outgoing.headers)
+    headers[ID] = outgoing.id
     headers[TIME] = str(outgoing.time)
     if outgoing.key is not None:
-        headers[KEY] = _outward(outgoing.key)
-    kind = outgoing.headers.get(CONTENT_TYPE, "")
-    fits = kind.isascii() and 0 < len(kind) <= _SHORT
-    if fits:
-        del headers[CONTENT_TYPE]  # the property says it, and each header costs the client 3 µs
-    return Basic.Properties(
-        content_type=kind if fits else None,
-        delivery_mode=_PERSISTENT,
-        headers=headers,
-        message_id=attempt,
-        timestamp=datetime.fromtimestamp(outgoing.time / 1000, UTC),
-    )
+        headers[KEY] = outgoing.key
+    kind = headers.get(CONTENT_TYPE, "")
+    if not (kind.isascii() and 0 < len(kind) <= _SHORT):
+        return "", headers
+    del headers[CONTENT_TYPE]  # the property says it
+    return kind, headers
 
 
 def _outward(text: str) -> str | bytearray:
     """Text as it is; what came in as bytes that are no UTF-8 goes out as those bytes."""
-    if text.isascii():
-        return text  # as nearly all is
     try:
         text.encode()
     except UnicodeEncodeError:

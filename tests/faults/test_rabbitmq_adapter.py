@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import aiormq
 import pytest
+from pamqp.commands import Basic
+from pamqp.frame import marshal
 
 from msgbus.adapter import QueueSpec
 from msgbus.errors import (
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from tests.servers.native import NativeServer
 
 from msgbus_rabbitmq import client, publisher
+from msgbus_rabbitmq.frames import BODY, HEADER, frame, written
 from msgbus_rabbitmq.writing import fits
 from tests.faults.adapter_bench import GROUP, Listener
 from tests.faults.rabbit_bench import DEADLINE, Bench, bodies, broken, drained, paused, serving, until
@@ -195,6 +198,33 @@ class TestTheClient:
 
         assert not fits(Changed())
         assert name in caplog.text
+
+    async def test_what_it_cannot_read_of_a_strangers_message_stops_nobody(self, bench: Bench) -> None:
+        adapter = await bench.adapter()
+        address = await bench.queue(adapter)
+        channel: Any = await bench.raw()
+        strange = "\udcff"
+        microseconds = 1_700_000_000_000_000 * 1000
+        payload = (
+            marshal(Basic.Publish(exchange=address.queue, routing_key=address.queue), channel.number)
+            + frame(HEADER, channel.number, written(1, strange, {strange: strange}, strange, microseconds))
+            + frame(BODY, channel.number, b"s")
+        )
+        await channel.write_queue.put(aiormq.abc.ChannelFrame(payload, should_close=False))
+        await channel.queue_declare(server_queue(address, GROUP), passive=True)  # the server has read it
+        assert await adapter.publish(bench.outgoing(address, body=b"n"), 5) == [None]
+        consumer, _ = await bench.consumer(adapter, {address: 5})
+        first, second = await until(consumer, {address: 5}, 2)
+        message = first.message
+        assert (message.id, message.content_type, message.headers) == (strange, strange, {strange: strange})
+        assert abs(message.time / 1000 - time.time()) < 600  # that of its arrival: it told none
+        assert (message.body, second.message.body) == (b"s", b"n")
+        headers = {**message.headers, "content-type": message.content_type}
+        copy = Outgoing(address, message.id, message.time, message.body, message.key, headers)
+        assert await adapter.publish([copy], 5) == [None]
+        (again,) = await until(consumer, {address: 5}, 1)
+        assert (again.message.id, again.message.headers) == (message.id, message.headers)
+        assert again.message.content_type == message.content_type
 
 
 class TestConnecting:

@@ -23,7 +23,7 @@ from pamqp.header import ContentHeader
 from pamqp.heartbeat import Heartbeat
 
 from msgbus_rabbitmq.client import Connection
-from msgbus_rabbitmq.content import content, of_client
+from msgbus_rabbitmq.frames import content, of_client
 from msgbus_rabbitmq.reading import Reading, consume
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from aiormq.abc import AbstractChannel
 
-    from msgbus_rabbitmq.content import Delivered
+    from msgbus_rabbitmq.frames import Delivered
 
 CHANNEL = 7
 TEXT = st.text(max_size=20)
@@ -233,12 +233,12 @@ def header(flags: int, properties: bytes) -> bytes:
 
 
 def test_text_that_is_no_utf_8_is_kept_as_its_bytes() -> None:
-    table = b"\x01\xffS\x00\x00\x00\x02\xfe\xff"
+    table = b"\x01\xffS\x00\x00\x00\x02\xfe\xff" + b"\x01cl\x00\x00\x00\x00\x00\x00\x00\x03"
     raw = b"\x02k\xff" + pack(">I", len(table)) + table + b"\x02i\xff"
     size, said = content(header(1 << 15 | 1 << 13 | 1 << 7, raw))
     assert size == 4
     assert (said.content_type, said.message_id) == ("k\udcff", "i\udcff")
-    assert said.headers == {"\udcff": "\udcfe\udcff"}
+    assert said.headers == {"\udcff": "\udcfe\udcff", "c": 3}
 
 
 @pytest.mark.parametrize(

@@ -1,21 +1,42 @@
-"""What the server delivered, decoded: as far as msgbus asks, and what other publishers may have said as well. Pure."""
+"""AMQP frames, and what stands in the one between a publish or a delivery and its body: written and read. Pure.
+
+What msgbus sets is written, and whatever other publishers may set is read; the client's own encoder and decoder, which
+go from property to property and know all of them, take ten times as long.
+"""
 
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from aiormq.exceptions import InvalidFrameError
-from pamqp.decode import field_table
+from pamqp.decode import embedded_value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from aiormq.abc import DeliveredMessage
 
-__all__ = ["Delivered", "Properties", "content", "of_client"]
+__all__ = [
+    "BODY",
+    "END",
+    "FRAME",
+    "HEADER",
+    "METHOD",
+    "Delivered",
+    "Properties",
+    "content",
+    "frame",
+    "of_client",
+    "written",
+]
 
+FRAME: Final = Struct(">BHI")
+"""Kind, channel and size of what follows, behind which there is one byte more."""
+END: Final = 0xCE
+METHOD, HEADER, BODY = 1, 2, 3
 _START: Final = Struct(">HHQH")
 """Class, weight, size of the body, flags: which of the properties follow, in the order of their bits."""
 _CONTENT_TYPE: Final = 1 << 15
@@ -27,11 +48,15 @@ _CORRELATION_ID, _REPLY_TO, _EXPIRATION = 1 << 10, 1 << 9, 1 << 8
 _MESSAGE_ID: Final = 1 << 7
 _TIMESTAMP: Final = 1 << 6
 _TYPE, _USER_ID, _APP_ID, _CLUSTER_ID = 1 << 5, 1 << 4, 1 << 3, 1 << 2
+_OURS: Final = _HEADERS | _DELIVERY_MODE | _MESSAGE_ID | _TIMESTAMP
 _BEFORE_ID: Final = (_CORRELATION_ID, _REPLY_TO, _EXPIRATION)
 _AT_LAST: Final = (_TYPE, _USER_ID, _APP_ID, _CLUSTER_ID)
 _UNUSUAL: Final = _CONTENT_ENCODING | _PRIORITY | sum(_BEFORE_ID) | sum(_AT_LAST)
-_TEXT: Final = ord("S")
+_TEXT, _BYTES = _TEXTS = b"Sx"
+_BASIC: Final = 60
+_PERSISTENT: Final = b"\x02"
 _LENGTH: Final = Struct(">I")
+_KIND: Final = Struct(">BI")
 _STAMP: Final = Struct(">Q")
 _SECONDS_MAX: Final = 0xFFFF_FFFF
 """Seconds of the year 2106: what is more are milliseconds, as some publishers have it."""
@@ -67,6 +92,47 @@ def of_client(message: DeliveredMessage) -> Delivered:
     return Delivered(message.delivery_tag or 0, bool(message.redelivered), properties, message.body)
 
 
+def frame(kind: int, channel: int, payload: bytes) -> bytes:
+    """A whole frame."""
+    return b"%b%b\xce" % (FRAME.pack(kind, channel, len(payload)), payload)
+
+
+def written(size: int, content_type: str, headers: Mapping[str, str], message_id: str, time: int) -> bytes:
+    """A content header frame's payload: of a persistent message with a body of ``size`` bytes, sent at ``time``.
+
+    ``content_type`` (may be empty), ``message_id`` and the names of the headers have at most 255 bytes. What came in as
+    bytes that are no UTF-8 goes out as those. Raises ValueError or struct.error for what cannot be said.
+    """
+    table = b"".join([part for name, text in headers.items() for part in (_name(name), _value(text))])
+    return b"".join(
+        (
+            _START.pack(_BASIC, 0, size, _OURS | _CONTENT_TYPE if content_type else _OURS),
+            _short(content_type) if content_type else b"",
+            _LENGTH.pack(len(table)),
+            table,
+            _PERSISTENT,
+            _short(message_id),
+            _STAMP.pack(time // 1000),
+        )
+    )
+
+
+def _value(text: str) -> bytes:
+    try:
+        data, kind = text.encode(), _TEXT
+    except UnicodeEncodeError:
+        data, kind = text.encode(errors="surrogateescape"), _BYTES
+    return _KIND.pack(kind, len(data)) + data
+
+
+def _short(text: str) -> bytes:
+    data = text.encode(errors="surrogateescape")
+    return bytes((len(data),)) + data
+
+
+_name: Final = lru_cache(maxsize=1024)(_short)
+
+
 def content(payload: bytes) -> tuple[int, Properties]:
     """The size of the body, and the properties, of a content header frame. Raises InvalidFrameError."""
     try:
@@ -75,7 +141,7 @@ def content(payload: bytes) -> tuple[int, Properties]:
             return size, _properties(payload, flags, "strict")
         except UnicodeDecodeError:
             return size, _properties(payload, flags, "surrogateescape")
-    except (struct.error, IndexError, ValueError) as error:
+    except (struct.error, IndexError, ValueError, RecursionError) as error:
         raise InvalidFrameError(f"a content header that cannot be read: {error}") from error
 
 
@@ -93,7 +159,7 @@ def _properties(payload: bytes, flags: int, errors: str) -> Properties:
         at += 1 + payload[at]
     if flags & _HEADERS:
         end = at + _LENGTH.size + _LENGTH.unpack_from(payload, at)[0]
-        headers = _texts(payload, at + _LENGTH.size, end, errors) or field_table(payload[at:end])[1]
+        headers = _table(payload, at + _LENGTH.size, end, errors)
         at = end
     if flags & _DELIVERY_MODE:
         at += 1
@@ -114,17 +180,19 @@ def _properties(payload: bytes, flags: int, errors: str) -> Properties:
     return Properties(kind, headers, name, stamp)
 
 
-def _texts(payload: bytes, at: int, end: int, errors: str) -> dict[str, str]:
-    """The headers that lie there; none where one of them is no text."""
-    headers: dict[str, str] = {}
+def _table(payload: bytes, at: int, end: int, errors: str) -> dict[str, Any]:
+    """The headers that lie there; text and bytes as text."""
+    headers: dict[str, Any] = {}
     while at < end:
         value = at + 1 + payload[at]
-        if payload[value] != _TEXT:
-            return {}
-        text = value + 1 + _LENGTH.size
-        after = text + _LENGTH.unpack_from(payload, value + 1)[0]
-        headers[payload[at + 1 : value].decode("utf-8", errors)] = payload[text:after].decode("utf-8", errors)
-        at = after
+        name = payload[at + 1 : value].decode("utf-8", errors)
+        if payload[value] in _TEXTS:
+            text = value + _KIND.size
+            at = text + _KIND.unpack_from(payload, value)[1]
+            headers[name] = payload[text:at].decode("utf-8", errors)
+        else:
+            length, headers[name] = embedded_value(payload[value:end])
+            at = value + length
     if at != end:
         raise ValueError("the last header is longer than the headers")
     return headers
