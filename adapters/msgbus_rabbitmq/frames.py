@@ -1,7 +1,7 @@
 """AMQP frames, and what stands in the one between a publish or a delivery and its body: written and read. Pure.
 
 What msgbus sets is written, and whatever other publishers may set is read; the client's own encoder and decoder, which
-go from property to property and know all of them, take ten times as long.
+go from property to property and know all of them, take four times as long (12 and 9 us for what takes 3).
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ __all__ = [
     "FRAME",
     "HEADER",
     "METHOD",
+    "PERSISTENT",
     "Delivered",
     "Properties",
     "content",
@@ -54,7 +55,9 @@ _AT_LAST: Final = (_TYPE, _USER_ID, _APP_ID, _CLUSTER_ID)
 _UNUSUAL: Final = _CONTENT_ENCODING | _PRIORITY | sum(_BEFORE_ID) | sum(_AT_LAST)
 _TEXT, _BYTES = _TEXTS = b"Sx"
 _BASIC: Final = 60
-_PERSISTENT: Final = b"\x02"
+PERSISTENT: Final = 2
+"""The delivery mode of what outlives its server."""
+_MODE: Final = bytes((PERSISTENT,))
 _LENGTH: Final = Struct(">I")
 _KIND: Final = Struct(">BI")
 _STAMP: Final = Struct(">Q")
@@ -110,7 +113,7 @@ def written(size: int, content_type: str, headers: Mapping[str, str], message_id
             _short(content_type) if content_type else b"",
             _LENGTH.pack(len(table)),
             table,
-            _PERSISTENT,
+            _MODE,
             _short(message_id),
             _STAMP.pack(time // 1000),
         )

@@ -25,7 +25,7 @@ from msgbus.message import (
     TIME,
     received,
 )
-from msgbus_rabbitmq.frames import BODY, HEADER, frame, written
+from msgbus_rabbitmq.frames import BODY, HEADER, PERSISTENT, frame, written
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,7 +50,6 @@ __all__ = [
 FENCE: Final = "msgbus-fence"
 """Of a letter that is none: who looks at a dead-letter queue publishes it there, to know where the queue ends."""
 
-_PERSISTENT: Final = 2
 _SHORT: Final = 255
 _BROKERS: Final = re.compile(r"x-(death|delivery-count|acquired-count|(first|last)-death-(exchange|queue|reason))")
 """Headers that the server adds; a user's may begin with x- as well."""
@@ -84,7 +83,7 @@ def properties_of(outgoing: Outgoing, attempt: str) -> Basic.Properties:
     kind, headers = _said(outgoing)
     return Basic.Properties(
         content_type=kind or None,
-        delivery_mode=_PERSISTENT,
+        delivery_mode=PERSISTENT,
         headers={name: _outward(text) for name, text in headers.items()},
         message_id=attempt,
         timestamp=datetime.fromtimestamp(outgoing.time // 1000, UTC),
