@@ -33,6 +33,7 @@ from msgbus.history import History, Replay
 from msgbus.letter import Filter, Letter
 from msgbus.message import Message
 from msgbus.observed import SessionCounts
+from msgbus.outage_errors import network_failure
 from msgbus.publication import Publication
 from msgbus.registry import connect
 from msgbus.retry import Backoff, Reject, RetryLater, RetryPolicy
@@ -82,4 +83,5 @@ __all__ = [
     "Unsupported",
     "WouldDeadlock",
     "connect",
+    "network_failure",
 ]

@@ -18,6 +18,7 @@ from msgbus.message import (
     ERROR_TRACEBACK,
     ERROR_TYPE,
     FIRST_FAILURE,
+    FREE,
     HOP,
     LAST_FAILURE,
     LETTER,
@@ -38,7 +39,20 @@ if TYPE_CHECKING:
     from msgbus.message import Message
     from msgbus.names import Address
 
-__all__ = ["REST", "Failure", "asked", "dead", "due_at", "failed", "hold", "parked", "redriven", "replayed", "rest"]
+__all__ = [
+    "REST",
+    "Failure",
+    "asked",
+    "dead",
+    "due_at",
+    "failed",
+    "free",
+    "hold",
+    "parked",
+    "redriven",
+    "replayed",
+    "rest",
+]
 
 REST: Final = 1.0
 """Seconds that are waited for in hand rather than in another retry queue."""
@@ -61,10 +75,11 @@ _KEPT: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An attempt that failed: with what, and when (seconds since 1970)."""
+    """An attempt that failed: with what, when, and when the message failed first (seconds since 1970)."""
 
     error: BaseException
     at: float
+    first: float
 
 
 def due_at(message: Message) -> float:
@@ -101,16 +116,22 @@ def parked(message: Message, wait: float, now: float, changes: Mapping[str, str]
     seconds = STEPS[address.part]
     here = wait if wait - seconds < REST else seconds
     times = {NOT_BEFORE: _ms(now + wait), HOP: _ms(now + here)}
-    return _copy(message, address, {**_kept(message), **(changes or {}), **times})
+    if changes is None:  # it only waits on: its free tries are still free
+        changes = {FREE: message.system[FREE]} if FREE in message.system else {}
+    return _copy(message, address, {**_kept(message), **changes, **times})
+
+
+def free(message: Message, failure: Failure, tries: int) -> dict[str, str]:
+    """Return our headers after a try has failed that costs no attempt, as ``tries`` have by now."""
+    return failed(message, failure) | {ATTEMPTS: str(message.attempt - 1), FREE: str(tries)}
 
 
 def failed(message: Message, failure: Failure) -> dict[str, str]:
     """Our headers after attempt ``message.attempt`` has failed."""
-    at = _ms(failure.at)
     return {
         ATTEMPTS: str(message.attempt),
-        FIRST_FAILURE: message.system.get(FIRST_FAILURE, at),
-        LAST_FAILURE: at,
+        FIRST_FAILURE: message.system.get(FIRST_FAILURE, _ms(failure.first)),
+        LAST_FAILURE: _ms(failure.at),
         ERROR_TYPE: _type(failure.error),
         ORIGIN_QUEUE: message.queue,
         ORIGIN_GROUP: message.group,

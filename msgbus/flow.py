@@ -25,7 +25,7 @@ _TURN: Final = 0.02
 class Flow:
     """The limit of one subscription, and whether its queue waits for room."""
 
-    __slots__ = ("_calls", "_floor", "_from", "_seconds", "_since", "concurrency", "held", "limit", "paused", "starved")
+    __slots__ = ("_calls", "_floor", "_from", "_seconds", "_since", "concurrency", "held", "limit", "starved")
 
     def __init__(self, concurrency: int) -> None:
         self.concurrency = concurrency
@@ -37,13 +37,11 @@ class Flow:
         self.limit = self._floor
         self.held = 0
         self.starved = False
-        self.paused = False
-        """Nothing is received, whatever the room."""
 
     @property
     def room(self) -> int:
         """Deliveries that may still be taken."""
-        return 0 if self.paused else max(self.limit - self.held, 0)
+        return max(self.limit - self.held, 0)
 
     def asked(self) -> int:
         """The room at the start of a receive(), remembering whether it was little."""

@@ -120,5 +120,8 @@ def _begin_to_drain(session: Session) -> None:
     session.draining = True
     for held in session.beyond_cut():
         held.workers.give_up(held)
+    for held in (*session.at(Stage.QUEUED), *session.at(Stage.PAUSED)):
+        if held.workers.paused:
+            held.workers.drain(held)
     for held in (*session.at(Stage.PARKED), *session.at(Stage.WAITING)):
         held.workers.hurry(held)

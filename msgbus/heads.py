@@ -36,8 +36,8 @@ class Heads:
         return self.workers.cancelled
 
     def asked(self) -> int:
-        """Room for the next receive(); none while the subscription is paused."""
-        return 0 if self.workers.flow.paused else self.flow.asked()
+        """Room for the next receive()."""
+        return self.flow.asked()
 
     def accept(self, delivery: Delivery, session: Session) -> None:
         """Hold ``delivery`` until its time here is over."""

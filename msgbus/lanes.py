@@ -10,7 +10,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 __all__ = ["LaneItem", "Lanes"]
 
@@ -35,14 +35,16 @@ Item = TypeVar("Item", bound=LaneItem)
 class Lanes(Generic[Item]):
     """The lanes of one subscription."""
 
-    __slots__ = ("_behind", "_ready", "concurrency", "running", "tickets")
+    __slots__ = ("_at_gate", "_behind", "_ready", "concurrency", "gate", "running")
 
     def __init__(self, concurrency: int) -> None:
         self.concurrency = concurrency
         self.running = 0
-        self.tickets: int | None = None
-        """How many may still be taken; None is any number."""
+        self.gate: Callable[[Item], bool] | None = None
+        """Says whether an item may run now; None lets all run."""
         self._ready: deque[Item] = deque()
+        self._at_gate: list[Item] = []
+        """Items that the gate did not let through, in their order."""
         self._behind: dict[str, deque[Item] | None] = {}
         """Of each lane that has an item ahead: those behind it, None while there never were any."""
 
@@ -61,20 +63,31 @@ class Lanes(Generic[Item]):
 
     def take(self) -> Item | None:
         """The next item that may run, now running; None if there is none or no place is free."""
-        while self._ready and self.running < self.concurrency and self.tickets != 0:
+        while self._ready and self.running < self.concurrency:
             item = self._ready.popleft()
-            if not item.dropped:
+            if item.dropped:
+                self._advance(item.lane)
+            elif self.gate is not None and not self.gate(item):
+                self._at_gate.append(item)
+            else:
                 self.running += 1
-                if self.tickets is not None:
-                    self.tickets -= 1
                 return item
-            self._advance(item.lane)
         return None
+
+    def reopen_gate(self) -> None:
+        """Put what waits at the gate back where it was: the gate may let it through now."""
+        self._ready.extendleft(reversed(self._at_gate))
+        self._at_gate.clear()
 
     @property
     def waiting(self) -> int:
         """Items that could run if they had a place."""
         return len(self._ready)
+
+    @property
+    def gated(self) -> int:
+        """Items that wait at the gate."""
+        return len(self._at_gate)
 
     @property
     def blocked(self) -> bool:

@@ -32,6 +32,7 @@ __all__ = [
     "ERROR_TRACEBACK",
     "ERROR_TYPE",
     "FIRST_FAILURE",
+    "FREE",
     "HEADERS_MAX",
     "HOP",
     "ID",
@@ -60,6 +61,8 @@ TIME: Final = "msgbus-time"
 KEY: Final = "msgbus-key"
 ATTEMPTS: Final = "msgbus-attempts"
 """Failures so far; absent is 0."""
+FREE: Final = "msgbus-free"
+"""Tries that failed during an outage and cost no attempt; absent is 0."""
 NOT_BEFORE: Final = "msgbus-not-before"
 """When it is due: nobody's callback sees it earlier."""
 HOP: Final = "msgbus-hop"

@@ -1,7 +1,13 @@
-"""What a subscription does while everything fails: it pauses, tries one message now and then, and goes on.
+"""Shell around the circuit breaker of one subscription: carries out its pause, its probes and what follows from them.
 
-An outage costs no attempt. What fails while it lasts waits in hand; a probe that fails goes to the shortest retry queue
-with its attempts as they were, so that each probe is a different message.
+While the breaker is open, a message takes one of these ways::
+
+    fresh, from the queue ──▶ waits at the gate ──▶ a probe's ticket ──▶ callback ─┬▶ returns: the breaker closes
+    due, failed so before ──▶ pool, or parked again ──▶ a probe's ticket ──▶ … ────┼▶ fails so: parked, no attempt
+    due, failed otherwise ──▶ callback, as scheduled ─────────────────────────────┴▶ fails otherwise: its policy
+
+Parked means: a copy goes to a retry queue with its attempts as they were and its free tries in a header, so that any
+member goes on counting. A policy without delays keeps the order of a key, so such a message is held and its key waits.
 """
 
 from __future__ import annotations
@@ -9,13 +15,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
-from msgbus.breaker import Breaker
-from msgbus.copies import parked
-from msgbus.ladder import SHORTEST, STEPS
-from msgbus.message import ATTEMPTS
-from msgbus.retry import is_outage
+from msgbus.breaker import FAST_PROBE_SECONDS, MAX_PARKING_SECONDS, CircuitBreaker, Phase, Verdict, parking_delay
+from msgbus.copies import Failure, free, parked
+from msgbus.retry import is_outage, too_old
 from msgbus.sessions import Stage
 
 if TYPE_CHECKING:
@@ -32,6 +36,10 @@ __all__ = ["Outage"]
 
 logger = logging.getLogger("msgbus")
 
+FRESH_HEAD_START_SECONDS: Final = 0.2
+"""After a probe was planned, messages that were never tried go first for this time; then parked ones may use what is
+left. Longer than a receive() takes."""
+
 
 class Pausable(Protocol):
     """The workers of the subscription."""
@@ -44,108 +52,243 @@ class Pausable(Protocol):
     def start(self) -> None:
         """Set tasks to work on what may run."""
 
-    def again(self, held: Held) -> None:
-        """Run ``held``, which failed, before what has not started."""
+    def run(self, held: Held) -> None:
+        """Queue ``held`` for its callback, whether it keeps its lane already or not."""
+
+    def wait_no_longer(self, held: Held) -> None:
+        """Cancel the try in place that ``held`` waits for."""
 
     def forward(self, held: Held, outgoing: Outgoing) -> None:
         """Publish ``outgoing``, then acknowledge ``held``."""
 
     def give_up(self, held: Held) -> None:
-        """The next session gets ``held``."""
+        """Leave ``held`` to the next session."""
 
     def changed(self) -> None:
-        """There may be room that there was not."""
+        """Tell the member that there may be room."""
 
 
 class Outage:
-    """The breaker of one subscription, and what follows from it."""
+    """The circuit breaker of one subscription, with its timers and what it holds."""
 
     def __init__(self, workers: Pausable, random: Random) -> None:
         policy = workers.subscription.policy
         self._workers = workers
+        self._policy = policy
         self._random = random
         self.on = False
-        """The subscription is paused: what runs now is a probe, or began before."""
+        """Whether the subscription is paused."""
         self.failing = False
-        """Something has failed since a callback last returned."""
-        self._breaker = Breaker(policy.pause_after, policy.probes)
-        self._waiting: deque[Held] = deque()
-        self._timer: asyncio.TimerHandle | None = None
+        """Whether something has failed since a callback returned last."""
+        self.succeeded_at = float("-inf")
+        """The event loop's time at which a callback returned last."""
+        self._breaker = CircuitBreaker(policy.pause_after, policy.patience_seconds, policy.probes)
+        self._pool: deque[Held] = deque()
+        """Messages that failed during the outage and wait here for a probe."""
+        self._counted: dict[Held, None] = {}
+        """Messages whose failures were counted, and are free after all if the breaker opens while they are here."""
+        self._tickets = 0
+        """Messages that the current probe may still try."""
+        self._keys: set[str] = set()
+        """Keys of the current probe: it tries one message of each."""
+        self._fresh_until = 0.0
+        self._timers: list[asyncio.TimerHandle] = []
         self._loop = asyncio.get_running_loop()
 
+    # What the workers ask and tell.
+
     def takes(self, held: Held, error: BaseException) -> bool:
-        """Whether the failure of ``held`` is the outage's, which has then dealt with it, and not its own."""
-        if not is_outage(error):
+        """Deal with a failure if it is the outage's. Return False if it is the message's own, which its policy ends."""
+        now = self._workers.clock()
+        breaker, probe = self._breaker, held.probe
+        held.probe = False
+        if not self._is_outage(held, error) or too_old(held.message, self._policy, now):
+            breaker.record_other_failure(probe=probe)
             return False
         self.failing = True
-        if self._breaker.failed():
-            self.on = True
-            self._begin(error)
-        if self.on:
-            self._suspend(held)
-        return self.on
+        breaker.last_success = max(breaker.last_success, now - (self._loop.time() - self.succeeded_at))
+        verdict = breaker.record_failure(
+            held.message.id, held.first_failure(now), free_tries=held.free_tries, probe=probe, now=now
+        )
+        if verdict is Verdict.COUNTED:
+            self._counted[held] = None
+            return False
+        if verdict is Verdict.EXHAUSTED:
+            if self.on:
+                self._go_on("patience is over, and failures count again")
+            held.count_free_tries()
+            return False
+        if verdict is Verdict.OPENED:
+            self._pause(error)
+        self._set_aside(held, error)
+        return True
 
     def succeeded(self) -> None:
-        """A callback returned; to be told while ``failing``."""
+        """Record that a callback returned; to be called while ``failing``."""
         self.failing = False
-        if self._breaker.succeeded():
-            self.on = False
-            self._end()
+        self._counted.clear()
+        if self._breaker.record_success(self._workers.clock()):
+            self._go_on("a message was handled")
+
+    def wanted(self) -> int:
+        """Return how many fresh messages the current probe still lacks; what is received beyond would only wait."""
+        return self._tickets
+
+    def accept_due(self, held: Held) -> bool:
+        """Take a message that failed during an outage and is due now. Return False if it may simply run."""
+        if not self.on or not held.free_tries:
+            return False
+        if self._tickets and self._loop.time() >= self._fresh_until and self._ticket(held):
+            return False
+        if len(self._pool) < 2 * self._workers.lanes.concurrency:
+            held.stage = Stage.PAUSED
+            self._pool.append(held)
+        else:
+            now = self._workers.clock()
+            self._workers.forward(held, parked(held.delivery.message, self._parking(MAX_PARKING_SECONDS, now), now))
+        return True
+
+    def drain(self, held: Held) -> None:
+        """End ``held``, which has not ended when its session does, without a try and so that nothing is repeated."""
+        if self._keeps_order(held):
+            self._workers.give_up(held)
+            return
+        now = self._workers.clock()
+        self._workers.forward(held, parked(held.delivery.message, 0.0, now))
 
     def stop(self) -> None:
-        """No probe is due any more."""
-        if self._timer is not None:
-            self._timer.cancel()
+        """Cancel the timers: there will be no further probe."""
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
 
-    def _begin(self, error: BaseException) -> None:
-        subscription = self._workers.subscription
-        reason = f"since every message fails; one is tried now and then ({type(error).__name__}: {error})"
-        logger.error("queue %s, group %s: paused, %s", subscription.address, subscription.group, reason)
+    # Pausing.
+
+    def _pause(self, error: BaseException) -> None:
+        subscription, lanes = self._workers.subscription, self._workers.lanes
+        count = len(self._breaker.failing)
+        reason = f"{count} different messages in a row failed, the last with {type(error).__name__}: {error}"
+        logger.error(
+            "queue %s, group %s: paused: %s; trying up to %d messages every second, later every few seconds",
+            subscription.address,
+            subscription.group,
+            reason,
+            lanes.concurrency,
+        )
+        self.on = True
         subscription.paused(reason)
-        self._workers.lanes.tickets = 0
-        self._workers.flow.paused = True
-        self._next_probe()
+        lanes.gate = self._admits
+        self._tickets = 0
+        counted, self._counted = self._counted, {}
+        for held in counted:
+            if held.stage in {Stage.PARKED, Stage.QUEUED, Stage.RUNNING}:
+                held.uncount()
+            if held.stage is Stage.PARKED:
+                self._workers.wait_no_longer(held)
+                self._set_aside(held, error)
+        self._timers = [self._loop.call_later(FAST_PROBE_SECONDS, self._probe)]
 
-    def _suspend(self, held: Held) -> None:
-        message = held.message
-        if held.session.draining:
+    def _set_aside(self, held: Held, error: BaseException) -> None:
+        """Keep ``held``, which failed during the outage, until a later probe."""
+        held.free_try()
+        keeps_order = self._keeps_order(held)
+        if held.session.draining and (keeps_order or held.delivery.position is None):
             self._workers.give_up(held)
-        elif held.probe:
-            counted = {ATTEMPTS: str(message.attempt - 1)}
-            self._workers.forward(held, parked(message, STEPS[SHORTEST], self._workers.clock(), counted))
-        else:
+        elif keeps_order and self.on:
             held.stage = Stage.PAUSED
-            self._waiting.append(held)
+            self._pool.append(held)
+        else:
+            now = self._workers.clock()
+            tries = held.free_tries
+            headers = free(held.message, Failure(error, now, held.first_failure(now)), tries)
+            wait = self._parking(parking_delay(tries), now)
+            self._workers.forward(held, parked(held.message, wait, now, headers))
 
-    def _next_probe(self) -> None:
-        self._timer = self._loop.call_later(self._breaker.next_probe(self._random.random()), self._probe)
+    def _keeps_order(self, held: Held) -> bool:
+        return not self._policy.delays and held.lane is not None and not held.delivery.address.part
+
+    def _parking(self, wait: float, now: float) -> float:
+        """Return ``wait``, shortened so that the message is due again when patience is over."""
+        breaker = self._breaker
+        return max(min(wait, breaker.failing_since + breaker.patience - now), 1.0)
+
+    # Probing.
 
     def _probe(self) -> None:
+        self._timers.clear()
         if not self.on:
             return
-        self._workers.lanes.tickets = 1
-        while self._waiting:
-            held = self._waiting.popleft()
-            if held.stage is Stage.PAUSED:
-                self._workers.again(held)
-                break
-        else:
-            self._workers.flow.paused = bool(self._workers.lanes.waiting)  # empty hands: receive one to try
-            self._workers.start()
-            self._workers.changed()
-        self._next_probe()
+        lanes = self._workers.lanes
+        places = max(lanes.concurrency - lanes.running, 0)
+        probe = self._breaker.plan_probe(places, self._workers.clock(), self._random.random())
+        if probe is None:
+            exhausted = self._breaker.phase is Phase.EXHAUSTED
+            self._go_on("patience is over, and failures count again" if exhausted else "no probe failed so any more")
+            return
+        self._keys.clear()
+        self._tickets = probe.parked
+        self._use_pool()
+        self._tickets += probe.fresh
+        lanes.reopen_gate()
+        self._fresh_until = self._loop.time() + FRESH_HEAD_START_SECONDS
+        self._timers = [
+            self._loop.call_later(FRESH_HEAD_START_SECONDS, self._use_pool),
+            self._loop.call_later(max(probe.wait, FRESH_HEAD_START_SECONDS), self._probe),
+        ]
+        self._workers.start()
+        self._workers.changed()
 
-    def _end(self) -> None:
-        subscription = self._workers.subscription
-        logger.info("queue %s, group %s: goes on", subscription.address, subscription.group)
+    def _use_pool(self) -> None:
+        """Spend what is left of the probe on messages that wait in the pool."""
+        for _ in range(len(self._pool)):
+            held = self._pool.popleft()
+            if held.stage is not Stage.PAUSED:
+                continue  # given up meanwhile
+            if self._tickets and self._ticket(held):
+                self._workers.run(held)
+            else:
+                self._pool.append(held)
+
+    def _admits(self, held: Held) -> bool:
+        """Return whether ``held`` may run now: the gate of the lanes."""
+        return held.admitted or (self._tickets > 0 and self._ticket(held))
+
+    def _ticket(self, held: Held) -> bool:
+        if held.lane is not None:
+            if held.lane in self._keys:
+                return False
+            self._keys.add(held.lane)
+        self._tickets -= 1
+        held.admitted = held.probe = True
+        return True
+
+    def _is_outage(self, held: Held, error: BaseException) -> bool:
+        try:
+            return is_outage(error, self._policy)
+        except Exception:
+            subscription = self._workers.subscription
+            logger.exception(
+                "queue %s, group %s: RetryPolicy(outage=…) raised for message %s; its failure is counted as its own",
+                subscription.address,
+                subscription.group,
+                held.message.id,
+            )
+            return False
+
+    # Going on.
+
+    def _go_on(self, why: str) -> None:
+        subscription, lanes = self._workers.subscription, self._workers.lanes
+        logger.info("queue %s, group %s: goes on: %s", subscription.address, subscription.group, why)
+        self.on = False
         self.stop()
+        self._tickets = 0
         subscription.paused("")
-        self._workers.lanes.tickets = None
-        self._workers.flow.paused = False
-        for held in self._waiting:
+        lanes.gate = None
+        lanes.reopen_gate()
+        pool, self._pool = self._pool, deque()
+        for held in pool:
             if held.stage is Stage.PAUSED:
-                held.stage = Stage.QUEUED
-                self._workers.lanes.resume(held)
-        self._waiting.clear()
+                self._workers.run(held)
         self._workers.start()
         self._workers.changed()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from msgbus.errors import ConfigurationError, InvalidPayload
+from msgbus.outage_errors import OutageErrors, matches
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,11 +89,18 @@ class RetryPolicy:
     """Seconds after its publishing from which on a failed message is not tried again."""
     never: tuple[type[BaseException], ...] = ()
     """Errors that no further try will mend: dead-lettered at once. Causes and exception groups are looked into."""
+    outage: OutageErrors | None = None
+    """Errors that say that something the callback needs is off: types, or a function that is given an error. None:
+    those of networks and of common clients (`network_failure`). Causes and exception groups are looked into. All other
+    errors are the message's own: they never pause a subscription."""
     pause_after: int | None = 10
-    """Failures in a row after which a subscription pauses, since not the messages but what they need has failed: one is
-    tried now and then, the others keep their attempts. None: never."""
-    probes: Backoff = Backoff(first=1.0, most=30.0)
-    """Seconds between two tries while it is paused."""
+    """Different messages in a row that fail with an error of outage kind, after which a subscription pauses: a few
+    messages are tried now and then, and what fails meanwhile keeps its attempts. None: never."""
+    probes: Backoff = Backoff(first=4.0, most=25.0)
+    """Seconds between two probes of a paused subscription, after a minute in which there is one every second."""
+    patience: float | None = None
+    """Seconds after the first failure since a success from which on failures count although the subscription is
+    paused. None: ten times the sum of ``delays``, at least 60."""
     traceback: bool = True
     """Whether dead letters carry the traceback (4 KiB at most): it may hold what should not be kept."""
 
@@ -103,6 +111,17 @@ class RetryPolicy:
             raise ConfigurationError(f"RetryPolicy: each of delays must be a number of seconds above 0: {self.delays}")
         if self.pause_after is not None and self.pause_after < 1:
             raise ConfigurationError("RetryPolicy: pause_after must be at least 1; None for never")
+        if self.patience is not None and not self.patience >= 0:
+            raise ConfigurationError(f"RetryPolicy: patience must be a number of seconds from 0, not {self.patience}")
+        if not (self.outage is None or callable(self.outage) or _are_errors(self.outage)):
+            raise ConfigurationError(
+                "RetryPolicy: outage must be a tuple of exception types, or a function that is given an exception"
+            )
+
+    @property
+    def patience_seconds(self) -> float:
+        """``patience``, or what it is by default."""
+        return max(10 * sum(self.delays), 60.0) if self.patience is None else self.patience
 
 
 def decide(error: BaseException, message: Message, policy: RetryPolicy, now: float, chance: float) -> Outcome:
@@ -113,7 +132,7 @@ def decide(error: BaseException, message: Message, policy: RetryPolicy, now: flo
     errors = list(_inside(error))
     if (final := _final(errors, policy)) is not None:
         return final
-    if policy.max_age is not None and now - message.time / 1000 > policy.max_age:
+    if too_old(message, policy, now):
         return DeadLetter(f"older than {policy.max_age:g} s")
     asked = [one for one in errors if isinstance(one, RetryLater)]
     if asked:
@@ -121,9 +140,25 @@ def decide(error: BaseException, message: Message, policy: RetryPolicy, now: flo
     return _next(message.attempt, policy, chance)
 
 
-def is_outage(error: BaseException) -> bool:
-    """Whether ``error`` may come from what the callback needs, and not from the message or the callback's own word."""
-    return not any(isinstance(one, Reject | RetryLater | InvalidPayload) for one in _inside(error))
+def is_outage(error: BaseException, policy: RetryPolicy) -> bool:
+    """Return whether ``error`` comes from what the callback needs, and not from the message or the callback's own word.
+
+    Raises what ``policy.outage`` raises, if that is a function.
+    """
+    errors = list(_inside(error))
+    if any(isinstance(one, (Reject, RetryLater, InvalidPayload, *policy.never)) for one in errors):
+        return False
+    return any(matches(one, policy.outage) for one in errors)
+
+
+def too_old(message: Message, policy: RetryPolicy, now: float) -> bool:
+    """Return whether ``message`` is older than its policy lets a failed message be."""
+    return policy.max_age is not None and now - message.time / 1000 > policy.max_age
+
+
+def _are_errors(outage: object) -> bool:
+    kinds = cast("tuple[object, ...]", outage) if isinstance(outage, tuple) else (None,)
+    return all(isinstance(one, type) and issubclass(one, BaseException) for one in kinds)
 
 
 def _final(errors: list[BaseException], policy: RetryPolicy) -> DeadLetter | None:

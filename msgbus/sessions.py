@@ -11,7 +11,10 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from enum import Enum
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Protocol
+
+from msgbus.message import FIRST_FAILURE, FREE, number
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
@@ -48,8 +51,15 @@ class Keeper(Protocol):
 
     subscription: Subscription
 
+    @property
+    def paused(self) -> bool:
+        """Whether the subscription is paused: only a probe's messages are called."""
+
     def forwarded(self, held: Held) -> None:
         """The copy of ``held`` is confirmed."""
+
+    def drain(self, held: Held) -> None:
+        """End ``held`` of a paused subscription without a call, so that nothing above it is repeated."""
 
     def hurry(self, held: Held) -> None:
         """A drain has begun: ``held`` need not wait for its next try, nor for its time."""
@@ -68,9 +78,12 @@ class Held:
     """One delivery in a member's hands."""
 
     __slots__ = (
+        "admitted",
         "delivery",
         "dropped",
+        "failed_at",
         "flow",
+        "free",
         "in_lane",
         "lane",
         "message",
@@ -93,8 +106,14 @@ class Held:
         self.flow = flow
         self.in_lane = False
         """Its lane waits for it."""
+        self.admitted = False
+        """It may run although its subscription is paused."""
         self.probe = False
         """It was tried while its subscription was paused."""
+        self.failed_at: float | None = None
+        """When it failed first, in seconds since 1970; None while it never did, as far as is known here."""
+        self.free = 0
+        """Tries since it was received that failed during an outage and cost no attempt."""
         self.stage: Stage = QUEUED
         self.dropped = False
         """Given up: ``stage`` is DROPPED, and stays so."""
@@ -116,6 +135,33 @@ class Held:
         message = self.message
         self.message = replace(message, attempt=message.attempt + 1)
         return message
+
+    @property
+    def free_tries(self) -> int:
+        """How many of its tries cost no attempt, in any member."""
+        return number(self.message.system.get(FREE, ""), 0) + self.free
+
+    def first_failure(self, now: float) -> float:
+        """Return when it failed first, in any member, in seconds since 1970; it has failed ``now``."""
+        if self.failed_at is None:
+            self.failed_at = number(self.message.system.get(FIRST_FAILURE, ""), 0) / 1000 or now
+        return self.failed_at
+
+    def count_free_tries(self) -> None:
+        """Count the tries that were free as attempts."""
+        message = self.message
+        system = MappingProxyType({name: text for name, text in message.system.items() if name != FREE})
+        self.message = replace(message, attempt=message.attempt + self.free_tries, system=system)
+        self.free = 0
+
+    def uncount(self) -> None:
+        """Take back the attempts that were counted since it was received."""
+        self.message = self.delivery.message
+
+    def free_try(self) -> None:
+        """Note a try that costs no attempt."""
+        self.free += 1
+        self.probe = self.admitted = False
 
     def drop(self) -> None:
         """Give it up."""
@@ -155,7 +201,12 @@ class Session:
 
     def beyond_cut(self) -> Iterator[Held]:
         """What a drain gives up at once: what has not started above the cut, and what waits for others."""
+        lowest = self._lowest_cut()
         for held in list(self.held):
+            if held.workers.paused and held.stage in {Stage.QUEUED, Stage.WAITING, Stage.PAUSED}:
+                if not self._below(held, lowest):
+                    yield held
+                continue
             unstarted = held.stage in {Stage.QUEUED, Stage.WAITING} and held.untried
             if held.stage in {Stage.STUCK, Stage.PAUSED} or (unstarted and self._above(held)):
                 yield held
@@ -163,6 +214,27 @@ class Session:
     def at(self, stage: Stage) -> list[Held]:
         """What is held at ``stage``."""
         return [held for held in self.held if held.stage is stage]
+
+    def _lowest_cut(self) -> int:
+        """Return the highest position that has ended, or may end yet.
+
+        While a subscription is paused nothing is called up to the cut. What lies above this position can be given up
+        and repeats nothing; what lies below it must end.
+        """
+        waiting = {
+            held.delivery.position
+            for held in self.held
+            if held.workers.paused and held.stage in {Stage.QUEUED, Stage.WAITING, Stage.PAUSED}
+        }
+        cut = self.high
+        while cut in waiting:
+            cut -= 1
+        return cut
+
+    @staticmethod
+    def _below(held: Held, cut: int) -> bool:
+        position = held.delivery.position
+        return position is not None and position < cut
 
     def _above(self, held: Held) -> bool:
         position = held.delivery.position
