@@ -113,7 +113,7 @@ class RetryPolicy:
             raise ConfigurationError("RetryPolicy: pause_after must be at least 1; None for never")
         if self.patience is not None and not self.patience >= 0:
             raise ConfigurationError(f"RetryPolicy: patience must be a number of seconds from 0, not {self.patience}")
-        if not (self.outage is None or callable(self.outage) or _are_errors(self.outage)):
+        if not (self.outage is None or _is_function(self.outage) or _are_errors(self.outage)):
             raise ConfigurationError(
                 "RetryPolicy: outage must be a tuple of exception types, or a function that is given an exception"
             )
@@ -154,6 +154,10 @@ def is_outage(error: BaseException, policy: RetryPolicy) -> bool:
 def too_old(message: Message, policy: RetryPolicy, now: float) -> bool:
     """Return whether ``message`` is older than its policy lets a failed message be."""
     return policy.max_age is not None and now - message.time / 1000 > policy.max_age
+
+
+def _is_function(outage: object) -> bool:
+    return callable(outage) and not isinstance(outage, type)  # a type without its tuple can be called too
 
 
 def _are_errors(outage: object) -> bool:

@@ -7,7 +7,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msgbus.copies import Failure, asked, dead, due_at, failed, hold, parked, redriven, rest
+from msgbus.copies import Failure, asked, dead, due_at, failed, free, hold, parked, redriven, rest
 from msgbus.ladder import STEPS
 from msgbus.message import Message, Outgoing, received
 from msgbus.names import Address
@@ -90,8 +90,8 @@ def test_a_delay_of_a_publisher_is_early_by_the_clocks_at_most_and_late_by_what_
 
 def test_a_copy_has_body_key_id_time_and_headers_as_they_were_and_ours_do_not_grow() -> None:
     first = message({"h": "v", "content-type": "text/x"})
-    one = arrived(parked(first, 5, NOW, failed(first, Failure(ValueError("x"), NOW))))
-    two = arrived(parked(one, 5, NOW + 9, failed(one, Failure(KeyError("y"), NOW + 9))))
+    one = arrived(parked(first, 5, NOW, failed(first, Failure(ValueError("x"), NOW, NOW))))
+    two = arrived(parked(one, 5, NOW + 9, failed(one, Failure(KeyError("y"), NOW + 9, NOW + 9))))
     for copy in (one, two):
         assert (copy.body, copy.key, copy.id, copy.published_at) == (first.body, "k", "m", first.published_at)
         assert (copy.headers, copy.content_type) == ({"h": "v"}, "text/x")
@@ -106,18 +106,33 @@ def test_a_copy_has_body_key_id_time_and_headers_as_they_were_and_ours_do_not_gr
 
 def test_what_a_dead_letter_says_is_bounded() -> None:
     error = ValueError("ü" * 10_000 + "\ud800")
-    letter = dead(message(), Failure(error, NOW), "r" * 5000, "id", with_traceback=True)
+    letter = dead(message(), Failure(error, NOW, NOW), "r" * 5000, "id", with_traceback=True)
     assert str(letter.address) == "q.g.dlq"
     assert len(letter.headers["msgbus-error-message"].encode()) <= 1024
     assert len(letter.headers["msgbus-error-traceback"].encode()) <= 4096
     assert len(letter.headers["msgbus-reason"]) == 1024
-    assert "msgbus-error-traceback" not in dead(message(), Failure(error, NOW), "r", "id", with_traceback=False).headers
+    assert (
+        "msgbus-error-traceback"
+        not in dead(message(), Failure(error, NOW, NOW), "r", "id", with_traceback=False).headers
+    )
 
 
 def test_a_redrive_begins_anew_is_due_at_once_and_counted() -> None:
-    letter = arrived(dead(message({"h": "v"}), Failure(ValueError("x"), NOW), "r", "id", with_traceback=True))
+    letter = arrived(dead(message({"h": "v"}), Failure(ValueError("x"), NOW, NOW), "r", "id", with_traceback=True))
     again = arrived(redriven(letter, NOW))
     assert (again.attempt, again.headers, again.key) == (1, {"h": "v"}, "k")
     assert (due_at(again), again.system["msgbus-redrives"]) == (NOW, "1")
     assert again.system.keys() == {"msgbus-not-before", "msgbus-hop", "msgbus-redrives"}
     assert hold(Address("q", "g", "retry.1s"), again, NOW) == 0
+
+
+def test_a_free_try_keeps_the_attempts_and_is_counted_in_a_header_of_its_own() -> None:
+    failure = Failure(ConnectionError("x"), NOW, NOW - 7)
+    once = arrived(parked(message(), 1, NOW, free(message(), failure, 1)))
+    assert (once.attempt, once.system["msgbus-free"]) == (1, "1")
+    assert once.system["msgbus-first-failure"] == str(int((NOW - 7) * 1000))
+    waits_on = arrived(parked(once, 5, NOW))
+    assert waits_on.system["msgbus-free"] == "1", "a copy of what did not fail keeps it"
+    counted = arrived(parked(once, 5, NOW, failed(once, failure)))
+    assert counted.attempt == 2
+    assert "msgbus-free" not in counted.system

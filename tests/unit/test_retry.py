@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from msgbus.errors import ConfigurationError, InvalidPayload
 from msgbus.message import Message, received
 from msgbus.names import Address
+from msgbus.outage_errors import network_failure
 from msgbus.retry import Backoff, DeadLetter, Outcome, Reject, RetryLater, RetryPolicy, TryAgain, decide, is_outage
 
 NOW = 1_000_000.0
@@ -68,7 +71,39 @@ def test_the_callbacks_own_words_are_found_in_causes_and_groups(wrap: str) -> No
     assert outcome(wrapped(RetryLater(7))) == RetryLater(7)
     assert outcome(wrapped(InvalidPayload("points: missing"))) == DeadLetter("invalid payload: points: missing")
     assert outcome(wrapped(KeyError("k")), RetryPolicy(never=(LookupError,))) == DeadLetter("never retried: KeyError")
-    assert [is_outage(wrapped(one)) for one in (Reject("x"), RetryLater(1), OSError())] == [False, False, True]
+    own_words = (Reject("x"), RetryLater(1), KeyError("x"), FileNotFoundError("x"))
+    assert [is_outage(wrapped(one), RetryPolicy()) for one in own_words] == [False] * 4
+    assert is_outage(wrapped(ConnectionError()), RetryPolicy())
+    assert not is_outage(wrapped(ConnectionError()), RetryPolicy(never=(ConnectionError,)))
+
+
+def test_a_rejection_because_of_a_broken_connection_is_a_rejection() -> None:
+    error = Reject("no customer")
+    error.__cause__ = ConnectionError()
+    assert not is_outage(error, RetryPolicy())
+
+
+def test_a_policy_says_by_types_or_by_a_function_what_an_outage_is() -> None:
+    types = RetryPolicy(outage=(KeyError,))
+    assert [is_outage(one, types) for one in (KeyError(), ConnectionError())] == [True, False]
+    function = RetryPolicy(outage=lambda error: network_failure(error) or "down" in str(error))
+    assert [is_outage(one, function) for one in (KeyError("down"), ConnectionError(), KeyError())] == [
+        True,
+        True,
+        False,
+    ]
+    for nonsense in (KeyError, ConnectionError("x"), "ConnectionError", (1,)):
+        with pytest.raises(ConfigurationError, match="outage must be"):
+            RetryPolicy(outage=nonsense)  # type: ignore[arg-type]
+
+
+def test_patience_is_ten_times_the_delays_and_a_minute_at_least() -> None:
+    assert RetryPolicy().patience_seconds == 7550
+    assert RetryPolicy(delays=()).patience_seconds == 60
+    assert RetryPolicy(patience=5).patience_seconds == 5
+    for nonsense in (-1.0, math.nan):
+        with pytest.raises(ConfigurationError, match="patience"):
+            RetryPolicy(patience=nonsense)
 
 
 def test_the_latest_of_several_wishes_counts_and_a_rejection_is_stronger() -> None:

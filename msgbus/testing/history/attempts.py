@@ -34,6 +34,8 @@ class _Counting:
         self._failures = 0
         self._low = 1
         """What the next attempt must be."""
+        self._handed = 1
+        """What it was when the message was handed over."""
         self._parked = 1
         self._last: Event | None = None
         self._told = any(event.kind is Kind.FORWARDING for event in life.events)
@@ -51,12 +53,13 @@ class _Counting:
     def _hear(self, event: Event) -> str | None:
         if event.kind is Kind.RAISED:
             self._failures += 1
-            self._low = event.attempt + 1
+            # A pause takes back what was counted since the message was handed over.
+            self._low = self._handed if event.outage else event.attempt + 1
         elif event.kind is Kind.REDRIVEN:
             self._failures = self._failures if not self._sure else 0
-            self._low = self._parked = 1
+            self._low = self._handed = self._parked = 1
         elif event.kind is Kind.HANDED and event.part != "dlq":
-            self._low = self._parked if event.part else 1
+            self._low = self._handed = self._parked if event.part else 1
         elif event.kind is (Kind.FORWARDING if self._told else Kind.RETRIED) and event.part != "dlq":
             self._parked = event.attempt
             return self._check(event, event.attempt)

@@ -73,6 +73,8 @@ class Event:
     """A checksum of body, key, headers and content type."""
     attempt: int = 0
     """Of a call; of a retry: its next one; of a dead letter: how many have failed."""
+    outage: bool = False
+    """Of a call that raised: with an error that costs no attempt if the subscription pauses."""
     session: str = ""
     origin: str = ""
     """Where the message lies on the server, if that says so."""

@@ -18,6 +18,7 @@ from msgbus.errors import BrokerUnavailable, PublishUnknown
 from msgbus.link import Link
 from msgbus.members import Members
 from msgbus.message import ATTEMPTS, CONTENT_TYPE, NOT_BEFORE, RESERVED, number
+from msgbus.outage_errors import network_failure
 from msgbus.registry import adapter_type
 from msgbus.settings import load
 from msgbus.testing.history.events import Event, Kind
@@ -160,7 +161,7 @@ class Pen:
             try:
                 await callback(message)
             except BaseException as error:
-                self.note(_end(error), **fields, detail=type(error).__name__)
+                self.note(_end(error), **fields, detail=type(error).__name__, outage=network_failure(error))
                 raise
             self.note(Kind.RETURNED, **fields)
 
