@@ -109,22 +109,32 @@ class CircuitBreaker:
         """How many different messages had to fail when it opened last."""
         return math.inf if self.pause_after is None else self.pause_after * self.reopen_factor
 
-    def record_failure(
-        self, message_id: str, first_failure: float, *, free_tries: int, probe: bool, now: float
+    def record_failure(  # noqa: PLR0913 - what is known of a failure, by keyword
+        self,
+        message_id: str,
+        *,
+        first_failure: float,
+        failing_since: float,
+        free_tries: int,
+        probe: bool,
+        now: float,
     ) -> Verdict:
         """Record a failure of outage kind and say what it costs.
 
         Args:
             message_id: The message's id.
-            first_failure: When this message failed first; ``now`` if it never did. A later time counts as ``now``.
+            first_failure: When this message failed first, maybe by another member's clock; ``now`` if it never did.
+            failing_since: The same by this member's clock, as far as it can know.
             free_tries: How many of its tries were free so far, in any member.
-            probe: Whether the try began while the breaker was open.
+            probe: Whether the try was one of a probe.
             now: The time of day.
+
+        Returns:
+            Whether the failure costs an attempt, and what else it means.
         """
-        first_failure = min(first_failure, now)
-        own = first_failure < self.last_success  # another message has succeeded since
+        own = min(first_failure, now) < self.last_success  # another message has succeeded since
         if not own:
-            self.failing_since = min(self.failing_since, first_failure)
+            self.failing_since = min(self.failing_since, failing_since, now)
         if self._out_of_patience(now):
             self.phase = Phase.EXHAUSTED
         if self.phase is Phase.EXHAUSTED:

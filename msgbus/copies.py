@@ -17,6 +17,7 @@ from msgbus.message import (
     ERROR_MESSAGE,
     ERROR_TRACEBACK,
     ERROR_TYPE,
+    FAILING,
     FIRST_FAILURE,
     FREE,
     HOP,
@@ -117,13 +118,23 @@ def parked(message: Message, wait: float, now: float, changes: Mapping[str, str]
     here = wait if wait - seconds < REST else seconds
     times = {NOT_BEFORE: _ms(now + wait), HOP: _ms(now + here)}
     if changes is None:  # it only waits on: its free tries are still free
-        changes = {FREE: message.system[FREE]} if FREE in message.system else {}
+        changes = _still_free(message, wait) if FREE in message.system else {}
     return _copy(message, address, {**_kept(message), **changes, **times})
 
 
-def free(message: Message, failure: Failure, tries: int) -> dict[str, str]:
-    """Return our headers after a try has failed that costs no attempt, as ``tries`` have by now."""
-    return failed(message, failure) | {ATTEMPTS: str(message.attempt - 1), FREE: str(tries)}
+def free(message: Message, failure: Failure, tries: int, wait: float) -> dict[str, str]:
+    """Return our headers after a try has failed that costs no attempt, as ``tries`` have by now.
+
+    The message will be due in ``wait`` seconds.
+    """
+    failing = round((failure.at - failure.first + wait) * 1000)
+    counts = {ATTEMPTS: str(message.attempt - 1), FREE: str(tries), FAILING: str(failing)}
+    return failed(message, failure) | counts
+
+
+def _still_free(message: Message, wait: float) -> dict[str, str]:
+    failing = number(message.system.get(FAILING, ""), 0) + round(wait * 1000)
+    return {FREE: message.system[FREE], FAILING: str(failing)}
 
 
 def failed(message: Message, failure: Failure) -> dict[str, str]:

@@ -31,6 +31,7 @@ __all__ = [
     "ERROR_MESSAGE",
     "ERROR_TRACEBACK",
     "ERROR_TYPE",
+    "FAILING",
     "FIRST_FAILURE",
     "FREE",
     "HEADERS_MAX",
@@ -63,6 +64,9 @@ ATTEMPTS: Final = "msgbus-attempts"
 """Failures so far; absent is 0."""
 FREE: Final = "msgbus-free"
 """Tries that failed during an outage and cost no attempt; absent is 0."""
+FAILING: Final = "msgbus-failing"
+"""Of a message that had free tries: milliseconds from its first failure until it is due, added up by the members that
+had it, so that clocks which disagree do not matter."""
 NOT_BEFORE: Final = "msgbus-not-before"
 """When it is due: nobody's callback sees it earlier."""
 HOP: Final = "msgbus-hop"

@@ -2,12 +2,14 @@
 
 While the breaker is open, a message takes one of these ways::
 
-    fresh, from the queue ──▶ waits at the gate ──▶ a probe's ticket ──▶ callback ─┬▶ returns: the breaker closes
-    due, failed so before ──▶ pool, or parked again ──▶ a probe's ticket ──▶ … ────┼▶ fails so: parked, no attempt
-    due, failed otherwise ──▶ callback, as scheduled ─────────────────────────────┴▶ fails otherwise: its policy
+    fresh, from the queue ──▶ waits at the gate for a probe ──▶ callback ─┬▶ returns: the breaker closes
+    due, failed so before ──▶ a probe has room, else parked ──▶ callback ─┼▶ fails so: parked, no attempt
+    due, failed otherwise ──▶ callback, as scheduled ─────────────────────┴▶ fails otherwise: its policy
 
 Parked means: a copy goes to a retry queue with its attempts as they were and its free tries in a header, so that any
-member goes on counting. A policy without delays keeps the order of a key, so such a message is held and its key waits.
+member goes on counting. Nothing else is held: where acknowledging moves a position, all that is done above a message in
+hand comes again after a crash. Only a policy without delays, which keeps the order of a key, has such a message held,
+and its key waits.
 """
 
 from __future__ import annotations
@@ -84,14 +86,17 @@ class Outage:
         """The event loop's time at which a callback returned last."""
         self._breaker = CircuitBreaker(policy.pause_after, policy.patience_seconds, policy.probes)
         self._pool: deque[Held] = deque()
-        """Messages that failed during the outage and wait here for a probe."""
+        """Messages that failed during the outage and wait here for a probe, since they keep the order of their key."""
         self._counted: dict[Held, None] = {}
         """Messages whose failures were counted, and are free after all if the breaker opens while they are here."""
-        self._tickets = 0
-        """Messages that the current probe may still try."""
+        self._fresh = 0
+        """Messages that the current probe may still try, of those that were never tried."""
+        self._parked = 0
+        """The same of those that failed during the outage."""
+        self._shared = False
+        """Both are one number by now, for either kind."""
         self._keys: set[str] = set()
         """Keys of the current probe: it tries one message of each."""
-        self._fresh_until = 0.0
         self._timers: list[asyncio.TimerHandle] = []
         self._loop = asyncio.get_running_loop()
 
@@ -108,7 +113,12 @@ class Outage:
         self.failing = True
         breaker.last_success = max(breaker.last_success, now - (self._loop.time() - self.succeeded_at))
         verdict = breaker.record_failure(
-            held.message.id, held.first_failure(now), free_tries=held.free_tries, probe=probe, now=now
+            held.message.id,
+            first_failure=held.first_failure(now),
+            failing_since=held.failing_since(now),
+            free_tries=held.free_tries,
+            probe=probe,
+            now=now,
         )
         if verdict is Verdict.COUNTED:
             self._counted[held] = None
@@ -132,20 +142,16 @@ class Outage:
 
     def wanted(self) -> int:
         """Return how many fresh messages the current probe still lacks; what is received beyond would only wait."""
-        return self._tickets
+        return self._fresh
 
     def accept_due(self, held: Held) -> bool:
         """Take a message that failed during an outage and is due now. Return False if it may simply run."""
         if not self.on or not held.free_tries:
             return False
-        if self._tickets and self._loop.time() >= self._fresh_until and self._ticket(held):
+        if self._take_parked(held):
             return False
-        if len(self._pool) < 2 * self._workers.lanes.concurrency:
-            held.stage = Stage.PAUSED
-            self._pool.append(held)
-        else:
-            now = self._workers.clock()
-            self._workers.forward(held, parked(held.delivery.message, self._parking(MAX_PARKING_SECONDS, now), now))
+        now = self._workers.clock()
+        self._workers.forward(held, parked(held.delivery.message, self._parking(MAX_PARKING_SECONDS, now), now))
         return True
 
     def drain(self, held: Held) -> None:
@@ -178,7 +184,7 @@ class Outage:
         self.on = True
         subscription.paused(reason)
         lanes.gate = self._admits
-        self._tickets = 0
+        self._fresh = self._parked = 0
         counted, self._counted = self._counted, {}
         for held in counted:
             if held.stage in {Stage.PARKED, Stage.QUEUED, Stage.RUNNING}:
@@ -200,8 +206,8 @@ class Outage:
         else:
             now = self._workers.clock()
             tries = held.free_tries
-            headers = free(held.message, Failure(error, now, held.first_failure(now)), tries)
             wait = self._parking(parking_delay(tries), now)
+            headers = free(held.message, Failure(error, now, held.failing_since(now)), tries, wait)
             self._workers.forward(held, parked(held.message, wait, now, headers))
 
     def _keeps_order(self, held: Held) -> bool:
@@ -226,41 +232,60 @@ class Outage:
             self._go_on("patience is over, and failures count again" if exhausted else "no probe failed so any more")
             return
         self._keys.clear()
-        self._tickets = probe.parked
+        self._fresh, self._parked, self._shared = probe.fresh, probe.parked, False
         self._use_pool()
-        self._tickets += probe.fresh
         lanes.reopen_gate()
-        self._fresh_until = self._loop.time() + FRESH_HEAD_START_SECONDS
         self._timers = [
-            self._loop.call_later(FRESH_HEAD_START_SECONDS, self._use_pool),
+            self._loop.call_later(FRESH_HEAD_START_SECONDS, self._share),
             self._loop.call_later(max(probe.wait, FRESH_HEAD_START_SECONDS), self._probe),
         ]
         self._workers.start()
         self._workers.changed()
 
+    def _share(self) -> None:
+        """Let the one kind of messages use what the probe has left for the other."""
+        self._shared = True
+        self._fresh = self._parked = self._fresh + self._parked
+        self._use_pool()
+        self._workers.changed()
+
     def _use_pool(self) -> None:
-        """Spend what is left of the probe on messages that wait in the pool."""
         for _ in range(len(self._pool)):
             held = self._pool.popleft()
             if held.stage is not Stage.PAUSED:
                 continue  # given up meanwhile
-            if self._tickets and self._ticket(held):
+            if self._take_parked(held):
                 self._workers.run(held)
             else:
                 self._pool.append(held)
 
     def _admits(self, held: Held) -> bool:
         """Return whether ``held`` may run now: the gate of the lanes."""
-        return held.admitted or (self._tickets > 0 and self._ticket(held))
-
-    def _ticket(self, held: Held) -> bool:
-        if held.lane is not None:
-            if held.lane in self._keys:
-                return False
-            self._keys.add(held.lane)
-        self._tickets -= 1
-        held.admitted = held.probe = True
+        if held.admitted:
+            return True
+        if not self._fresh or not self._new_key(held):
+            return False
+        self._spend(held)
         return True
+
+    def _take_parked(self, held: Held) -> bool:
+        if not self._parked or not self._new_key(held):
+            return False
+        self._spend(held)
+        return True
+
+    def _new_key(self, held: Held) -> bool:
+        """Return whether the probe has tried nothing of the key of ``held`` so far."""
+        return held.lane is None or held.lane not in self._keys
+
+    def _spend(self, held: Held) -> None:
+        if held.lane is not None:
+            self._keys.add(held.lane)
+        if self._shared or held.free_tries:
+            self._parked -= 1
+        if self._shared or not held.free_tries:
+            self._fresh -= 1
+        held.admitted = held.probe = True
 
     def _is_outage(self, held: Held, error: BaseException) -> bool:
         try:
@@ -282,7 +307,7 @@ class Outage:
         logger.info("queue %s, group %s: goes on: %s", subscription.address, subscription.group, why)
         self.on = False
         self.stop()
-        self._tickets = 0
+        self._fresh = self._parked = 0
         subscription.paused("")
         lanes.gate = None
         lanes.reopen_gate()

@@ -14,7 +14,7 @@ from enum import Enum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Protocol
 
-from msgbus.message import FIRST_FAILURE, FREE, number
+from msgbus.message import FAILING, FIRST_FAILURE, FREE, number
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
@@ -111,7 +111,7 @@ class Held:
         self.probe = False
         """It was tried while its subscription was paused."""
         self.failed_at: float | None = None
-        """When it failed first, in seconds since 1970; None while it never did, as far as is known here."""
+        """See failing_since(); None while it has not failed here."""
         self.free = 0
         """Tries since it was received that failed during an outage and cost no attempt."""
         self.stage: Stage = QUEUED
@@ -141,11 +141,20 @@ class Held:
         """How many of its tries cost no attempt, in any member."""
         return number(self.message.system.get(FREE, ""), 0) + self.free
 
-    def first_failure(self, now: float) -> float:
-        """Return when it failed first, in any member, in seconds since 1970; it has failed ``now``."""
+    def failing_since(self, now: float) -> float:
+        """Return since when it has failed, in seconds since 1970 by this member's clock; it has failed ``now``.
+
+        What it failed in other members counts where its tries were free, and not by their clocks.
+        """
         if self.failed_at is None:
-            self.failed_at = number(self.message.system.get(FIRST_FAILURE, ""), 0) / 1000 or now
+            self.failed_at = now - number(self.message.system.get(FAILING, ""), 0) / 1000
         return self.failed_at
+
+    def first_failure(self, now: float) -> float:
+        """Return when it failed first, in any member and by its clock; it has failed ``now``."""
+        system = self.delivery.message.system
+        told = number(system.get(FIRST_FAILURE, ""), 0) / 1000
+        return told if told and FREE not in system else self.failing_since(now)
 
     def count_free_tries(self) -> None:
         """Count the tries that were free as attempts."""

@@ -277,7 +277,7 @@ class Workers:
         if self.outage.takes(held, error):
             return
         now = self.clock()
-        failure = Failure(error, now, held.first_failure(now))
+        failure = Failure(error, now, held.failing_since(now))
         message = held.failed()
         self.subscription.counts.failed += 1
         policy = self.subscription.policy

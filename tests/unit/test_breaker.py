@@ -27,7 +27,8 @@ def breaker(after: int | None = 3, patience: float = 600.0) -> CircuitBreaker:
 def fail(  # noqa: PLR0913 - record_failure()'s arguments
     one: CircuitBreaker, id: str, now: float, *, first: float | None = None, free: int = 0, probe: bool = False
 ) -> Verdict:
-    return one.record_failure(id, now if first is None else first, free_tries=free, probe=probe, now=now)
+    since = now if first is None else first
+    return one.record_failure(id, first_failure=since, failing_since=since, free_tries=free, probe=probe, now=now)
 
 
 def opened(after: int = 3, patience: float = 600.0) -> CircuitBreaker:
@@ -215,7 +216,12 @@ class Model:
             return
         copy.first = copy.first or self.now
         verdict = self.breaker.record_failure(
-            copy.id, copy.first, free_tries=copy.free, probe=probe and self.breaker.open, now=self.now
+            copy.id,
+            first_failure=copy.first,
+            failing_since=copy.first,
+            free_tries=copy.free,
+            probe=probe and self.breaker.open,
+            now=self.now,
         )
         if verdict in {FREE, OPENED}:
             copy.free += 1

@@ -128,10 +128,12 @@ def test_a_redrive_begins_anew_is_due_at_once_and_counted() -> None:
 
 def test_a_free_try_keeps_the_attempts_and_is_counted_in_a_header_of_its_own() -> None:
     failure = Failure(ConnectionError("x"), NOW, NOW - 7)
-    once = arrived(parked(message(), 1, NOW, free(message(), failure, 1)))
+    once = arrived(parked(message(), 1, NOW, free(message(), failure, 1, 1.0)))
     assert (once.attempt, once.system["msgbus-free"]) == (1, "1")
     assert once.system["msgbus-first-failure"] == str(int((NOW - 7) * 1000))
+    assert once.system["msgbus-failing"] == "8000"
     waits_on = arrived(parked(once, 5, NOW))
+    assert waits_on.system["msgbus-failing"] == "13000"
     assert waits_on.system["msgbus-free"] == "1", "a copy of what did not fail keeps it"
     counted = arrived(parked(once, 5, NOW, failed(once, failure)))
     assert counted.attempt == 2
