@@ -153,17 +153,20 @@ class Apart:
         session.again = asyncio.get_running_loop().time() + wait
         session.most = 0
         self._pause(session)
-        what = "may not be read" if isinstance(error, kafka.TopicAuthorizationFailedError) else "is not given"
-        why = f"{_place(session)} {what} by the broker ({reason(error)})"
+        forbidden = isinstance(error, kafka.TopicAuthorizationFailedError)
+        what = "the right to read it is missing" if forbidden else f"the broker gives no records of it: {reason(error)}"
+        why = f"{_place(session)}: {what}"
         if session.trouble != why:
             session.trouble = why
-            logger.warning("%s; msgbus tries it again every %g s, all other partitions go on", why, LATEST)
+            logger.warning(
+                "%s; msgbus tries it again at least every %g s, and all other partitions go on", why, LATEST
+            )
 
     def _perhaps_allowed(self, session: PartitionSession) -> None:
         if session.partition in self._tap.refused:
             return  # it has not been answered yet
         session.refusals, session.most, session.trouble = 0, None, ""
-        logger.warning("%s is given by the broker again: it goes on at offset %d", _place(session), session.reached + 1)
+        logger.warning("%s: the broker gives its records again; msgbus goes on", _place(session))
 
     def _give_up(self, session: PartitionSession, error: Exception) -> None:
         session.most = 0
