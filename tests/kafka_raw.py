@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from msgbus.names import Address
     from msgbus_kafka import KafkaAdapter
 
-__all__ = ["LATIN", "NONE", "ZSTD", "batch", "delete_before", "read_refused", "put", "transactional"]
+__all__ = ["LATIN", "NONE", "ZSTD", "batch", "delete_before", "put", "read_refused", "transactional"]
 
 NONE, ZSTD = 0, 4
 LATIN = b"gr\xfcn"
@@ -28,12 +28,19 @@ _PLACEHOLDER = "gr-n"
 Header = tuple[str, bytes | None]
 
 
-def batch(values: Sequence[bytes | None], headers: Sequence[Header] = (), codec: int = NONE, latin: bool = False) -> bytes:
+def batch(
+    values: Sequence[bytes | None],
+    headers: Sequence[Header] = (),
+    *,
+    codec: int = NONE,
+    latin: bool = False,
+    key: bytes | None = None,
+) -> bytes:
     """A batch as it is sent: one record for each value, `latin` with a header whose name is no UTF-8."""
     builder = DefaultRecordBatchBuilder(2, codec, 0, -1, -1, -1, 1 << 20)
     named = [*headers, (_PLACEHOLDER, b"1")] if latin else list(headers)
     for offset, value in enumerate(values):
-        builder.append(offset, 1_700_000_000_000, None, value, named)
+        builder.append(offset, 1_700_000_000_000, key, value, named)
     built = bytes(builder.build())
     return _checksummed(built.replace(_PLACEHOLDER.encode(), LATIN)) if latin else built
 
@@ -41,7 +48,8 @@ def batch(values: Sequence[bytes | None], headers: Sequence[Header] = (), codec:
 def _checksummed(raw: bytes) -> bytes:
     from aiokafka.record.util import calc_crc32c
 
-    return raw[:17] + calc_crc32c(raw[21:]).to_bytes(4, "big") + raw[21:]
+    checksum: int = calc_crc32c(raw[21:])
+    return raw[:17] + checksum.to_bytes(4, "big") + raw[21:]
 
 
 async def put(adapter: KafkaAdapter, address: Address, raw: bytes, partition: int = 0) -> int:

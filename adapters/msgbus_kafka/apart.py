@@ -158,9 +158,7 @@ class Apart:
         why = f"{_place(session)}: {what}"
         if session.trouble != why:
             session.trouble = why
-            logger.warning(
-                "%s; msgbus tries it again at least every %g s, and all other partitions go on", why, LATEST
-            )
+            logger.warning("%s; msgbus tries it again at least every %g s, and all other partitions go on", why, LATEST)
 
     def _perhaps_allowed(self, session: PartitionSession) -> None:
         if session.partition in self._tap.refused:

@@ -36,7 +36,7 @@ class LenientRecords(_MemoryRecordsPy):  # type: ignore[misc]  # aiokafka is unt
 class _LenientBatch(_DefaultRecordBatchPy):  # type: ignore[misc]  # aiokafka is untyped
     def _maybe_uncompress(self) -> None:
         super()._maybe_uncompress()
-        self._buffer: Any = _LenientBytes(self._buffer)  # type: ignore[has-type]
+        self._buffer: Any = _LenientBytes(self._buffer)
 
 
 class _LenientBytes(bytearray):

@@ -1,4 +1,4 @@
-"""500 messages a second to a healthy queue, beside a queue of the same group that gets every kind of what cannot be read.
+"""500 messages a second to a healthy queue, beside one of the same group that gets every kind of unreadable record.
 
 MSGBUS_TEST_SECONDS is how long: 10 as a rule, 600 in the long form.
 """

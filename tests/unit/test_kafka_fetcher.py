@@ -14,6 +14,7 @@ class Fetcher:
 
     def __init__(self, *, finds: bool) -> None:
         self._in_flight = {"node"}
+        self._client = SimpleNamespace(send=None)
         self._records: dict[str, object] = {}
         self.waited: list[int] = []
         self._wait_consume_future: Any = asyncio.get_running_loop().create_future()
