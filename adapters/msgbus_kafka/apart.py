@@ -66,7 +66,7 @@ class Apart:
         self._until = 0.0
         self._told: dict[Any, int] = {}
 
-    async def begin(self, sessions: Iterable[PartitionSession], error: Exception, most: int) -> None:
+    def begin(self, sessions: Iterable[PartitionSession], error: Exception, most: int) -> None:
         """Find out which of ``sessions``, whose records were fetched together, is at fault.
 
         From now on ``most`` records of each are fetched by a call of its own.
@@ -82,7 +82,7 @@ class Apart:
                 return
         for session in sessions:
             session.most = session.doubt = most
-            await self._back(session)
+            self._back(session)
         self._suspects += sessions
         self._until = asyncio.get_running_loop().time() + SUSPECTED
 
@@ -95,7 +95,7 @@ class Apart:
         except Exception as error:
             if whole(self._client, error):
                 raise
-            await self._failed(session, error)
+            self._failed(session, error)
             return {}
         session.doubt -= len(fetched.get(session.partition, ()))
         if session.refusals:
@@ -114,8 +114,8 @@ class Apart:
                 self._tap.refused.add(session.partition)  # until a response says otherwise
                 self._resume(session)
 
-    async def _failed(self, session: PartitionSession, error: Exception) -> None:
-        await self._back(session)
+    def _failed(self, session: PartitionSession, error: Exception) -> None:
+        self._back(session)
         if session in self._suspects:
             self._acquit(session)
         if isinstance(error, (kafka.TopicAuthorizationFailedError, Refused)):
@@ -136,16 +136,25 @@ class Apart:
             if session is not guilty and session.most:
                 session.most = None
 
-    async def _back(self, session: PartitionSession) -> None:
+    def _back(self, session: PartitionSession) -> None:
         """Seek to the record after the last one that was handed over, or to where the session began."""
-        begin = session.reached + 1 if session.reached >= 0 else self._starts.known(session.partition)
+        begin = self._place(session)
         try:
-            if begin is None:
-                await self._client.seek_to_beginning(session.partition)
-            else:
+            if begin is not None and session.live:
                 self._client.seek(session.partition, begin)
         except kafka.IllegalStateError:
             return  # it is not ours any more
+
+    def _place(self, session: PartitionSession) -> int | None:
+        """Return the offset that should come next; None where nothing was ever fetched, so that nothing has moved.
+
+        Asking aiokafka for the beginning of a log takes the time of a fetch, and all partitions would stand still.
+        """
+        if session.reached >= 0:
+            return session.reached + 1
+        if (source := self._tap.source(session.partition)) is not None:
+            return source.begins
+        return self._starts.known(session.partition)
 
     def _refuse(self, session: PartitionSession, error: Exception) -> None:
         session.refusals += 1
@@ -155,7 +164,7 @@ class Apart:
         self._pause(session)
         forbidden = isinstance(error, kafka.TopicAuthorizationFailedError)
         what = "the right to read it is missing" if forbidden else f"the broker gives no records of it: {reason(error)}"
-        why = f"{_place(session)}: {what}"
+        why = f"{_words(session)}: {what}"
         if session.trouble != why:
             session.trouble = why
             logger.warning("%s; msgbus tries it again at least every %g s, and all other partitions go on", why, LATEST)
@@ -164,13 +173,13 @@ class Apart:
         if session.partition in self._tap.refused:
             return  # it has not been answered yet
         session.refusals, session.most, session.trouble = 0, None, ""
-        logger.warning("%s: the broker gives its records again; msgbus goes on", _place(session))
+        logger.warning("%s: the broker gives its records again; msgbus goes on", _words(session))
 
     def _give_up(self, session: PartitionSession, error: Exception) -> None:
         session.most = 0
         self._pause(session)
-        offset = session.reached + 1 if session.reached >= 0 else (self._starts.known(session.partition) or 0)
-        session.trouble = f"{_place(session)}: a record at offset {offset} or just behind it {unreadable(error)}"
+        offset = self._place(session) or 0
+        session.trouble = f"{_words(session)}: a record at offset {offset} or just behind it {unreadable(error)}"
         if self._told.get(session.partition) == offset:
             return
         self._told[session.partition] = offset
@@ -179,7 +188,8 @@ class Apart:
 
     def _pause(self, session: PartitionSession) -> None:
         try:
-            self._client.pause(session.partition)
+            if session.live:  # else it may be a newer session's
+                self._client.pause(session.partition)
         except kafka.IllegalStateError:
             return  # it is not ours any more
 
@@ -190,5 +200,5 @@ class Apart:
             return  # it is not ours any more
 
 
-def _place(session: PartitionSession) -> str:
+def _words(session: PartitionSession) -> str:
     return f"queue {session.partition.topic}, partition {session.partition.partition}"

@@ -136,7 +136,7 @@ class Fetching:
         except Exception as error:
             if whole(self._client, error):
                 raise
-            await self._apart.begin(sessions, error, RECORDS)
+            self._apart.begin(sessions, error, RECORDS)
             return {}
         return fetched
 
