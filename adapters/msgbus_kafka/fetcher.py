@@ -13,6 +13,7 @@ does not know, and asks again at once, for ever.
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any, Final
 
 from aiokafka import errors as kafka
@@ -23,6 +24,11 @@ from msgbus_kafka.failures import Refused
 from msgbus_kafka.leniency import LenientRecords
 
 __all__ = ["Tap", "adapt"]
+
+logger = logging.getLogger("msgbus.kafka")
+
+AGAIN: Final = 0.1
+"""Seconds before a node is asked again whose response could not be taken in."""
 
 TURNS: Final = 2
 """Of the event loop: from the fetch loop to receive(), and from there to a callback."""
@@ -141,8 +147,12 @@ def adapt(consumer: Any, arrived: asyncio.Event) -> Tap:
         if node in idle and not fetcher._records:  # noqa: SLF001
             request._max_wait_ms = IDLE  # noqa: SLF001
         responses[id(request)] = None
+        fetched = False
         try:
-            fetched: bool = await fetch(assignment, node, request)
+            fetched = await fetch(assignment, node, request)
+        except Exception as error:  # noqa: BLE001 - else aiokafka's fetcher would end, and nothing would say so
+            logger.debug("a response of node %s could not be taken in, trying again: %r", node, error)
+            await asyncio.sleep(AGAIN)
         finally:
             response = responses.pop(id(request))
         if response is not None and assignment.active:
@@ -162,4 +172,17 @@ def adapt(consumer: Any, arrived: asyncio.Event) -> Tap:
         return fetched
 
     fetcher._proc_fetch_request = adapted  # noqa: SLF001
+    _keep_what_is_there(fetcher)
     return tap
+
+
+def _keep_what_is_there(fetcher: Any) -> None:
+    """Drop a second refusal of a partition. aiokafka 0.14 asserts that there is none, which ends its fetcher."""
+    set_error = getattr(fetcher, "_set_error", None)
+
+    def kept(partition: Any, error: Exception) -> None:
+        if partition not in fetcher._records:  # noqa: SLF001
+            set_error(partition, error)
+
+    if set_error is not None:
+        fetcher._set_error = kept  # noqa: SLF001
