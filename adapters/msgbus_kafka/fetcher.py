@@ -178,7 +178,7 @@ def adapt(consumer: Any, arrived: asyncio.Event) -> Tap:
 
 def _keep_what_is_there(fetcher: Any) -> None:
     """Drop a second refusal of a partition. aiokafka 0.14 asserts that there is none, which ends its fetcher."""
-    set_error = getattr(fetcher, "_set_error", None)
+    set_error: Any = getattr(fetcher, "_set_error", None)
 
     def kept(partition: Any, error: Exception) -> None:
         if partition not in fetcher._records:  # noqa: SLF001
