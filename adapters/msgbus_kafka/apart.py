@@ -73,13 +73,13 @@ class Apart:
         """
         logger.debug("fetching raised %r: looking for the partition at fault", error)
         sessions = list(sessions)
-        # aiokafka raises this one before it has taken anything, and says of which topic it is.
-        if isinstance(error, kafka.TopicAuthorizationFailedError):
-            refused = [one for one in sessions if one.partition.topic in error.args]
-            for session in refused:
-                self._refuse(session, error)
-            if refused:
-                return
+        # aiokafka raises what the broker answered before it has taken anything, and it names the topic or partition. That
+        # may be one that is paused by now.
+        if isinstance(error, (kafka.TopicAuthorizationFailedError, Refused)):
+            for session in sessions:
+                if session.partition.topic in error.args or session.partition == getattr(error, "partition", None):
+                    self._refuse(session, error)
+            return
         for session in sessions:
             session.most = session.doubt = most
             self._back(session)

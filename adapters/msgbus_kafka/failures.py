@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka import errors as kafka
 
@@ -56,6 +56,10 @@ _CODES: Final[Mapping[int, type[MsgbusError]]] = {
 
 class Refused(kafka.KafkaError):  # type: ignore[misc]  # aiokafka is untyped
     """The broker's answer to the fetch of one partition was this error."""
+
+    def __init__(self, partition: Any, text: str) -> None:
+        super().__init__(text)
+        self.partition = partition
 
 
 def concerns_one(error: Exception) -> bool:

@@ -121,7 +121,8 @@ class Tap:
     def _refuse(self, partition: Any, code: int) -> bool:
         if code == _FORBIDDEN or partition in self._fetcher._records:  # noqa: SLF001
             return False  # aiokafka tells it, or what came before is to be taken first
-        self._fetcher._set_error(partition, Refused(f"{kafka.for_code(code).__name__}, code {code}"))  # noqa: SLF001
+        refused = Refused(partition, f"{kafka.for_code(code).__name__}, code {code}")
+        self._fetcher._set_error(partition, refused)  # noqa: SLF001
         return True
 
 

@@ -155,7 +155,9 @@ async def test_a_header_name_is_read_leniently_before_its_partition_is_stopped()
     assert not bench.bad.trouble
 
 
-@pytest.mark.parametrize("error", [kafka.TopicAuthorizationFailedError("bad"), Refused("KafkaStorageError, code 56")])
+@pytest.mark.parametrize(
+    "error", [kafka.TopicAuthorizationFailedError("bad"), Refused(BAD, "KafkaStorageError, code 56")]
+)
 async def test_what_the_broker_refuses_is_tried_again_and_told_once(
     error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -186,7 +188,7 @@ async def test_what_the_broker_refuses_is_tried_again_and_told_once(
         (kafka.UnsupportedCodecError(), True),
         (kafka.RecordTooLargeError(), True),
         (kafka.TopicAuthorizationFailedError("q"), True),
-        (Refused("x"), True),
+        (Refused(BAD, "x"), True),
         (kafka.UnknownError(), True),
         (UnicodeDecodeError("utf-8", b"", 0, 1, ""), True),
         (AssertionError(), True),
