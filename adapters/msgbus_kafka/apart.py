@@ -73,8 +73,8 @@ class Apart:
         """
         logger.debug("fetching raised %r: looking for the partition at fault", error)
         sessions = list(sessions)
-        # aiokafka raises what the broker answered before it has taken anything, and it names the topic or partition. That
-        # may be one that is paused by now.
+        # aiokafka raises what the broker answered before it has taken anything, and it names topic or partition: perhaps
+        # one that is paused by now.
         if isinstance(error, (kafka.TopicAuthorizationFailedError, Refused)):
             for session in sessions:
                 if session.partition.topic in error.args or session.partition == getattr(error, "partition", None):
