@@ -73,7 +73,7 @@ class Apart:
         """
         logger.debug("fetching raised %r: looking for the partition at fault", error)
         sessions = list(sessions)
-        # aiokafka raises what the broker answered before it has taken anything, and it names topic or partition: perhaps
+        # aiokafka raises what the broker answered before it has taken anything, and it names topic or partition, maybe
         # one that is paused by now.
         if isinstance(error, (kafka.TopicAuthorizationFailedError, Refused)):
             for session in sessions:
