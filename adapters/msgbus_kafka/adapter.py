@@ -14,6 +14,7 @@ from msgbus_kafka.access import Access
 from msgbus_kafka.births import bear_outside
 from msgbus_kafka.checkup import examine, slow
 from msgbus_kafka.cluster import Cluster
+from msgbus_kafka.codecs import without_codecs
 from msgbus_kafka.consumer import KafkaConsumer
 from msgbus_kafka.groups import commit
 from msgbus_kafka.lag import lag
@@ -71,7 +72,7 @@ class KafkaAdapter(Adapter):
 
     async def connect(self) -> None:
         """See Adapter."""
-        self._warn_of_slow_client()
+        self._warn_of_client()
         try:
             async with asyncio.timeout(CONNECT):
                 await self._cluster.connect()
@@ -146,7 +147,7 @@ class KafkaAdapter(Adapter):
         begins, ends = await asyncio.gather(find(since), find(until or "newest"))
         return KafkaStretch(self._access, address, group, begins, ends)
 
-    def _warn_of_slow_client(self) -> None:
-        for finding in slow() if not self._warned else ():
+    def _warn_of_client(self) -> None:
+        for finding in (*slow(), *without_codecs({})) if not self._warned else ():
             self._warned = True
             logger.warning("kafka: %s", finding)

@@ -10,6 +10,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 
 from msgbus.finding import Checkup, Finding
 from msgbus_kafka.cluster import BROKER, TOPIC
+from msgbus_kafka.codecs import COMPRESSION, without_codecs
 from msgbus_kafka.creation import INSYNC, SAFE
 
 if TYPE_CHECKING:
@@ -59,7 +60,13 @@ async def examine(cluster: Cluster) -> Checkup:
     names = ours(rows)
     of_each = await cluster.settings(TOPIC, names) if names else {}
     topics = [_topic(name, rows[name], of_each.get(name, {})) for name in names]
-    found = (*of_cluster(len(nodes), settings), *of_topics(len(nodes), topics), *slow())
+    compressed = {name: of_each.get(name, {}).get(COMPRESSION, "") for name in names}
+    found = (
+        *of_cluster(len(nodes), settings),
+        *of_topics(len(nodes), topics),
+        *without_codecs(compressed),
+        *slow(),
+    )
     version = await _version(cluster, settings or {})
     count = f"{len(nodes)} node{'s' if len(nodes) > 1 else ''}, {len(names)} topics of msgbus"
     return Checkup(f"Kafka{version} at {cluster.servers} ({count})", found)

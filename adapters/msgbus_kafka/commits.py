@@ -7,7 +7,7 @@ import logging
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
-from aiokafka.errors import CommitFailedError, KafkaError
+from aiokafka.errors import CommitFailedError, KafkaError, TopicAuthorizationFailedError
 from aiokafka.structs import OffsetAndMetadata
 
 from msgbus_kafka.failures import reason
@@ -70,14 +70,18 @@ class Commits:
             try:
                 async with asyncio.timeout(wait / 2):
                     await self._send(dirty)
-            except TimeoutError:
-                # One deleted topic is "retriable" to aiokafka, for ever, and holds up the others of its request.
+            except (TimeoutError, TopicAuthorizationFailedError):
+                # One deleted topic is "retriable" to aiokafka, for ever, and holds up the others of its request. One
+                # that may not be read any more has the others of its request count as failed.
                 await self._send_apart(dirty)
 
     async def _send_apart(self, dirty: Sequence[PartitionSession]) -> None:
         ordered = sorted(dirty, key=lambda session: str(session.partition.topic))
         topics = [list(of_one) for _, of_one in groupby(ordered, key=lambda session: session.partition.topic)]
-        await asyncio.gather(*(self._send(of_one) for of_one in topics))
+        ended = await asyncio.gather(*(self._send(of_one) for of_one in topics), return_exceptions=True)
+        for error in ended:
+            if error is not None:
+                raise error
 
     async def _send(self, dirty: Sequence[PartitionSession]) -> None:
         generation = self._coordinator.generation

@@ -53,7 +53,7 @@ class KafkaConsumer(Consumer):
         self._sessions = Sessions(group)
         commits = Commits(client._coordinator, self._sessions, timing.commit, self._confirmed)  # noqa: SLF001
         self._timing = timing
-        self._fetching = Fetching(client, self._sessions, places.starts, self._fetched)
+        self._fetching = Fetching(client, self._sessions, places, self._fetched)
         self._rebalancing = Rebalancing(client, listener, self._sessions, commits, timing)
         watchdog = Watchdog(client, self._sessions, places, self._rebalancing.settled)
         self._watch_task = asyncio.create_task(watchdog.run(self._stuck), name=f"msgbus watching over {group}")
@@ -156,7 +156,7 @@ class KafkaConsumer(Consumer):
 
     def trouble(self) -> str:
         """See Consumer. aiokafka survives an outage, so receive() does not tell of it."""
-        return self._rebalancing.trouble() if self._wanted else ""
+        return self._rebalancing.trouble() or self._fetching.trouble() if self._wanted else ""
 
     async def close(self, budget: float) -> None:
         """See Consumer."""

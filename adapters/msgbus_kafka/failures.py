@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka import errors as kafka
 
@@ -20,7 +20,7 @@ from msgbus.errors import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["REFUSALS", "TABLE", "answered", "reason"]
+__all__ = ["REFUSALS", "TABLE", "Refused", "answered", "concerns_one", "reason", "unreadable"]
 
 REFUSALS: Final[tuple[type[BaseException], ...]] = (
     kafka.SaslAuthenticationFailed,
@@ -52,6 +52,32 @@ _CODES: Final[Mapping[int, type[MsgbusError]]] = {
     42: ConfigurationError,  # the request as a whole
     44: Unsupported,  # the cluster's policy
 }
+
+
+class Refused(kafka.KafkaError):  # type: ignore[misc]  # aiokafka is untyped
+    """The broker's answer to the fetch of one partition was this error."""
+
+    def __init__(self, partition: Any, text: str) -> None:
+        super().__init__(text)
+        self.partition = partition
+
+
+def concerns_one(error: Exception) -> bool:
+    """Whether an error out of getmany() may be about one partition, and not about connection, group or login."""
+    if isinstance(error, (kafka.TopicAuthorizationFailedError, Refused)):
+        return True
+    if isinstance(error, (*REFUSALS, kafka.ConsumerStoppedError, kafka.IllegalStateError, OSError)):
+        return False
+    return not getattr(error, "retriable", False)
+
+
+def unreadable(error: BaseException) -> str:
+    """Say what is wrong with a record that raised ``error`` when it was read."""
+    if isinstance(error, kafka.UnsupportedCodecError):
+        return f"is compressed with a codec that is not installed ({reason(error)})"
+    if isinstance(error, kafka.CorruptRecordException):
+        return f"is corrupt on the server ({reason(error)})"
+    return f"cannot be read ({type(error).__name__}: {reason(error)})"
 
 
 def answered(code: int, message: str | None, doing: str) -> MsgbusError:

@@ -1,4 +1,10 @@
-"""Fetching: one task per consumer that is never cancelled, and gives each record to its session."""
+"""Fetching: one task per consumer that is never cancelled, and gives each record to its session.
+
+::
+
+    hungry sessions -> fetched together, or apart (apart.py) -> where each should begin (starts.py)
+                    -> nothing missing (gaps.py, continuity.py) -> bound to the session
+"""
 
 from __future__ import annotations
 
@@ -9,16 +15,17 @@ from typing import TYPE_CHECKING, Any, Final
 from aiokafka import errors as kafka
 
 from msgbus.errors import AccessRefused, BrokerError, BrokerUnavailable, QueueNotFound
-from msgbus_kafka.apart import Apart
+from msgbus_kafka.apart import Apart, whole
 from msgbus_kafka.failures import REFUSALS, reason
 from msgbus_kafka.fetcher import adapt
+from msgbus_kafka.gaps import Gaps
 from msgbus_kafka.waiting import within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from msgbus_kafka.sessions import Sessions
-    from msgbus_kafka.starts import Starts
+    from msgbus_kafka.places import Places
+    from msgbus_kafka.sessions import PartitionSession, Sessions
 
 __all__ = ["Fetching"]
 
@@ -33,6 +40,8 @@ RECORDS: Final = 500
 ENOUGH: Final = 5
 """Errors in a row after which a new consumer is better. aiokafka repeats some of its own for ever."""
 AGAIN: Final = 0.1
+SHOWN: Final = 3
+"""Most partitions in trouble that are named."""
 _HOPELESS: Final[Mapping[type[BaseException], str]] = {
     kafka.InvalidSessionTimeoutError: "session_timeout= is outside the server's group.min.session.timeout.ms and "
     "group.max.session.timeout.ms",
@@ -43,14 +52,15 @@ _HOPELESS: Final[Mapping[type[BaseException], str]] = {
 class Fetching:
     """The fetch loop. ``failure`` says why it ended, if it did by itself."""
 
-    def __init__(self, client: Any, sessions: Sessions, starts: Starts, fetched: Callable[[], None]) -> None:
+    def __init__(self, client: Any, sessions: Sessions, places: Places, fetched: Callable[[], None]) -> None:
         self._client = client
-        self._starts = starts
-        self._apart = Apart(client, starts)
+        self._starts = places.starts
         self._sessions = sessions
         self._fetched = fetched
         self._arrived = asyncio.Event()
-        adapt(client, self._arrived)
+        tap = adapt(client, self._arrived)
+        self._apart = Apart(client, places.starts, tap)
+        self._gaps = Gaps(client, tap, places)
         self._stopped = False
         self._errors = 0
         self.failure: BrokerError | None = None
@@ -60,6 +70,12 @@ class Fetching:
         self._stopped = True
         self._sessions.hunger.set()
         self._arrived.set()
+
+    def trouble(self) -> str:
+        """Say which partitions are stopped or refused, and why; nothing where all are fetched."""
+        found = [session.trouble for session in self._sessions.all() if session.trouble]
+        more = [f"and {len(found) - SHOWN} more partitions"] if len(found) > SHOWN else []
+        return "; ".join([*found[:SHOWN], *more])
 
     async def run(self) -> None:
         """Fetch until stop(), or until it is clear that this consumer will never fetch again."""
@@ -80,48 +96,65 @@ class Fetching:
             self._stopped = True
         except REFUSALS as error:
             self.fail(AccessRefused(f"kafka: {reason(error)}"), error)
-        except kafka.CorruptRecordException:
-            await self._apart.begin(self._sessions.hungry(), RECORDS)
         except kafka.KafkaError as error:
             await self._count(error)
 
     async def _fetch(self) -> bool:
         """False if no partition is hungry."""
+        self._apart.due(self._sessions.all())
         hungry = self._sessions.hungry()
         if not hungry:
             return False
-        records = dict(await self._fetch_together([one.partition for one in hungry if one.most is None]))
-        for session in hungry:
-            if session.most:
-                records |= await self._apart.fetch(session)
-        good = {one: some for one, some in records.items() if await self._continues(one, some[0].offset)}
-        if good and self._sessions.bind(good):
-            self._fetched()
+        self._arrived.clear()
+        if not await self._look(hungry):
+            everyone = all(one.most is None for one in hungry) and len(hungry) == self._sessions.fetchable
+            await within(LONG if everyone else SHORT, self._arrived)
+            await self._look(hungry)
         return True
 
-    async def _fetch_together(self, partitions: Sequence[Any]) -> Mapping[Any, Sequence[Any]]:
-        if not partitions:
-            await asyncio.sleep(SHORT)  # fetching apart waits for nothing
-            return {}
-        everyone = len(partitions) == len(self._sessions)
+    async def _look(self, hungry: Sequence[PartitionSession]) -> bool:
+        """Take what there is of these; waits for nothing but the end of a rebalance. False if there was nothing.
+
+        What was taken is given to its session before anything else is asked, which could fail.
+        """
+        together = [one for one in hungry if one.most is None]
+        found = bool(together) and await self._give(await self._fetched_together(together))
+        for session in hungry:
+            if session.most:
+                found = await self._give(await self._apart.fetch(session)) or found
+        return found
+
+    async def _fetched_together(self, sessions: Sequence[PartitionSession]) -> Mapping[Any, Sequence[Any]]:
         # A partition that is left out keeps what aiokafka has prefetched of it, and is fetched no further. Pausing it
-        # would throw that away, and fetch it again at every turn.
-        chosen = () if everyone else partitions
-        self._arrived.clear()
-        if not (fetched := await self._fetched_of(chosen)):
-            await within(LONG if everyone else SHORT, self._arrived)
-            fetched = await self._fetched_of(chosen)
+        # would throw that away, and fetch it again at every turn. Those that nothing is fetched of are paused.
+        everyone = len(sessions) == self._sessions.fetchable
+        chosen = () if everyone else [session.partition for session in sessions]
+        try:
+            fetched: Mapping[Any, Sequence[Any]] = await self._client.getmany(
+                *chosen, timeout_ms=0, max_records=RECORDS
+            )
+        except Exception as error:
+            if whole(self._client, error):
+                raise
+            self._apart.begin(sessions, error, RECORDS)
+            return {}
         return fetched
 
-    async def _fetched_of(self, partitions: Sequence[Any]) -> Mapping[Any, Sequence[Any]]:
-        """What there is of these, or of all; waits for nothing but the end of a rebalance."""
-        fetched: Mapping[Any, Sequence[Any]] = await self._client.getmany(
-            *partitions, timeout_ms=0, max_records=RECORDS
-        )
-        return fetched
+    async def _give(self, fetched: Mapping[Any, Sequence[Any]]) -> bool:
+        if not fetched:
+            return False
+        begun, fresh = self._gaps.split(fetched, self._sessions)
+        if begun and self._sessions.bind(begun):
+            self._fetched()
+        for partition, records in fresh.items():
+            if await self._begins(partition, records[0].offset):
+                good = await self._gaps.filled(self._sessions.living(partition), records)
+                if good and self._sessions.bind({partition: good}):
+                    self._fetched()
+        return True
 
-    async def _continues(self, partition: Any, first: int) -> bool:
-        """Whether ``first`` is where this partition should go on, and not where aiokafka has jumped to."""
+    async def _begins(self, partition: Any, first: int) -> bool:
+        """Whether a session may go on with ``first``, as far as the group's commits and the log can tell."""
         session = self._sessions.living(partition)
         if session is None:
             return False

@@ -17,13 +17,13 @@ from msgbus.adapter import Letters
 from msgbus.errors import BrokerError, BrokerUnavailable, LettersBusy, LettersLost, translated
 from msgbus.message import LETTER, Delivery
 from msgbus_kafka.failures import TABLE
-from msgbus_kafka.reading import READ, opened
+from msgbus_kafka.reading import READ, Reader, opened
 from msgbus_kafka.stopping import stop_consumer
 from msgbus_kafka.taming import tame
 from msgbus_kafka.wire import arrived
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping, Sequence
+    from collections.abc import Hashable, Sequence
 
     from msgbus.names import Address
     from msgbus_kafka.access import Access
@@ -51,7 +51,7 @@ class KafkaLetters(Letters):
         self._address = address
         self._name = str(address)
         self._partition = TopicPartition(self._name, 0)
-        self._reader: Any = None
+        self._reader: Reader | None = None
         self._taker: Any = None
         self._offsets: list[int] = []
 
@@ -93,9 +93,10 @@ class KafkaLetters(Letters):
         """See Letters: nothing was taken away, so nothing has to go back."""
         reader, self._reader = self._reader, None
         taker, self._taker = self._taker, None
-        for client in (reader, taker):
-            if client is not None:
-                await stop_consumer(client, 2.0)
+        if reader is not None:
+            await reader.close()
+        if taker is not None:
+            await stop_consumer(taker, 2.0)
 
     @property
     def _owns(self) -> bool:
@@ -143,8 +144,8 @@ class KafkaLetters(Letters):
         reader = await self._ready()
         at: dict[object, int] = {}
         with translated(TABLE, f"queue {self._name}: reading its letters"):
-            end = (await reader.end_offsets([self._partition]))[self._partition]
-            await reader.seek_to_beginning(self._partition)
+            end = (await reader.client.end_offsets([self._partition]))[self._partition]
+            await reader.client.seek_to_beginning(self._partition)
             async for record in self._until(end):
                 if record.value is None:
                     at.pop(record.key, None)
@@ -157,25 +158,25 @@ class KafkaLetters(Letters):
             return []
         reader, wanted = await self._ready(), set(offsets)
         with translated(TABLE, f"queue {self._name}: reading its letters"):
-            reader.seek(self._partition, offsets[0])
+            reader.client.seek(self._partition, offsets[0])
             return [record async for record in self._until(offsets[-1] + 1) if record.offset in wanted]
 
     async def _until(self, end: int) -> Any:
         """Records up to ``end``, exclusively; compaction may have left gaps, at the end as well."""
-        reader = self._reader
+        reader = await self._ready()
         loop = asyncio.get_running_loop()
         last = loop.time()
-        while (position := await reader.position(self._partition)) < end:
-            batch: Mapping[Any, Sequence[Any]] = await reader.getmany(self._partition, timeout_ms=200)
+        while (position := await reader.client.position(self._partition)) < end:
+            batch = await reader.fetch(self._partition)
             for record in batch.get(self._partition, ()):
                 if record.offset < end:
                     yield record
-            if batch or await reader.position(self._partition) != position:
+            if batch or await reader.client.position(self._partition) != position:
                 last = loop.time()
             elif loop.time() - last > READ:
                 raise BrokerUnavailable(f"queue {self._name}: nothing more was read for {READ:g} s")
 
-    async def _ready(self) -> Any:
+    async def _ready(self) -> Reader:
         if self._reader is None:
             self._reader = await opened(self._access, [self._partition], f"queue {self._name}: reading its letters")
         return self._reader

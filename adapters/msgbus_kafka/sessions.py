@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from msgbus.names import Address
+    from msgbus_kafka.continuity import Gap
 
 __all__ = ["PartitionSession", "Sessions"]
 
@@ -36,13 +37,19 @@ class PartitionSession:
         "_surplus",
         "_watermark",
         "address",
+        "again",
+        "ahead",
         "dirty",
+        "doubt",
         "limit",
         "live",
         "most",
         "over",
         "partition",
         "reached",
+        "refusals",
+        "trouble",
+        "verified",
     )
 
     def __init__(self, partition: Any, address: Address, limit: int) -> None:
@@ -53,9 +60,21 @@ class PartitionSession:
         self.over = False
         self.dirty = False
         self.most: int | None = None
-        """Records of one fetch, where this partition is fetched apart from the others; 0: not any more."""
+        """Records of one fetch, where this partition is fetched apart from the others; 0: none, it is paused."""
+        self.doubt = 0
+        """Records that have to be read before this partition is fetched together with others again."""
+        self.trouble = ""
+        """Why nothing of this partition is fetched, in words."""
+        self.refusals = 0
+        """Times in a row that the broker has refused to give records of it."""
+        self.again = 0.0
+        """When to try again, by the event loop's time; 0: never."""
         self.reached = -1
         """The highest offset that was fetched."""
+        self.ahead = -1
+        """Up to here the log is known to have nothing behind ``reached``."""
+        self.verified: Gap | None = None
+        """A gap that was fetched again; if it comes once more, it is the log's own."""
         self._settled = 0
         """Up to here everything is committed, or nothing was handed out yet."""
         self._surplus: deque[Any] = deque()
@@ -74,6 +93,11 @@ class PartitionSession:
     def hungry(self) -> bool:
         """More should be fetched."""
         return self.live and self.most != 0 and len(self._surplus) < SURPLUS and self._bytes < SURPLUS_BYTES
+
+    @property
+    def expected(self) -> int:
+        """The offset that should be fetched next."""
+        return max(self.reached + 1, self.ahead)
 
     @property
     def waiting(self) -> bool:
@@ -148,6 +172,11 @@ class Sessions:
 
     def __len__(self) -> int:
         return len(self._all)
+
+    @property
+    def fetchable(self) -> int:
+        """How many there are whose partition is not paused."""
+        return sum(session.most != 0 for session in self._all.values())
 
     def living(self, partition: Any) -> PartitionSession | None:
         """The session of ``partition``, while its records may be handed out."""

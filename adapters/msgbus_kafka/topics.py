@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aiokafka.protocol.admin import CreateTopicsRequest
 
 from msgbus.errors import BrokerUnavailable, ConfigurationError, QueueConflict, QueueNotFound
+from msgbus_kafka import codecs
 from msgbus_kafka.cluster import BROKER, TOPIC
 from msgbus_kafka.creation import INSYNC, differences, new_topic, replication
 from msgbus_kafka.failures import answered
@@ -98,7 +99,10 @@ class Topics:
         if not wanted:
             return
         nodes = await self._cluster.nodes()
-        copies = await self._copies(nodes)
+        settings = (await self._cluster.settings(BROKER, [str(nodes[0])], nodes[0])).get(str(nodes[0]), {})
+        for topic in wanted.values():
+            codecs.check(topic.name, {**settings, **topic.settings})
+        copies = self._copies(nodes, settings)
         existing = [wanted[name] for name in await self._make(list(wanted.values()), copies)]
         await self._visible(list(wanted), nodes)
         for topic in wanted.values():
@@ -107,9 +111,7 @@ class Topics:
                 self._limits[topic.name] = topic.largest
         await self._compare(existing)
 
-    async def _copies(self, nodes: Sequence[int]) -> int:
-        node = nodes[0]
-        settings = (await self._cluster.settings(BROKER, [str(node)], node)).get(str(node), {})
+    def _copies(self, nodes: Sequence[int], settings: Mapping[str, str]) -> int:
         copies = replication(int(settings.get("default.replication.factor", 1)), len(nodes))
         if copies > 1 and settings.get("min.insync.replicas") == "1" and not self._warned:
             self._warned = True
@@ -151,6 +153,8 @@ class Topics:
         names = [topic.name for topic in topics]
         states = await self._cluster.states(names)
         settings = await self._cluster.settings(TOPIC, names)
+        for name in names:
+            codecs.check(name, settings.get(name, {}))
         conflicts = [
             f"queue {topic.name} exists, but its {differs}"
             for topic in topics

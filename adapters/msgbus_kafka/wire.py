@@ -34,7 +34,8 @@ def key_and_headers(message: Outgoing) -> tuple[bytes | None, list[tuple[str, by
     try:
         return _laid_out(message, str.encode)
     except UnicodeEncodeError:  # bytes that are no text, which a message that is published again may bring
-        return _laid_out(message, _bytes)
+        key, headers = _laid_out(message, _bytes)
+        return key, [(_name(name), value) for name, value in headers]
 
 
 def _laid_out(message: Outgoing, encode: Callable[[str], bytes]) -> tuple[bytes | None, list[tuple[str, bytes]]]:
@@ -45,6 +46,8 @@ def _laid_out(message: Outgoing, encode: Callable[[str], bytes]) -> tuple[bytes 
             headers.append((KEY, key))
         key = encode(message.headers[LETTER]) if LETTER in message.headers else key
     for name, text in message.headers.items():
+        if not name.isascii():
+            encode(name)  # raises where it is no text
         headers.append((name, encode(text)))
     return key, headers
 
@@ -68,6 +71,11 @@ def arrived(record: Any, address: Address, group: str) -> Message:
         key=None if record.key is None or address.part == DLQ else _text(record.key),
         origin=origin,
     )
+
+
+def _name(name: str) -> str:
+    r"""A name that aiokafka can write: it takes text only. What was the byte FC is written as the four letters \xfc."""
+    return _bytes(name).decode("utf-8", "backslashreplace")
 
 
 def _bytes(text: str) -> bytes:

@@ -6,7 +6,13 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any
 
-from msgbus_kafka.fetcher import IDLE, adapt
+from aiokafka.structs import TopicPartition
+
+from msgbus_kafka.continuity import Gap
+from msgbus_kafka.failures import Refused
+from msgbus_kafka.fetcher import IDLE, Tap, adapt
+from msgbus_kafka.leniency import LenientRecords
+from tests.kafka_raw import batch
 
 
 class Fetcher:
@@ -14,6 +20,7 @@ class Fetcher:
 
     def __init__(self, *, finds: bool) -> None:
         self._in_flight = {"node"}
+        self._client = SimpleNamespace(send=None)
         self._records: dict[str, object] = {}
         self.waited: list[int] = []
         self._wait_consume_future: Any = asyncio.get_running_loop().create_future()
@@ -63,3 +70,95 @@ async def test_a_node_that_had_nothing_keeps_the_next_request_for_longer_unless_
     await fetcher.request()
     await fetcher.request()
     assert fetcher.waited == [100, IDLE, 100, IDLE, 100]
+
+
+# What responses say beside their records.
+
+PARTITION = TopicPartition("q", 0)
+
+
+class Buffer:
+    """What aiokafka keeps of responses, and where it believes a partition to be."""
+
+    has_valid_position = True
+
+    def __init__(self) -> None:
+        self._records: dict[Any, Any] = {}
+        self.position = 0
+        self.assignment = SimpleNamespace(state_value=lambda _: self)
+
+    def _set_error(self, partition: Any, error: Exception) -> None:
+        self._records[partition] = error
+
+    def brings(self, tap: Tap, code: int, raw: bytes = b"", begins: int = 0) -> bool:
+        if raw:
+            read = SimpleNamespace(next_fetch_offset=begins, _records=None)
+            self._records[PARTITION] = SimpleNamespace(_partition_records=read)
+        row: Any = (0, code, 100, 100, 0, [], -1, raw)
+        return tap.answered(self.assignment, SimpleNamespace(API_VERSION=11, topics=[("q", [row])]))
+
+
+def test_an_error_that_aiokafka_only_logs_is_raised_by_the_next_fetch() -> None:
+    buffer = Buffer()
+    tap = Tap(buffer)
+    assert buffer.brings(tap, 56)
+    assert isinstance(buffer._records.pop(PARTITION), Refused)
+    assert tap.refused == {PARTITION}
+    assert not buffer.brings(tap, 0)
+    assert not tap.refused
+
+
+def test_errors_that_pass_and_those_that_aiokafka_tells_are_left_to_it() -> None:
+    buffer = Buffer()
+    tap = Tap(buffer)
+    for code in (1, 3, 6, 29):
+        assert not buffer.brings(tap, code)
+        assert not buffer._records
+    assert tap.refused == {PARTITION}, "29, which it raises by itself"
+
+
+def test_what_was_read_to_its_end_is_forgotten_and_its_tail_is_known() -> None:
+    buffer = Buffer()
+    tap = Tap(buffer)
+    raw = batch([b"a", b"b"])
+    buffer.brings(tap, 0, raw)
+    source = tap.source(PARTITION)
+    assert source is not None
+    assert source.unexplained(Gap(0, 2)) == Gap(0, 2)
+    assert tap.passed(PARTITION, 0) == 1, "more of it waits"
+    assert source.handed == 1
+    del buffer._records[PARTITION]
+    buffer.position = 5
+    assert tap.passed(PARTITION, 1) == 5, "nothing lies behind the batch"
+    assert tap.source(PARTITION) is None
+    assert tap.passed(PARTITION, 5) == 6
+
+
+def test_a_partition_is_read_leniently_from_the_next_fetch_on() -> None:
+    buffer = Buffer()
+    tap = Tap(buffer)
+    assert tap.lenient(PARTITION)
+    assert not tap.lenient(PARTITION)
+    buffer.brings(tap, 0, batch([b"a"]))
+    assert isinstance(buffer._records[PARTITION]._partition_records._records, LenientRecords)
+
+
+async def test_a_response_that_aiokafka_cannot_take_in_does_not_end_its_fetcher() -> None:
+    fetcher, arrived = Fetcher(finds=True), asyncio.Event()
+
+    async def broken(*_: Any) -> bool:
+        raise AssertionError
+
+    fetcher._proc_fetch_request = broken  # type: ignore[method-assign, assignment]
+    adapt(SimpleNamespace(_fetcher=fetcher), arrived)
+    assert not await fetcher.request()
+    assert not arrived.is_set()
+
+
+async def test_a_second_refusal_of_a_partition_is_dropped_and_does_not_end_the_fetcher() -> None:
+    fetcher: Any = Fetcher(finds=True)
+    fetcher._set_error = fetcher._records.__setitem__
+    adapt(SimpleNamespace(_fetcher=fetcher), asyncio.Event())
+    for refusal in ("first", "second"):
+        fetcher._set_error(PARTITION, refusal)
+    assert fetcher._records == {PARTITION: "first"}

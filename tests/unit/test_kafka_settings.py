@@ -268,16 +268,14 @@ def test_an_assignor_is_a_name_or_a_class_of_assignors(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(("insync", "brokers", "said"), [("1", 3, True), ("2", 3, False), ("1", 1, False)])
-async def test_a_cluster_that_confirms_what_one_node_has_is_warned_of_once(
+def test_a_cluster_that_confirms_what_one_node_has_is_warned_of_once(
     caplog: pytest.LogCaptureFixture, insync: str, brokers: int, said: bool
 ) -> None:
-    async def settings(*_: object) -> dict[str, dict[str, str]]:
-        return {"0": {"min.insync.replicas": insync, "default.replication.factor": "1"}}
-
-    cluster: Any = SimpleNamespace(settings=settings)
+    settings = {"min.insync.replicas": insync, "default.replication.factor": "1"}
+    cluster: Any = SimpleNamespace()
     topics = Topics(cluster)
     for _ in range(2):
-        assert await topics._copies(range(brokers)) == brokers
+        assert topics._copies(range(brokers), settings) == brokers
     assert caplog.text.count("min.insync.replicas") == said
 
 
@@ -287,9 +285,9 @@ async def test_a_client_without_its_c_extension_is_warned_of_once(
     import msgbus_kafka.adapter
 
     adapter = KafkaAdapter(BrokerURL.parse("kafka://localhost"), KafkaOptions())
-    adapter._warn_of_slow_client()
+    adapter._warn_of_client()
     assert not caplog.text
     monkeypatch.setattr(msgbus_kafka.adapter, "slow", lambda: [SLOW])
     for _ in range(2):
-        adapter._warn_of_slow_client()
+        adapter._warn_of_client()
     assert caplog.text.count("without its C extension") == 1

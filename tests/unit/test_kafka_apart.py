@@ -1,0 +1,217 @@
+"""Isolation of partitions that cannot be read, without a server."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiokafka import errors as kafka
+from aiokafka.structs import TopicPartition
+
+from msgbus.names import Address
+from msgbus_kafka.apart import Apart, whole
+from msgbus_kafka.failures import Refused, concerns_one
+from msgbus_kafka.sessions import PartitionSession
+
+BAD, GOOD = TopicPartition("bad", 0), TopicPartition("good", 0)
+
+
+class Client:
+    """One whose record ``fault`` of the bad partition raises ``error``; 1000 records lie in each."""
+
+    def __init__(self, fault: int, error: Exception) -> None:
+        self.fault = fault
+        self.error = error
+        self.at = {BAD: 0, GOOD: 0}
+        self.paused: set[Any] = set()
+        self.asked = 0
+        self._coordinator = SimpleNamespace(check_errors=lambda: None)
+
+    async def getmany(self, *partitions: Any, timeout_ms: int, max_records: int) -> dict[Any, list[Any]]:
+        del timeout_ms
+        self.asked += 1
+        fetched: dict[Any, list[Any]] = {}
+        for one in partitions:
+            begin = self.at[one]
+            end = self.at[one] = min(begin + max_records, 1000)
+            if one == BAD and begin <= self.fault < end:
+                raise self.error
+            if begin < end:
+                fetched[one] = [
+                    SimpleNamespace(offset=at, serialized_value_size=1, serialized_key_size=-1)
+                    for at in range(begin, end)
+                ]
+        return fetched
+
+    def seek(self, partition: Any, offset: int) -> None:
+        self.at[partition] = offset
+
+    def pause(self, partition: Any) -> None:
+        self.paused.add(partition)
+
+    def resume(self, partition: Any) -> None:
+        self.paused.discard(partition)
+
+
+class Tap:
+    def __init__(self) -> None:
+        self.refused: set[Any] = set()
+        self.read: set[Any] = set()
+
+    def source(self, partition: Any) -> Any:
+        del partition
+        return SimpleNamespace(begins=0)
+
+    def lenient(self, partition: Any) -> bool:
+        fresh = partition not in self.read
+        self.read.add(partition)
+        return fresh
+
+
+class Bench:
+    """Two partitions and what fetches them."""
+
+    def __init__(self, fault: int = 300, error: Exception | None = None) -> None:
+        self.error = error or kafka.CorruptRecordException("Invalid CRC")
+        self.client = Client(fault, self.error)
+        tap: Any = Tap()
+        self.tap = tap
+        starts: Any = SimpleNamespace(known=lambda _: None)
+        self.apart = Apart(self.client, starts, self.tap)
+        self.bad = PartitionSession(BAD, Address("bad"), 10)
+        self.good = PartitionSession(GOOD, Address("good"), 10)
+
+    async def begin(self) -> None:
+        with pytest.raises(type(self.error)):
+            await self.client.getmany(GOOD, BAD, timeout_ms=0, max_records=500)
+        self.apart.begin([self.bad, self.good], self.error, 500)
+
+    async def until_it_fails(self) -> None:
+        """Fetch the bad partition as one of many."""
+        try:
+            while True:
+                self.bad.bind((await self.client.getmany(BAD, timeout_ms=0, max_records=500))[BAD])
+        except kafka.CorruptRecordException:
+            return
+
+    async def round(self) -> None:
+        for session in (self.good, self.bad):
+            if session.most:
+                session.bind((await self.apart.fetch(session)).get(session.partition, ()))
+
+
+@pytest.mark.parametrize("fault", [0, 1, 250, 300, 499, 500, 999])
+async def test_all_before_the_fault_is_handed_over_and_the_partition_is_stopped_at_it(
+    fault: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench = Bench(fault)
+    if fault < 500:
+        await bench.begin()
+    else:
+        bench.apart.begin([bench.bad, bench.good], bench.error, 500)
+    for _ in range(50):
+        await bench.round()
+        if bench.bad.most is None:  # fetched together again, where it fails again
+            await bench.until_it_fails()
+            bench.apart.begin([bench.bad], bench.error, 500)
+    assert bench.bad.reached == fault - 1
+    assert bench.bad.most == 0
+    assert bench.client.paused == {BAD}
+    assert f"queue bad, partition 0: a record at offset {fault} or just behind it is corrupt" in bench.bad.trouble
+    assert [one.levelno for one in caplog.records].count(logging.ERROR) == 1
+    assert bench.client.asked < 60
+
+
+async def test_the_others_lose_nothing_and_are_fetched_together_again() -> None:
+    bench = Bench()
+    await bench.begin()
+    assert bench.client.at[GOOD] == 0, "sought back"
+    await bench.round()
+    assert bench.good.reached == 499
+    await bench.round()
+    assert bench.good.most is None
+    assert not bench.good.trouble
+
+
+async def test_a_fault_that_has_passed_leaves_everything_as_it_was() -> None:
+    bench = Bench()
+    await bench.begin()
+    bench.client.fault = -1
+    await bench.round()
+    assert (bench.bad.most, bench.good.most) == (None, None)
+
+
+async def test_a_header_name_is_read_leniently_before_its_partition_is_stopped() -> None:
+    bench = Bench(error=UnicodeDecodeError("utf-8", b"\xfc", 0, 1, "invalid start byte"))
+    await bench.begin()
+    await bench.round()
+    assert bench.tap.read == {BAD}
+    bench.client.fault = -1  # it can be read now
+    await bench.round()
+    assert bench.bad.reached == 499
+    assert not bench.bad.trouble
+
+
+@pytest.mark.parametrize(
+    "error", [kafka.TopicAuthorizationFailedError("bad"), Refused(BAD, "KafkaStorageError, code 56")]
+)
+async def test_what_the_broker_refuses_is_tried_again_and_told_once(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench = Bench(0, error)
+    bench.apart.begin([bench.bad, bench.good], error, 500)
+    waits: list[float] = []
+    loop = asyncio.get_running_loop()
+    for _ in range(7):
+        await bench.round()
+        waits.append(round(bench.bad.again - loop.time()))
+        assert (bench.bad.most, bench.client.paused) == (0, {BAD})
+        bench.bad.again = loop.time()
+        bench.apart.due([bench.bad, bench.good])
+        assert (bench.bad.most, bench.client.paused) == (1, set())
+    assert waits == [1, 2, 4, 8, 15, 15, 15]
+    assert len(caplog.records) == 1
+    bench.client.fault = -1
+    bench.tap.refused.clear()  # a response without an error has come
+    await bench.round()
+    assert (bench.bad.most, bench.bad.trouble, bench.good.most) == (None, "", None)
+    assert len(caplog.records) == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "one"),
+    [
+        (kafka.CorruptRecordException(), True),
+        (kafka.UnsupportedCodecError(), True),
+        (kafka.RecordTooLargeError(), True),
+        (kafka.TopicAuthorizationFailedError("q"), True),
+        (Refused(BAD, "x"), True),
+        (kafka.UnknownError(), True),
+        (UnicodeDecodeError("utf-8", b"", 0, 1, ""), True),
+        (AssertionError(), True),
+        (RuntimeError(), True),
+        (IndexError(), True),
+        (kafka.KafkaConnectionError(), False),
+        (kafka.NodeNotReadyError(), False),
+        (kafka.GroupAuthorizationFailedError(), False),
+        (kafka.SaslAuthenticationFailed(), False),
+        (kafka.ConsumerStoppedError(), False),
+        (kafka.IllegalStateError(), False),
+        (OSError(), False),
+    ],
+)
+def test_what_concerns_one_partition_is_told_from_what_concerns_all(error: Exception, one: bool) -> None:
+    assert concerns_one(error) is one
+
+
+def test_what_ended_the_group_concerns_all_whatever_it_is() -> None:
+    def ended() -> None:
+        raise kafka.TopicAuthorizationFailedError("q")
+
+    client = SimpleNamespace(_coordinator=SimpleNamespace(check_errors=ended))
+    assert whole(client, kafka.TopicAuthorizationFailedError("q"))
+    assert whole(Client(0, RuntimeError()), kafka.KafkaConnectionError())
+    assert not whole(Client(0, RuntimeError()), kafka.CorruptRecordException())
