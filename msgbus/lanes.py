@@ -24,8 +24,8 @@ class LaneItem(Protocol):
         ...
 
     @property
-    def dropped(self) -> bool:
-        """Given up while it was queued: it is passed over when its turn comes."""
+    def passed_over(self) -> bool:
+        """It has ended while it was queued, and does not run when its turn comes."""
         ...
 
 
@@ -65,10 +65,13 @@ class Lanes(Generic[Item]):
         """The next item that may run, now running; None if there is none or no place is free."""
         while self._ready and self.running < self.concurrency:
             item = self._ready.popleft()
-            if item.dropped:
+            if item.passed_over:
                 self._advance(item.lane)
             elif self.gate is not None and not self.gate(item):
-                self._at_gate.append(item)
+                if item.passed_over:  # the gate has ended it
+                    self._advance(item.lane)
+                else:
+                    self._at_gate.append(item)
             else:
                 self.running += 1
                 return item
@@ -121,7 +124,7 @@ class Lanes(Generic[Item]):
         behind = self._behind[lane]
         while behind:
             item = behind.popleft()
-            if not item.dropped:
+            if not item.passed_over:
                 self._ready.append(item)
                 return
         del self._behind[lane]

@@ -156,9 +156,11 @@ class Outage:
 
     def drain(self, held: Held) -> None:
         """End ``held``, which has not ended when its session does, without a try and so that nothing is repeated."""
-        if self._keeps_order(held):
+        if self._keeps_order(held) or held.delivery.position is None:
             self._workers.give_up(held)
             return
+        held.passed_over = True
+        held.in_lane = False  # as what is given up, it is passed over when its turn comes
         now = self._workers.clock()
         self._workers.forward(held, parked(held.delivery.message, 0.0, now))
 
@@ -263,6 +265,9 @@ class Outage:
         """Return whether ``held`` may run now: the gate of the lanes."""
         if held.admitted:
             return True
+        if held.session.draining:  # the pause began during the drain
+            self.drain(held)
+            return False
         if not self._fresh or not self._new_key(held):
             return False
         self._spend(held)

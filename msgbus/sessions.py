@@ -87,6 +87,7 @@ class Held:
         "in_lane",
         "lane",
         "message",
+        "passed_over",
         "probe",
         "session",
         "stage",
@@ -117,6 +118,8 @@ class Held:
         self.stage: Stage = QUEUED
         self.dropped = False
         """Given up: ``stage`` is DROPPED, and stays so."""
+        self.passed_over = False
+        """It has ended without a call: what is queued of it does not run."""
         self.timer: asyncio.TimerHandle | None = None
         self.worker: asyncio.Task[None] | None = None
 
@@ -175,7 +178,7 @@ class Held:
     def drop(self) -> None:
         """Give it up."""
         self.stage = Stage.DROPPED
-        self.dropped = True
+        self.dropped = self.passed_over = True
 
 
 class Session:

@@ -19,7 +19,7 @@ from tests.planted.planting import AT_ONCE, CAUGHT, CONTRACT, STUCK, WHOLE, Catc
 if TYPE_CHECKING:
     from tests.planted.bugs import Bug
 
-PARTS: Final = ("watermark", "member", "publishing", "kafka_sessions", "kafka_wire", "redis_wire")
+PARTS: Final = ("watermark", "breaker", "copies", "member", "publishing", "kafka_sessions", "kafka_wire", "redis_wire")
 TESTS: Final = (CONTRACT, *(f"tests/unit/test_{part}.py" for part in PARTS))
 """What memory runs, and what it does not of the core and of other adapters."""
 

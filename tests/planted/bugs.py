@@ -135,8 +135,8 @@ BUGS: Final = (
     Bug(
         "takes all there is in hand",
         "msgbus/flow.py",
-        "        return 0 if self.paused else max(self.limit - self.held, 0)\n",
-        "        return 0 if self.paused else LIMIT_MAX\n",
+        "        return max(self.limit - self.held, 0)\n",
+        "        return LIMIT_MAX\n",
     ),
     Bug(
         "receives nothing while one queue has no room",
@@ -275,14 +275,44 @@ BUGS: Final = (
     Bug(
         "goes on losing attempts while everything fails",
         "msgbus/outage.py",
-        "        if self.on:\n            self._suspend(held)\n        return self.on\n",
+        "        self._set_aside(held, error)\n        return True\n",
         "        return False\n",
     ),
     Bug(
         "stays paused when everything works again",
         "msgbus/breaker.py",
-        "        closed, self.open = self.open, False\n",
-        "        closed = self.open and self._in_a_row > 0\n",
+        "        was_open = self.phase is Phase.OPEN\n",
+        "        was_open = self.phase is Phase.EXHAUSTED\n",
+    ),
+    Bug(
+        "pauses for what is the messages' own fault",
+        "msgbus/retry.py",
+        "    return any(matches(one, policy.outage) for one in errors)\n",
+        "    return True\n",
+    ),
+    Bug(
+        "never loses patience",
+        "msgbus/breaker.py",
+        "        return now >= self.failing_since + self.patience\n",
+        "        return False\n",
+    ),
+    Bug(
+        "has retries that are due wait for the end of a pause",
+        "msgbus/outage.py",
+        "        if not self.on or not held.free_tries:\n",
+        "        if not self.on:\n",
+    ),
+    Bug(
+        "forgets which tries were free",
+        "msgbus/copies.py",
+        "ATTEMPTS: str(message.attempt - 1), FREE:",
+        "FREE:",
+    ),
+    Bug(
+        "gives up in a drain what a pause holds below what was handled",
+        "msgbus/sessions.py",
+        "        while cut in waiting:\n            cut -= 1\n        return cut\n",
+        "        return -1\n",
     ),
     # Dead letters.
     Bug(

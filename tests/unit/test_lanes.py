@@ -13,7 +13,7 @@ from msgbus.lanes import Lanes
 @dataclass(eq=False)
 class Item:
     lane: str | None
-    dropped: bool = False
+    passed_over: bool = False
 
 
 def test_items_of_one_lane_run_one_after_another() -> None:
@@ -54,13 +54,13 @@ def test_a_parked_item_gives_its_place_free_and_keeps_its_lane() -> None:
     assert lanes.take() is behind
 
 
-def test_what_was_dropped_is_passed_over() -> None:
+def test_what_was_given_up_is_passed_over() -> None:
     lanes: Lanes[Item] = Lanes(1)
     items = [Item("a"), Item("a"), Item("a"), Item("b")]
     for item in items:
         lanes.add(item)
     assert lanes.take() is items[0]
-    items[1].dropped = items[3].dropped = True
+    items[1].passed_over = items[3].passed_over = True
     lanes.finish(items[0])
     assert lanes.take() is items[2]
     lanes.finish(items[2])

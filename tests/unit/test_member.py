@@ -319,3 +319,54 @@ async def test_no_limit_is_raised_while_something_waits_for_a_queue_that_cannot_
         async with within(5, "the limit"):
             while len(consumer.limits) == 1:
                 await work("more")
+
+
+PAUSES_AT_ONCE = RetryPolicy(in_place=0, delays=(5.0,), outage=(RuntimeError,), pause_after=1)
+
+
+async def test_a_drain_of_a_paused_subscription_parks_what_lies_below_the_cut_and_gives_back_what_is_above() -> None:
+    probe = Probe()
+    probe.hold(lambda message: message.id == "1")
+    probe.fail("1", 1_000_000)
+    async with member(probe, retry=PAUSES_AT_ONCE, concurrency=2) as consumer:
+        # 1 runs, 2 waits behind it, 3 is handled; then 1 fails and pauses all; 4 is above.
+        consumer.give(delivery("s", 1, "1", "a"), delivery("s", 2, "2", "a"), delivery("s", 3, "3", "b"))
+        await probe.until_handled(["3"])
+        await probe.release()
+        async with within(5, "parking what failed"):
+            await consumer.adapter.asked_to_publish.wait()
+        consumer.give(delivery("s", 4, "4", "c"))
+        async with within(5, "a drain that waits for nobody"):
+            await consumer.listener.ending(["s"], 10)
+        assert sorted(one.id for one in consumer.adapter.copies) == ["1", "2"]
+        assert sorted(consumer.acknowledged) == ["1", "2", "3"]
+        assert sorted(one.id for one in probe.entered) == ["1", "3"]
+
+
+async def test_without_positions_a_drain_of_a_paused_subscription_gives_back_what_waits() -> None:
+    probe = Probe()
+    probe.fail("1", 1_000_000)
+    async with member(probe, retry=PAUSES_AT_ONCE, concurrency=1) as consumer:
+        consumer.give(*(delivery("s", None, str(n)) for n in range(1, 5)))
+        await probe.until_entered(1)
+        async with within(5, "a drain that waits for nobody"):
+            await consumer.listener.ending(["s"], 10)
+        assert len(probe.entered) == 1
+        assert consumer.acknowledged == [one.id for one in consumer.adapter.copies]
+
+
+async def test_a_pause_that_begins_during_a_drain_ends_what_lies_below_the_cut_without_a_call() -> None:
+    probe = Probe()
+    probe.hold(lambda message: message.id == "1")
+    probe.fail("1", 1_000_000)
+    async with member(probe, retry=PAUSES_AT_ONCE, concurrency=2) as consumer:
+        consumer.give(delivery("s", 1, "1", "a"), delivery("s", 2, "2", "a"), delivery("s", 3, "3", "b"))
+        await probe.until_handled(["3"])
+        ending = asyncio.ensure_future(consumer.listener.ending(["s"], 10))
+        await asyncio.sleep(0)
+        await probe.release()
+        async with within(5, "a drain that waits for nobody"):
+            await ending
+        assert sorted(one.id for one in consumer.adapter.copies) == ["1", "2"]
+        assert sorted(consumer.acknowledged) == ["1", "2", "3"]
+        assert sorted(one.id for one in probe.entered) == ["1", "3"]
