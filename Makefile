@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DATA ?= examples/data/CDNOW_sample.txt
 SEEDS ?= 1000
+WORKERS ?= 4
+BESIDE = -n $(WORKERS)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-crash test contract planted check fmt brokers brokers-next conformance test-docker up down lock clean bench bench-quick
@@ -24,17 +26,17 @@ demo: $(READY)  ## the two example services on MSGBUS_URL (default memory://); D
 demo-crash: $(READY)  ## two loyalty processes on MSGBUS_URL, one killed with its hands full
 	@$(BIN)/python -m examples.crash --data $(DATA)
 
-test: $(READY) brokers  ## everything, on real brokers
-	@$(BIN)/python -m pytest --conformance compare
+test: $(READY) brokers  ## everything, on real brokers; WORKERS=4 side by side, 0 for one after another
+	@$(BIN)/python -m pytest $(BESIDE) --conformance compare
 
 test-docker: $(READY)  ## what takes a Docker engine: docker-compose.yml, and servers in containers
 	@$(BIN)/python -m pytest tests/docker
 
 conformance: $(READY)  ## run the contract and renew CONFORMANCE.md; SET=next|valkey, CASES=expression
-	@MSGBUS_TEST_SET=$(SET) $(BIN)/python -m pytest tests/contract --conformance write $(if $(CASES),-k "$(CASES)")
+	@MSGBUS_TEST_SET=$(SET) $(BIN)/python -m pytest tests/contract --conformance write $(if $(CASES),-k "$(CASES)",$(BESIDE))
 
 contract: $(READY)  ## the contract suite alone; BROKER=memory|redis|rabbitmq|kafka for one of them
-	@$(BIN)/python -m pytest tests/contract $(if $(BROKER),-k $(BROKER))
+	@$(BIN)/python -m pytest tests/contract $(BESIDE) $(if $(BROKER),-k $(BROKER))
 
 planted: $(READY)  ## which case catches which planted bug, as a table
 	@$(BIN)/python -m tests.planted
@@ -42,6 +44,24 @@ planted: $(READY)  ## which case catches which planted bug, as a table
 .PHONY: simulate
 simulate: $(READY)  ## members that crash on a server that fails, in SEEDS=1000 orders of events; no server
 	@MSGBUS_TEST_SEEDS=$(SEEDS) $(BIN)/python -m pytest tests/simulation -o timeout=0
+
+# Where ROUNDS is a number of its own for each file, it is run by itself. All are run, whatever fails.
+LONG = $(BIN)/python -m pytest -o timeout=0
+.PHONY: nightly
+nightly: SEEDS = 10000
+nightly: $(READY) brokers  ## the long forms of what make test runs short, and SEEDS=10000 simulations; hours
+	@failed=; \
+	MSGBUS_TEST_ROUNDS=300 MSGBUS_TEST_SWITCHES=100 $(LONG) tests/faults/test_kafka_rebalances.py || failed=1; \
+	MSGBUS_TEST_ROUNDS=30 $(LONG) tests/faults/test_kafka_killed_members.py || failed=1; \
+	MSGBUS_TEST_ROUNDS=10 $(LONG) tests/faults/test_kafka_cluster.py || failed=1; \
+	MSGBUS_TEST_ROUNDS=20 $(LONG) tests/faults/test_kafka_stopping.py || failed=1; \
+	MSGBUS_TEST_ROUNDS=20 MSGBUS_TEST_FREEZES=30 MSGBUS_TEST_BETWEEN=5000 \
+		$(LONG) $(BESIDE) tests/faults/test_broker_restart.py || failed=1; \
+	MSGBUS_TEST_ROLLS=20 MSGBUS_TEST_CLOSURES=10 MSGBUS_TEST_LEADERS=5 MSGBUS_TEST_HEARTBEAT=10 \
+		MSGBUS_TEST_CANCELLED=1000 MSGBUS_TEST_SECURED=all $(LONG) $(BESIDE) tests/faults tests/secured || failed=1; \
+	$(LONG) $(BESIDE) tests/contract --contract-size large || failed=1; \
+	MSGBUS_TEST_SEEDS=$(SEEDS) $(LONG) $(BESIDE) tests/simulation || failed=1; \
+	test -z "$$failed"
 
 check: $(READY)  ## format, lint, types, imports, unit tests
 	@$(BIN)/ruff format --check .

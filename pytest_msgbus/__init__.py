@@ -7,7 +7,7 @@ stands outside the package, whose import alone takes a tenth of a second. See do
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 NOT_OFFERED = "not offered"
 """The outcome of a case that needs what its harness has no means for."""
 _FIGURES = pytest.StashKey[dict[str, list[str]]]()
+_OUTPUT = "msgbus_figures"
+"""What a worker of pytest-xdist calls them when it hands them over."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -53,6 +55,21 @@ def pytest_report_teststatus(report: pytest.TestReport | pytest.CollectReport) -
     """By its own name."""
     offered = NOT_OFFERED not in dict(getattr(report, "user_properties", ()))
     return None if offered else (NOT_OFFERED, "n", NOT_OFFERED.upper())
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker of pytest-xdist hands over what its cases have measured."""
+    output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output[_OUTPUT] = session.config.stash.setdefault(_FIGURES, {})
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """And here it arrives; a worker that crashed has handed over nothing."""
+    output: dict[str, Any] = getattr(node, "workeroutput", {})
+    for scheme, figures in output.get(_OUTPUT, {}).items():
+        node.config.stash.setdefault(_FIGURES, {}).setdefault(scheme, []).extend(figures)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -7,7 +7,7 @@ import gc
 import re
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -24,10 +24,11 @@ if TYPE_CHECKING:
 
 _CONTRACT = re.compile(r"tests/contract/test_(\w+)\.py")
 _CASE = re.compile(r"tests/contract/test_(\w+)\.py::test_contract\[(\w+)\]")
-_VERSIONS = pytest.StashKey[dict[str, str]]()
-_SERVERS = pytest.StashKey[dict[str, str]]()
-_VERDICTS = pytest.StashKey[dict[tuple[str, str], str]]()
-_DIFFERENCES = pytest.StashKey[list[str]]()
+_SERVERS = pytest.StashKey[dict[str, tuple[str, str]]]()
+"""Broker -> the server that this process runs for it: what CONFORMANCE.md calls it, and how it is described."""
+_SERVED_BY = "served by"
+"""The property of a report that says so; it comes along from a worker of pytest-xdist."""
+_RESULTS = pytest.StashKey["_Results"]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -62,36 +63,67 @@ def _serving(config: pytest.Config, name: str) -> Iterator[Server]:
     for server in serving(name):
         with ThreadPoolExecutor(1) as elsewhere:  # an async test may be what asks for the server: its loop runs here
             version = elsewhere.submit(asyncio.run, server_version(server.url)).result()
-        config.stash.setdefault(_VERSIONS, {})[name] = f"{version}, {server.origin}"
-        config.stash.setdefault(_SERVERS, {})[name] = conformance.label(name, version)
+        described = f"{version}, {server.origin}"
+        config.stash.setdefault(_SERVERS, {})[name] = (conformance.label(name, version), described)
         yield server
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Groups by file and broker; see tests.side_by_side."""
+    from tests.side_by_side import SideBySide
+
+    return SideBySide(config, log)
+
+
+class _Results:
+    """The contract's, wherever its cases run: reports are told of here in the process that sums them up."""
+
+    def __init__(self) -> None:
+        self.verdicts: conformance.Results = defaultdict(dict)
+        self.descriptions: dict[str, str] = {}
+        self.differences: list[str] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note the verdict of a case; what was skipped was not run."""
+        properties: dict[str, Any] = dict(report.user_properties)
+        found = _CASE.search(report.nodeid)
+        if found is None or _SERVED_BY not in properties:
+            return
+        server, self.descriptions[found[1]] = properties[_SERVED_BY]
+        offered = NOT_OFFERED not in properties
+        if (not report.skipped or not offered) and (report.failed or report.when == "call"):
+            self.verdicts[server][found[2]] = report.outcome if offered else NOT_OFFERED
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Begin to note verdicts."""
+    config.stash[_RESULTS] = results = _Results()
+    config.pluginmanager.register(results)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Note the verdict of a case of the contract; what was skipped was not run."""
+    """A case's report says which server it ran on."""
     report = yield
-    offered = NOT_OFFERED not in dict(report.user_properties)
-    if (found := _CASE.search(item.nodeid)) and not (report.skipped and offered):
-        verdicts = item.config.stash.setdefault(_VERDICTS, {})
-        if report.failed or report.when == "call":
-            verdicts[found[1], found[2]] = report.outcome if offered else NOT_OFFERED
+    if found := _CASE.search(item.nodeid):
+        servers = item.config.stash.get(_SERVERS, {}) | {"memory": ("memory", "this process")}
+        if found[1] in servers:
+            report.user_properties.append((_SERVED_BY, servers[found[1]]))
     return report
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Write the verdicts to CONFORMANCE.md, or fail where they differ from it."""
-    config = session.config
-    servers = config.stash.setdefault(_SERVERS, {}) | {"memory": "memory"}
-    fresh: conformance.Results = defaultdict(dict)
-    for (broker, case), verdict in config.stash.get(_VERDICTS, {}).items():
-        fresh[servers[broker]][case] = verdict
-    match config.getoption("--conformance"):
+    """Write the verdicts to CONFORMANCE.md, or fail where they differ from it. A worker of pytest-xdist does not."""
+    if hasattr(session.config, "workerinput"):
+        return
+    results = session.config.stash[_RESULTS]
+    match session.config.getoption("--conformance"):
         case "write":
-            conformance.store(fresh)
+            conformance.store(results.verdicts)
         case "compare":
-            config.stash[_DIFFERENCES] = differences = conformance.stored().differences(fresh)
-            if differences and session.exitstatus == pytest.ExitCode.OK:
+            results.differences = conformance.stored().differences(results.verdicts)
+            if results.differences and session.exitstatus == pytest.ExitCode.OK:
                 session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
@@ -104,18 +136,18 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
                 counts[found[1]][outcome] += 1
     if counts:
         terminalreporter.section(f"contract: {len(CASES)} cases")
-    versions = config.stash.get(_VERSIONS, {})
+    results = config.stash[_RESULTS]
     for broker, count in counts.items():
         said = ", ".join(f"{number} {outcome}" for outcome, number in count.items())
-        terminalreporter.write_line(f"{broker}: {said} ({versions.get(broker, 'this process')})")
-    _compare(terminalreporter, config)
+        terminalreporter.write_line(f"{broker}: {said} ({results.descriptions.get(broker, 'no server')})")
+    _compare(terminalreporter, results)
 
 
-def _compare(reporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def _compare(reporter: pytest.TerminalReporter, results: _Results) -> None:
     """Say where CONFORMANCE.md says something else, and what it says nothing about."""
-    if strangers := set(config.stash.setdefault(_SERVERS, {}).values()) - set(conformance.stored().results):
+    if strangers := set(results.verdicts) - set(conformance.stored().results):
         reporter.write_line(f"not in CONFORMANCE.md and so not compared: {', '.join(sorted(strangers))}")
-    if differences := config.stash.get(_DIFFERENCES, []):
+    if results.differences:
         reporter.section("CONFORMANCE.md says something else; make conformance renews it")
-        for one in differences:
+        for one in results.differences:
             reporter.write_line(one)

@@ -10,6 +10,7 @@ import pytest
 
 from msgbus import connect
 from msgbus.testing.probe import within
+from msgbus_kafka import KafkaAdapter
 from tests.faults.ledger import Ledger, Load
 
 if TYPE_CHECKING:
@@ -19,6 +20,15 @@ if TYPE_CHECKING:
 MANY = 11
 GAP = 0.009
 """Seconds from one change to the next: all of them within 0.1 s."""
+GATHER = 1.0
+"""Seconds that a change waits for others in tests of how they are put together; else it is 0.05."""
+
+
+@pytest.fixture
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Changes gather for longer, so that a busy machine does not draw apart what comes together."""
+    assert KafkaAdapter.gather > 5 * GAP
+    monkeypatch.setattr(KafkaAdapter, "gather", GATHER)
 
 
 @pytest.fixture
@@ -45,6 +55,7 @@ async def changed(what: str, changes: list[asyncio.Future[None]]) -> None:
         await asyncio.gather(*changes)
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_changes_that_come_together_are_one_rebalance(kafka_server: Server, group: str) -> None:
     ledger = Ledger()
     async with connect(kafka_server.url, group=group) as broker:
@@ -71,6 +82,7 @@ async def test_changes_that_come_together_are_one_rebalance(kafka_server: Server
     assert ledger.repeated == 0
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_a_service_that_starts_with_many_queues_joins_its_group_once(kafka_server: Server, group: str) -> None:
     ledger = Ledger()
     async with connect(kafka_server.url, group=group) as broker:

@@ -1,0 +1,9 @@
+"""What hypothesis is told for all of these tests."""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, settings
+
+# How fast an example is made or tried says how busy the machine is, and nothing of what is tested.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
