@@ -35,9 +35,10 @@ REOPEN_WINDOW_SECONDS: Final = 60.0
 """After the breaker has closed. When it opens again within it, more failures are needed each time."""
 MAX_REOPEN_FACTOR: Final = 16
 """How many times ``pause_after`` failures are needed at most."""
-MAX_PARKING_SECONDS: Final = 30.0
-"""A message that failed during an outage is due again after this time at most, so that all of them are handled within
-a minute after the outage: this time, and the longest time between two probes (25 s by default)."""
+PARKING_SECONDS: Final = ((60.0, 30.0), (10.0, 5.0), (0.0, 1.0))
+"""From how many seconds of failing on a message is parked for how many: a tier of the retry queues, and no longer than
+half of what it has waited already. After an outage all are handled within a minute: the longest parking, and the time
+between two probes (25 s by default)."""
 
 
 class Phase(Enum):
@@ -68,9 +69,9 @@ class Probe(NamedTuple):
     """Seconds until the next probe."""
 
 
-def parking_delay(free_tries: int) -> float:
-    """Return the seconds a message waits after its ``free_tries``-th free try: 1, 2, 4 … 30."""
-    return min(2.0 ** min(free_tries - 1, 10), MAX_PARKING_SECONDS)
+def parking_delay(failing: float) -> float:
+    """Return the seconds for which a message is parked that has failed for ``failing`` seconds."""
+    return next((wait for since, wait in PARKING_SECONDS if failing >= since), PARKING_SECONDS[-1][1])
 
 
 @dataclass(slots=True)

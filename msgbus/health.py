@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["Health", "Pulse", "QueueHealth", "QueueState", "of_queue"]
 
 QueueState = Literal["active", "paused", "missing", "waiting", "draining", "stopped"]
-"""``active``: consumed. ``paused``: every message fails, one is tried now and then. ``missing``: the queue does not
-exist. ``waiting``: not assigned yet, or not any more. ``draining``: what is in hand is finished, nothing more comes.
-``stopped``: the broker has not been started, or was closed."""
+"""``active``: consumed. ``paused``: what its callback needs is off, and only a few messages are tried. ``missing``:
+the queue does not exist. ``waiting``: not assigned yet, or not any more. ``draining``: what is in hand is finished,
+nothing more comes. ``stopped``: the broker has not been started, or was closed."""
 
 MISSING = "the queue does not exist; create_queue() makes it"
 

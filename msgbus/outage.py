@@ -19,7 +19,7 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol
 
-from msgbus.breaker import FAST_PROBE_SECONDS, MAX_PARKING_SECONDS, CircuitBreaker, Phase, Verdict, parking_delay
+from msgbus.breaker import FAST_PROBE_SECONDS, CircuitBreaker, Phase, Verdict, parking_delay
 from msgbus.copies import Failure, free, parked
 from msgbus.retry import is_outage, too_old
 from msgbus.sessions import Stage
@@ -86,7 +86,8 @@ class Outage:
         """The event loop's time at which a callback returned last."""
         self._breaker = CircuitBreaker(policy.pause_after, policy.patience_seconds, policy.probes)
         self._pool: deque[Held] = deque()
-        """Messages that failed during the outage and wait here for a probe, since they keep the order of their key."""
+        """Messages that failed during the outage and wait here for a probe: for a moment, or, where they keep the order
+        of their key, until one has room for them."""
         self._counted: dict[Held, None] = {}
         """Messages whose failures were counted, and are free after all if the breaker opens while they are here."""
         self._fresh = 0
@@ -150,9 +151,17 @@ class Outage:
             return False
         if self._take_parked(held):
             return False
-        now = self._workers.clock()
-        self._workers.forward(held, parked(held.delivery.message, self._parking(MAX_PARKING_SECONDS, now), now))
+        if self._shared:
+            self._park_again(held)
+        else:
+            held.stage = Stage.PAUSED
+            self._pool.append(held)  # what fresh messages leave of the probe is known in a moment
         return True
+
+    def _park_again(self, held: Held) -> None:
+        now = self._workers.clock()
+        wait = self._parking(parking_delay(held.failing_for), now)
+        self._workers.forward(held, parked(held.delivery.message, wait, now))
 
     def drain(self, held: Held) -> None:
         """End ``held``, which has not ended when its session does, without a try and so that nothing is repeated."""
@@ -207,9 +216,9 @@ class Outage:
             self._pool.append(held)
         else:
             now = self._workers.clock()
-            tries = held.free_tries
-            wait = self._parking(parking_delay(tries), now)
-            headers = free(held.message, Failure(error, now, held.failing_since(now)), tries, wait)
+            since = held.failing_since(now)
+            wait = self._parking(parking_delay(now - since), now)
+            headers = free(held.message, Failure(error, now, since), held.free_tries, wait)
             self._workers.forward(held, parked(held.message, wait, now, headers))
 
     def _keeps_order(self, held: Held) -> bool:
@@ -249,6 +258,12 @@ class Outage:
         self._shared = True
         self._fresh = self._parked = self._fresh + self._parked
         self._use_pool()
+        pool, self._pool = self._pool, deque()
+        for held in pool:
+            if self._keeps_order(held):
+                self._pool.append(held)
+            else:
+                self._park_again(held)
         self._workers.changed()
 
     def _use_pool(self) -> None:

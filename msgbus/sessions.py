@@ -144,13 +144,18 @@ class Held:
         """How many of its tries cost no attempt, in any member."""
         return number(self.message.system.get(FREE, ""), 0) + self.free
 
+    @property
+    def failing_for(self) -> float:
+        """For how many seconds it had failed when it was received, where its tries were free."""
+        return number(self.message.system.get(FAILING, ""), 0) / 1000
+
     def failing_since(self, now: float) -> float:
         """Return since when it has failed, in seconds since 1970 by this member's clock; it has failed ``now``.
 
         What it failed in other members counts where its tries were free, and not by their clocks.
         """
         if self.failed_at is None:
-            self.failed_at = now - number(self.message.system.get(FAILING, ""), 0) / 1000
+            self.failed_at = now - self.failing_for
         return self.failed_at
 
     def first_failure(self, now: float) -> float:

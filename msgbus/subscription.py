@@ -58,8 +58,8 @@ class Subscription:
     """What consume() returns.
 
     ``state``: ``registered`` (the broker has not started), ``waiting`` (not yet assigned, or the queue does not exist
-    yet), ``active``, ``paused`` (every message fails; see RetryPolicy), ``cancelled``. ``counts`` is since consume(),
-    ``since`` the event loop's time at which it came into this state, ``reason`` what paused it.
+    yet), ``active``, ``paused`` (what its callback needs is off; see RetryPolicy), ``cancelled``. ``counts`` is since
+    consume(), ``since`` the event loop's time at which it came into this state, ``reason`` what paused it.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - consume()'s arguments

@@ -129,7 +129,7 @@ async def refused_in_front_of_good(simulation: Simulation) -> None:
 
 
 async def off_for_an_hour(simulation: Simulation, count: int, *, churn: bool = False) -> None:
-    """Two members, ``churn``: some come, go and are killed. No dead letter; all handled within a minute of its return."""
+    """No dead letter, and all handled within a minute; with ``churn`` members come, go and are killed meanwhile."""
     one = Situation(simulation, Downstream(simulation, back=HOUR))
     await one.publish(m=count)
     members = [await one.join(), await one.join()]

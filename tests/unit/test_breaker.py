@@ -140,8 +140,8 @@ def test_a_first_failure_by_a_clock_that_is_ahead_is_now() -> None:
     assert one.failing_since == NOW
 
 
-def test_a_parked_message_waits_longer_each_time_and_half_a_minute_at_most() -> None:
-    assert [parking_delay(n) for n in (1, 2, 3, 4, 5, 6, 1000)] == [1, 2, 4, 8, 16, 30, 30]
+def test_a_message_is_parked_for_half_of_what_it_has_waited_and_half_a_minute_at_most() -> None:
+    assert [parking_delay(n) for n in (-1, 0, 9.9, 10, 59, 60, 1e9)] == [1, 1, 1, 5, 5, 30, 30]
 
 
 # The model: a subscription of one member in virtual time, as the shell wires it, without a broker.
@@ -225,7 +225,7 @@ class Model:
         )
         if verdict in {FREE, OPENED}:
             copy.free += 1
-            copy.due = self.now + parking_delay(copy.free)
+            copy.due = self.now + parking_delay(self.now - copy.first)
         else:
             if verdict is EXHAUSTED:
                 copy.attempt, copy.free = copy.attempt + copy.free, 0
