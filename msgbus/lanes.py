@@ -88,9 +88,9 @@ class Lanes(Generic[Item]):
         return len(self._ready)
 
     @property
-    def gated(self) -> int:
-        """Items that wait at the gate."""
-        return len(self._at_gate)
+    def first_gated(self) -> Item | None:
+        """The first item that waits at the gate."""
+        return next((item for item in self._at_gate if not item.passed_over), None)
 
     @property
     def blocked(self) -> bool:

@@ -80,6 +80,11 @@ class Member:
         if self._task is None or self._task.done():
             self._roster.left()
 
+    def reopen(self, subscription: Subscription) -> None:
+        """End the sessions of its queue and begin new ones: what has not started goes back."""
+        self._roster.reopen(subscription)
+        self._wake()
+
     def look_again(self) -> None:
         """Which queues there are has changed; more may follow within moments."""
         self._roster.look_again()

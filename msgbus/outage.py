@@ -43,6 +43,11 @@ FRESH_HEAD_START_SECONDS: Final = 0.2
 left. Longer than a receive() takes."""
 
 
+COUNTED_MAX: Final = 1000
+"""Messages whose counted failures are remembered, before those that are gone are forgotten."""
+_STILL_HERE: Final = frozenset({Stage.PARKED, Stage.QUEUED, Stage.RUNNING})
+
+
 class Pausable(Protocol):
     """The workers of the subscription."""
 
@@ -68,6 +73,9 @@ class Pausable(Protocol):
 
     def changed(self) -> None:
         """Tell the member that there may be room."""
+
+    def reopen(self) -> None:
+        """End the sessions of the queue and begin new ones: what has not started goes back."""
 
 
 class Outage:
@@ -98,17 +106,20 @@ class Outage:
         """Both are one number by now, for either kind."""
         self._keys: set[str] = set()
         """Keys of the current probe: it tries one message of each."""
+        self._gave_back = False
+        """What was not started when the pause began has gone back."""
         self._timers: list[asyncio.TimerHandle] = []
         self._loop = asyncio.get_running_loop()
+        self._epoch = workers.clock() - self._loop.time()
 
     # What the workers ask and tell.
 
     def takes(self, held: Held, error: BaseException) -> bool:
         """Deal with a failure if it is the outage's. Return False if it is the message's own, which its policy ends."""
-        now = self._workers.clock()
+        now = self._now()
         breaker, probe = self._breaker, held.probe
         held.probe = False
-        if not self._is_outage(held, error) or too_old(held.message, self._policy, now):
+        if not self._is_outage(held, error) or too_old(held.message, self._policy, self._workers.clock()):
             breaker.record_other_failure(probe=probe)
             return False
         self.failing = True
@@ -122,7 +133,7 @@ class Outage:
             now=now,
         )
         if verdict is Verdict.COUNTED:
-            self._counted[held] = None
+            self._note_counted(held)
             return False
         if verdict is Verdict.EXHAUSTED:
             if self.on:
@@ -138,7 +149,7 @@ class Outage:
         """Record that a callback returned; to be called while ``failing``."""
         self.failing = False
         self._counted.clear()
-        if self._breaker.record_success(self._workers.clock()):
+        if self._breaker.record_success(self._now()):
             self._go_on("a message was handled")
 
     def wanted(self) -> int:
@@ -160,7 +171,7 @@ class Outage:
 
     def _park_again(self, held: Held) -> None:
         now = self._workers.clock()
-        wait = self._parking(parking_delay(held.failing_for), now)
+        wait = self._parking(parking_delay(held.failing_for))
         self._workers.forward(held, parked(held.delivery.message, wait, now))
 
     def drain(self, held: Held) -> None:
@@ -193,12 +204,13 @@ class Outage:
             lanes.concurrency,
         )
         self.on = True
+        self._gave_back = False
         subscription.paused(reason)
         lanes.gate = self._admits
         self._fresh = self._parked = 0
         counted, self._counted = self._counted, {}
         for held in counted:
-            if held.stage in {Stage.PARKED, Stage.QUEUED, Stage.RUNNING}:
+            if held.stage in _STILL_HERE:
                 held.uncount()
             if held.stage is Stage.PARKED:
                 self._workers.wait_no_longer(held)
@@ -215,19 +227,29 @@ class Outage:
             held.stage = Stage.PAUSED
             self._pool.append(held)
         else:
-            now = self._workers.clock()
+            now = self._now()
             since = held.failing_since(now)
-            wait = self._parking(parking_delay(now - since), now)
+            wait = self._parking(parking_delay(now - since))
             headers = free(held.message, Failure(error, now, since), held.free_tries, wait)
-            self._workers.forward(held, parked(held.message, wait, now, headers))
+            self._workers.forward(held, parked(held.message, wait, self._workers.clock(), headers))
 
     def _keeps_order(self, held: Held) -> bool:
         return not self._policy.delays and held.lane is not None and not held.delivery.address.part
 
-    def _parking(self, wait: float, now: float) -> float:
+    def _parking(self, wait: float) -> float:
         """Return ``wait``, shortened so that the message is due again when patience is over."""
         breaker = self._breaker
-        return max(min(wait, breaker.failing_since + breaker.patience - now), 1.0)
+        return max(min(wait, breaker.failing_since + breaker.patience - self._now()), 1.0)
+
+    def _note_counted(self, held: Held) -> None:
+        if len(self._counted) >= COUNTED_MAX:
+            self._counted = {one: None for one in self._counted if one.stage in _STILL_HERE}
+        if self._policy.pause_after is not None:
+            self._counted[held] = None
+
+    def _now(self) -> float:
+        """Return the time of day as it would be if nobody had set the clock: a leap would end patience."""
+        return self._epoch + self._loop.time()
 
     # Probing.
 
@@ -237,7 +259,10 @@ class Outage:
             return
         lanes = self._workers.lanes
         places = max(lanes.concurrency - lanes.running, 0)
-        probe = self._breaker.plan_probe(places, self._workers.clock(), self._random.random())
+        if self._give_back():
+            self._timers = [self._loop.call_later(FAST_PROBE_SECONDS, self._probe)]
+            return
+        probe = self._breaker.plan_probe(places, self._now(), self._random.random())
         if probe is None:
             exhausted = self._breaker.phase is Phase.EXHAUSTED
             self._go_on("patience is over, and failures count again" if exhausted else "no probe failed so any more")
@@ -252,6 +277,20 @@ class Outage:
         ]
         self._workers.start()
         self._workers.changed()
+
+    def _give_back(self) -> bool:
+        """Give back what was received and not started, once in a pause: another member may be well.
+
+        Only where deliveries have no position: elsewhere they come back to this member, and its neighbours would have
+        to stop for it. Not while a callback runs: the session would wait for its end, and other queues with it.
+        """
+        lanes = self._workers.lanes
+        waits = lanes.first_gated
+        if self._gave_back or lanes.running or waits is None or waits.delivery.position is not None:
+            return False
+        self._gave_back = True
+        self._workers.reopen()
+        return True
 
     def _share(self) -> None:
         """Let the one kind of messages use what the probe has left for the other."""

@@ -46,6 +46,7 @@ class Roster:
         self._leaving: list[Subscription] = []
         self._missing: AbstractSet[Address] = frozenset()
         self._now = asyncio.get_running_loop().time
+        self._reopened: set[Address] = set()
         self._changed = False
         self._look_at = 0.0
         self._due = 0.0
@@ -77,6 +78,11 @@ class Roster:
         """Apply what is wanted and its limits again soon."""
         self._changed = True
 
+    def reopen(self, subscription: Subscription) -> None:
+        """Give its queue up and take it again, soon."""
+        self._reopened.add(subscription.address)
+        self.change()
+
     # What the consumer has.
 
     @property
@@ -98,9 +104,14 @@ class Roster:
         if self._changed and self._now() < self._latest:
             return  # more came meanwhile, and goes with these
         self._latest = 0.0
-        kept = {address: workers for address, workers in self._applied.items() if wanted.get(address) is workers}
+        reopened, self._reopened = self._reopened, set()
+        kept = {
+            address: workers
+            for address, workers in self._applied.items()
+            if wanted.get(address) is workers and address not in reopened
+        }
         if any(address in wanted for address in self._applied.keys() - kept.keys()):
-            # Cancelled and consumed again: one map could not tell, and the old callback would keep its deliveries.
+            # Cancelled and consumed again, or to be given back: one map could not tell, and the deliveries would stay.
             await consumer.subscribe(self._limits(kept), _newest(kept))
         missing: AbstractSet[Address] = frozenset()
         if wanted or self._applied:

@@ -37,6 +37,9 @@ class Owner(Protocol):
     def discard(self, subscription: Subscription) -> None:
         """This one is cancelled."""
 
+    def reopen(self, subscription: Subscription) -> None:
+        """What was received for this one and has not started goes back."""
+
 
 @dataclass(slots=True)
 class Counts:

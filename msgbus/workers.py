@@ -198,6 +198,10 @@ class Workers:
         """There may be room that there was not."""
         self._owner.changed()
 
+    def reopen(self) -> None:
+        """End the sessions of the queue and begin new ones: what has not started goes back."""
+        self._owner.reopen(self.subscription)
+
     def _drop(self, held: Held) -> None:
         self.wait_no_longer(held)
         # A queued one keeps its place in its lane, and is passed over when its turn comes.

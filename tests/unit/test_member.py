@@ -370,3 +370,25 @@ async def test_a_pause_that_begins_during_a_drain_ends_what_lies_below_the_cut_w
         assert sorted(one.id for one in consumer.adapter.copies) == ["1", "2"]
         assert sorted(consumer.acknowledged) == ["1", "2", "3"]
         assert sorted(one.id for one in probe.entered) == ["1", "3"]
+
+
+async def test_a_pause_gives_back_what_has_not_started_where_deliveries_have_no_position() -> None:
+    probe = Probe()
+    probe.fail("1", 1_000_000)
+    async with member(probe, retry=PAUSES_AT_ONCE, concurrency=1) as consumer:
+        before = len(consumer.limits)
+        consumer.give(*(delivery("s", None, str(n)) for n in range(1, 5)))
+        async with within(5, "subscribing without the queue, and with it"):
+            while len(consumer.limits) < before + 2:
+                await asyncio.sleep(0.01)  # a scripted consumer tells nobody
+        assert QUEUE not in consumer.limits[before]
+        assert QUEUE in consumer.limits[before + 1]
+
+
+async def test_a_pause_keeps_its_sessions_where_deliveries_have_a_position() -> None:
+    probe = Probe()
+    probe.fail("1", 1_000_000)
+    async with member(probe, retry=PAUSES_AT_ONCE, concurrency=1) as consumer:
+        consumer.give(*(delivery("s", n, str(n)) for n in range(1, 5)))
+        await probe.until_handled(["2"])
+        assert all(QUEUE in limits for limits in consumer.limits)

@@ -229,3 +229,20 @@ async def a_queue_that_is_paused_holds_up_no_other(harness: Harness) -> None:
     callback.on = True
     await callback.until_handled(30)
     harness.judge()
+
+
+async def what_a_paused_member_has_not_started_is_handled_by_a_member_that_is_well(harness: Harness) -> None:
+    if harness.capabilities.partitions:
+        return  # a partition stays with its member, and a pause is no reason to move it
+    queue, ill, well = await harness.queue("g"), _Downstream(), _Downstream()
+    ill.on = False
+    first, second = await harness.broker(), await harness.broker()
+    policy = RetryPolicy(in_place=0, delays=(1.0,), pause_after=3)
+    subscription = await first.consume(queue, ill, retry=policy, concurrency=20)
+    await publish_all(first, queue, _messages("m", 40))
+    await _until_paused(subscription)
+    await second.consume(queue, well, retry=policy)
+    await well.until_handled(40)
+    assert len(well.handled) == 40, "each once"
+    assert await letters_of(first, queue) == []
+    harness.judge()
