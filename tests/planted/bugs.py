@@ -297,12 +297,6 @@ BUGS: Final = (
         "        return False\n",
     ),
     Bug(
-        "has retries that are due wait for the end of a pause",
-        "msgbus/outage.py",
-        "        if not self.on or not held.free_tries:\n",
-        "        if not self.on:\n",
-    ),
-    Bug(
         "forgets which tries were free",
         "msgbus/copies.py",
         "ATTEMPTS: str(message.attempt - 1), FREE:",
