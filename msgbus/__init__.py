@@ -1,8 +1,9 @@
 """msgbus: one small messaging interface for Kafka, RabbitMQ, Redis Streams and memory, with one proven promise."""
 
 from msgbus.adapter import Lag
+from msgbus.adapter.diagnostics import Checkup, Finding
 from msgbus.broker import Broker
-from msgbus.deadletters import Account, DeadLetters
+from msgbus.consuming.session_metrics import SessionCounts
 from msgbus.errors import (
     AccessRefused,
     AdapterNotFound,
@@ -27,14 +28,12 @@ from msgbus.errors import (
     Unsupported,
     WouldDeadlock,
 )
-from msgbus.finding import Checkup, Finding
 from msgbus.health import Health, QueueHealth
-from msgbus.history import History, Replay
-from msgbus.letter import Filter, Letter
 from msgbus.message import Message
-from msgbus.observed import SessionCounts
+from msgbus.operations.dead_letters import Account, DeadLetters, Filter, Letter
+from msgbus.operations.history import History, Replay
 from msgbus.outage_errors import network_failure
-from msgbus.publication import Publication
+from msgbus.publishing.publication import Publication
 from msgbus.registry import connect
 from msgbus.retry import Backoff, Reject, RetryLater, RetryPolicy
 from msgbus.subscription import Subscription

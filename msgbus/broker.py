@@ -9,15 +9,15 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from msgbus.adapter import Lag, QueueSpec
-from msgbus.deadletters import DeadLetters
+from msgbus.adapter.address import group_name, queue_address, queue_name
+from msgbus.connection import Link
+from msgbus.consuming.group_members import Members
 from msgbus.errors import BrokerClosed, ConfigurationError
+from msgbus.failure.retry_queues import own_queues
 from msgbus.health import Pulse
-from msgbus.history import History
-from msgbus.ladder import own_queues
-from msgbus.link import Link
-from msgbus.members import Members
-from msgbus.names import group_name, queue_address, queue_name
-from msgbus.publication import Composer, Publication
+from msgbus.operations.dead_letters import DeadLetters
+from msgbus.operations.history import History
+from msgbus.publishing.publication import Composer, Publication
 from msgbus.signals import until_told_to_stop
 from msgbus.subscription import Callback, Subscription, inside
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from msgbus.adapter import Adapter, Start
+    from msgbus.adapter.diagnostics import Checkup
+    from msgbus.consuming.session_metrics import SessionCounts
     from msgbus.errors import BrokerError
-    from msgbus.finding import Checkup
     from msgbus.health import Health
-    from msgbus.observed import SessionCounts
     from msgbus.retry import RetryPolicy
 
 __all__ = ["Broker"]

@@ -74,7 +74,7 @@ class AdapterNotFound(ConfigurationError):
 
 
 class InvalidName(ConfigurationError):
-    """A queue, group or exchange is outside the grammar (see ``msgbus.names``)."""
+    """A queue, group or exchange is outside the grammar (see ``msgbus.adapter.address``)."""
 
 
 class InvalidMessage(ConfigurationError):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from msgbus.adapter.url import BrokerURL
 from msgbus.errors import AdapterNotFound
-from msgbus.url import BrokerURL
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field, SecretStr, ValidationError, create_model
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from msgbus.adapter.address import group_name
 from msgbus.errors import ConfigurationError
-from msgbus.names import group_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from msgbus.options import AdapterOptions
+    from msgbus.adapter.options import AdapterOptions
 
 __all__ = ["Settings", "configured_url", "load"]
 

@@ -14,9 +14,9 @@ from msgbus.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from msgbus.adapter import Start
+    from msgbus.adapter.address import Address
     from msgbus.errors import MsgbusError
     from msgbus.message import Message
-    from msgbus.names import Address
 
 __all__ = ["Callback", "Counts", "Owner", "State", "Subscription", "inside"]
 

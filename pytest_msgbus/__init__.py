@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from msgbus import Broker
-    from msgbus.testing.notes import Notes
+    from msgbus.testing.assertions import Notes
     from msgbus.testing.plugin import DeadLettersOf, Handled, HarnessOf, Published
 
 NOT_OFFERED = "not offered"
@@ -93,7 +93,7 @@ def harness_of(pytestconfig: pytest.Config) -> HarnessOf:
 @pytest.fixture
 def msgbus_notes() -> Notes:
     """What the broker's adapter let pass."""
-    from msgbus.testing.notes import Notes
+    from msgbus.testing.assertions import Notes
 
     return Notes()
 

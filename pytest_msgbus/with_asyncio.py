@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from msgbus import Broker
-    from msgbus.testing.notes import Notes
+    from msgbus.testing.assertions import Notes
 
 
 @pytest_asyncio.fixture
@@ -25,8 +25,8 @@ async def broker(msgbus_notes: Notes) -> AsyncIterator[Broker]:
 
 @pytest_asyncio.fixture
 async def virtual_time() -> AsyncIterator[None]:
-    """The time of the event loop leaps over what nobody has to wait for; see msgbus.testing.leaping."""
-    from msgbus.testing.leaping import leaping
+    """The time of the event loop leaps over what nobody has to wait for; see msgbus.testing.virtual_time."""
+    from msgbus.testing.virtual_time import leaping
 
     with leaping(asyncio.get_running_loop()):
         yield

@@ -15,7 +15,7 @@ from tests.servers import kafka_acls
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
-    from msgbus.names import Address
+    from msgbus.adapter.address import Address
     from msgbus_kafka import KafkaAdapter
 
 __all__ = ["LATIN", "NONE", "ZSTD", "batch", "delete_before", "put", "read_refused", "transactional"]

@@ -6,10 +6,10 @@ import asyncio
 import math
 from typing import TYPE_CHECKING, cast
 
-from msgbus.calls import Call
-from msgbus.message import Outgoing
-from msgbus.names import queue_address
-from msgbus_kafka.lane import Record
+from msgbus.adapter.address import queue_address
+from msgbus.adapter.envelope import Outgoing
+from msgbus.adapter.publish_calls import Call
+from msgbus_kafka.producer.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

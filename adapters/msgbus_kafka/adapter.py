@@ -10,33 +10,31 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from msgbus.adapter import Adapter, Capabilities
 from msgbus.errors import AccessRefused, BrokerUnavailable, ConfigurationError
-from msgbus_kafka.access import Access
-from msgbus_kafka.births import bear_outside
-from msgbus_kafka.checkup import examine, slow
-from msgbus_kafka.cluster import Cluster
-from msgbus_kafka.codecs import without_codecs
-from msgbus_kafka.consumer import KafkaConsumer
-from msgbus_kafka.groups import commit
-from msgbus_kafka.lag import lag
-from msgbus_kafka.letters import KafkaLetters
+from msgbus_kafka.admin.client import Cluster
+from msgbus_kafka.admin.groups import commit, lag
+from msgbus_kafka.admin.topics import Topics
+from msgbus_kafka.compression import without_codecs
+from msgbus_kafka.connection import Access
+from msgbus_kafka.consumer.client_factory import started
+from msgbus_kafka.consumer.consumer import KafkaConsumer
+from msgbus_kafka.consumer.group_state import Places
+from msgbus_kafka.consumer.initial_offsets import bear_outside
+from msgbus_kafka.dead_letters import KafkaLetters
+from msgbus_kafka.diagnostics import examine, slow
+from msgbus_kafka.history import KafkaStretch, offsets_of
 from msgbus_kafka.options import KafkaOptions, Timing
-from msgbus_kafka.places import Places
-from msgbus_kafka.positions import offsets_of
-from msgbus_kafka.publisher import Publisher
-from msgbus_kafka.reading import KafkaStretch
-from msgbus_kafka.starting import started
-from msgbus_kafka.topics import Topics
+from msgbus_kafka.producer.publisher import Publisher
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
 
     from msgbus.adapter import Consumer, Lag, Letters, Position, QueueSpec, SessionListener, Stretch
+    from msgbus.adapter.address import Address
+    from msgbus.adapter.diagnostics import Checkup
+    from msgbus.adapter.envelope import Outgoing
+    from msgbus.adapter.options import AdapterOptions
+    from msgbus.adapter.url import BrokerURL
     from msgbus.errors import BrokerError
-    from msgbus.finding import Checkup
-    from msgbus.message import Outgoing
-    from msgbus.names import Address
-    from msgbus.options import AdapterOptions
-    from msgbus.url import BrokerURL
 
 __all__ = ["KafkaAdapter"]
 

@@ -7,8 +7,8 @@ from typing import Final, Literal
 
 from aiokafka.coordinator.assignors.abstract import AbstractPartitionAssignor
 
+from msgbus.adapter.options import AdapterOptions
 from msgbus.errors import ConfigurationError
-from msgbus.options import AdapterOptions
 
 __all__ = ["Assignor", "KafkaOptions", "Timing"]
 

@@ -5,6 +5,7 @@ it, with what its members hold. Publishing appends, and wakes whoever waits. Wha
 back to its group, in order, marked as redelivered.
 """
 
-from msgbus_memory.adapter import MemoryAdapter, MemoryOptions
+from msgbus_memory.adapter import MemoryAdapter
+from msgbus_memory.options import MemoryOptions
 
 __all__ = ["MemoryAdapter", "MemoryOptions"]

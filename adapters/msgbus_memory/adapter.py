@@ -5,29 +5,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from msgbus.adapter import Adapter, Capabilities, Lag
+from msgbus.adapter.diagnostics import Checkup, Finding
 from msgbus.errors import BrokerUnavailable, ConfigurationError, GroupActive, Unsupported
-from msgbus.finding import Checkup, Finding
-from msgbus.options import AdapterOptions
 from msgbus_memory.consumer import MemoryConsumer
+from msgbus_memory.dead_letters import MemoryLetters
 from msgbus_memory.history import MemoryStretch, place_of
-from msgbus_memory.letters import MemoryLetters
+from msgbus_memory.options import MemoryOptions
 from msgbus_memory.server import server
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from msgbus.adapter import Consumer, Letters, Position, QueueSpec, SessionListener, Stretch
+    from msgbus.adapter.address import Address
+    from msgbus.adapter.envelope import Outgoing
+    from msgbus.adapter.options import AdapterOptions
+    from msgbus.adapter.url import BrokerURL
     from msgbus.errors import BrokerError
-    from msgbus.message import Outgoing
-    from msgbus.names import Address
-    from msgbus.url import BrokerURL
     from msgbus_memory.server import Server
 
-__all__ = ["MemoryAdapter", "MemoryOptions"]
-
-
-class MemoryOptions(AdapterOptions):
-    """Nothing of its own; the TLS options are accepted so that one set of variables serves every broker."""
+__all__ = ["MemoryAdapter"]
 
 
 class MemoryAdapter(Adapter):

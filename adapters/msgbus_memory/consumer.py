@@ -6,15 +6,15 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from msgbus.adapter import Consumer
+from msgbus.adapter.envelope import Delivery, received
 from msgbus.errors import BrokerUnavailable
-from msgbus.message import Delivery, received
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     from msgbus.adapter import SessionListener
-    from msgbus.names import Address
+    from msgbus.adapter.address import Address
     from msgbus_memory.server import Entry, Group, Queue, Server
 
 __all__ = ["MemoryConsumer"]

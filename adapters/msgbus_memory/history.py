@@ -6,14 +6,14 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from msgbus.adapter import Stretch
+from msgbus.adapter.envelope import Delivery, received
 from msgbus.errors import ConfigurationError
-from msgbus.message import Delivery, received
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from msgbus.adapter import Position
-    from msgbus.names import Address
+    from msgbus.adapter.address import Address
     from msgbus_memory.server import Entry, Queue
 
 __all__ = ["MemoryStretch", "place_of"]

@@ -16,9 +16,9 @@ from msgbus.errors import QueueNotFound
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from msgbus.adapter.address import Address
+    from msgbus.adapter.envelope import Outgoing
     from msgbus.errors import BrokerError
-    from msgbus.message import Outgoing
-    from msgbus.names import Address
 
 __all__ = ["Entry", "Group", "Queue", "Server", "server"]
 

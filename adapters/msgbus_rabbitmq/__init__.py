@@ -9,6 +9,7 @@ acknowledged. What a quorum queue gives up on (``x-delivery-limit``) it dead-let
 ``queue.group.dlq``.
 """
 
-from msgbus_rabbitmq.adapter import RabbitAdapter, RabbitOptions
+from msgbus_rabbitmq.adapter import RabbitAdapter
+from msgbus_rabbitmq.options import RabbitOptions
 
 __all__ = ["RabbitAdapter", "RabbitOptions"]

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final
-
-from pydantic import Field
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from msgbus.adapter import Adapter, Capabilities, Lag
 from msgbus.errors import ConfigurationError
-from msgbus.options import AdapterOptions
-from msgbus_rabbitmq.checkup import examine
-from msgbus_rabbitmq.connection import Link
-from msgbus_rabbitmq.consumer import RabbitConsumer
-from msgbus_rabbitmq.letters import RabbitLetters
+from msgbus_rabbitmq.connection.connection import Link
+from msgbus_rabbitmq.consumer.consumer import RabbitConsumer
+from msgbus_rabbitmq.dead_letters import RabbitLetters
+from msgbus_rabbitmq.diagnostics import examine
+from msgbus_rabbitmq.options import RabbitOptions
 from msgbus_rabbitmq.publisher import Publisher
 from msgbus_rabbitmq.topology import check, create, ready_messages
 
@@ -21,25 +19,18 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from msgbus.adapter import QueueSpec, SessionListener, Start
+    from msgbus.adapter.address import Address
+    from msgbus.adapter.diagnostics import Checkup
+    from msgbus.adapter.envelope import Outgoing
+    from msgbus.adapter.options import AdapterOptions
+    from msgbus.adapter.url import BrokerURL
     from msgbus.errors import BrokerError
-    from msgbus.finding import Checkup
-    from msgbus.message import Outgoing
-    from msgbus.names import Address
-    from msgbus.url import BrokerURL
-    from msgbus_rabbitmq.returning import Returning
+    from msgbus_rabbitmq.consumer.expected_redeliveries import Returning
 
-__all__ = ["RabbitAdapter", "RabbitOptions"]
+__all__ = ["RabbitAdapter"]
 
 HELD_MOST: Final = 5 / 6
 """Of the server's consumer_timeout: what is held for so long goes back before the server takes it."""
-
-
-class RabbitOptions(AdapterOptions):
-    """RabbitMQ's own URL parameters."""
-
-    consumer_timeout: Annotated[float, Field(ge=1)] = 1800.0
-    """Seconds after which the server takes back what a member has not acknowledged; its own setting has the same name,
-    and cannot be asked for."""
 
 
 class RabbitAdapter(Adapter):

@@ -16,21 +16,21 @@ from aiormq.exceptions import (
     PublishError,
 )
 
-from msgbus.calls import Call, Waiting
+from msgbus.adapter.batch_writer import Writer
+from msgbus.adapter.publish_calls import Call, Waiting
 from msgbus.errors import AccessRefused, BrokerError, BrokerUnavailable, MessageTooLarge, NoRoute, PublishUnknown
 from msgbus.errors import QueueNotFound as Missing
-from msgbus.writer import Writer
-from msgbus_rabbitmq.failures import guarded
+from msgbus_rabbitmq.aiormq_internals.batch_publish import Sending, fits, pending, write_each, write_many
+from msgbus_rabbitmq.codec import refused, route
+from msgbus_rabbitmq.errors import guarded
 from msgbus_rabbitmq.topology import exists
-from msgbus_rabbitmq.wire import refused, route
-from msgbus_rabbitmq.writing import Sending, fits, pending, write_each, write_many
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from msgbus.message import Outgoing
-    from msgbus.names import Address
-    from msgbus_rabbitmq.connection import Link
+    from msgbus.adapter.address import Address
+    from msgbus.adapter.envelope import Outgoing
+    from msgbus_rabbitmq.connection.connection import Link
 
 __all__ = ["Publisher"]
 

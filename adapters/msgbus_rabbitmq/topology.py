@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from aiormq.abc import AbstractChannel
 
     from msgbus.adapter import QueueSpec
-    from msgbus.names import Address
-    from msgbus_rabbitmq.connection import Link
+    from msgbus.adapter.address import Address
+    from msgbus_rabbitmq.connection.connection import Link
 
 __all__ = [
     "check",

@@ -17,29 +17,29 @@ from msgbus.errors import (
     QueueNotFound,
     Unsupported,
 )
-from msgbus_redis.checkup import UNSEEN, examine, findings, look
-from msgbus_redis.connection import Client
-from msgbus_redis.consumer import RedisConsumer
-from msgbus_redis.failures import ours
+from msgbus_redis.connection.pool import Client
+from msgbus_redis.consumer.consumer import RedisConsumer
+from msgbus_redis.consumer.handover import KEEPER, Leaving
+from msgbus_redis.consumer.maintenance import RETENTION
+from msgbus_redis.dead_letters import RedisLetters
+from msgbus_redis.diagnostics import UNSEEN, examine, findings, look
+from msgbus_redis.errors import ours
 from msgbus_redis.history import RedisStretch, before, first, last, rewind
-from msgbus_redis.leaving import KEEPER, Leaving
-from msgbus_redis.letters import RedisLetters
+from msgbus_redis.keys import about, stream
+from msgbus_redis.lua import CREATE, call
 from msgbus_redis.options import RedisOptions, place_of
-from msgbus_redis.publisher import Publisher
-from msgbus_redis.scripts import CREATE, call
-from msgbus_redis.upkeep import RETENTION
-from msgbus_redis.wire import about, stream
+from msgbus_redis.publisher.publisher import Publisher
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Sequence
 
     from msgbus.adapter import Consumer, Letters, Position, QueueSpec, SessionListener, Stretch
-    from msgbus.finding import Checkup
-    from msgbus.message import Outgoing
-    from msgbus.names import Address
-    from msgbus.options import AdapterOptions
-    from msgbus.url import BrokerURL
-    from msgbus_redis.connection import Command
+    from msgbus.adapter.address import Address
+    from msgbus.adapter.diagnostics import Checkup
+    from msgbus.adapter.envelope import Outgoing
+    from msgbus.adapter.options import AdapterOptions
+    from msgbus.adapter.url import BrokerURL
+    from msgbus_redis.connection.connection import Command
 
 __all__ = ["RedisAdapter"]
 

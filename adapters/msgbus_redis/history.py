@@ -9,43 +9,24 @@ from typing import TYPE_CHECKING, Any, Final
 from redis.exceptions import ResponseError
 
 from msgbus.adapter import Stretch
+from msgbus.adapter.envelope import Delivery
 from msgbus.errors import ConfigurationError, GroupActive, QueueNotFound
-from msgbus.message import Delivery
-from msgbus_redis.failures import ours
-from msgbus_redis.scripts import call
-from msgbus_redis.wire import message
+from msgbus_redis.codec import message
+from msgbus_redis.errors import ours
+from msgbus_redis.lua import REWIND, call
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from msgbus.adapter import Position
-    from msgbus.names import Address
-    from msgbus_redis.connection import Client
+    from msgbus.adapter.address import Address
+    from msgbus_redis.connection.pool import Client
 
 __all__ = ["RedisStretch", "before", "first", "last", "rewind"]
 
 LARGEST: Final = 2**64 - 1
 """Of both halves of an entry id."""
 _ID: Final = re.compile(r"([0-9]{1,15})(?:-([0-9]{1,18}))?", re.ASCII)
-
-REWIND: Final = """
-if redis.call('TYPE', KEYS[1]).ok ~= 'stream' then return redis.error_reply('ERR no such key') end
-local consumers = redis.pcall('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])
-local living = {}
-if not consumers.err then
-  for _, fields in ipairs(consumers) do
-    local one = {}
-    for i = 1, #fields, 2 do one[fields[i]] = fields[i + 1] end
-    if one.name ~= ARGV[3] and one.idle < tonumber(ARGV[4]) then living[#living + 1] = one.name end
-  end
-end
-if #living > 0 then return living end
-redis.call('XGROUP', 'DESTROY', KEYS[1], ARGV[1])
-redis.call('XGROUP', 'CREATE', KEYS[1], ARGV[1], ARGV[2])
-return {}
-"""
-"""ARGV: group, id, the keeper's name, ms. The consumers that were heard of since; if there is none, the group is made
-anew behind the id: what was pending is forgotten."""
 
 
 def first(address: Address, position: Position) -> str:

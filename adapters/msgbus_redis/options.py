@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 from pydantic import Field, SecretStr
 
+from msgbus.adapter.options import AdapterOptions
 from msgbus.errors import ConfigurationError
-from msgbus.options import AdapterOptions
-from msgbus_redis.connection import Place
-from msgbus_redis.sentinel import Sentinels
+from msgbus_redis.connection.sentinel import Sentinels
+from msgbus_redis.connection.server import Place
 
 if TYPE_CHECKING:
-    from msgbus.url import BrokerURL
+    from msgbus.adapter.url import BrokerURL
 
 __all__ = ["RedisOptions", "place_of"]
 

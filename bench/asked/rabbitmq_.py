@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import aio_pika
 
 from bench.asked import GROUP
-from msgbus.ladder import own_queues
+from msgbus.failure.retry_queues import own_queues
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

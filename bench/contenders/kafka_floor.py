@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Final, cast
 from aiokafka import TopicPartition
 
 from bench.contenders.kafka_raw import RawKafka, create
-from msgbus.url import BrokerURL
-from msgbus_kafka.access import Access
-from msgbus_kafka.batches import batches_of
-from msgbus_kafka.lane import Lane
+from msgbus.adapter.url import BrokerURL
+from msgbus_kafka.aiokafka_internals.accumulator import batches_of
+from msgbus_kafka.connection import Access
 from msgbus_kafka.options import KafkaOptions
-from msgbus_kafka.producers import BATCH, Line
+from msgbus_kafka.producer.partition_writer import Lane
+from msgbus_kafka.producer.producer_slot import BATCH, Line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bench.contender import Item, Place
-    from msgbus_kafka.lane import Record
+    from msgbus_kafka.producer.record import Record
 
 HEADERS: Final = [
     ("message-id", b"0123456789abcdef0123456789abcdef"),

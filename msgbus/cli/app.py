@@ -9,9 +9,9 @@ import logging
 
 import typer
 
+from msgbus.cli.dead_letters import dlq
 from msgbus.cli.doctor import doctor
 from msgbus.cli.groups import group
-from msgbus.cli.letters import dlq
 from msgbus.errors import ConfigurationError, MsgbusError
 
 __all__ = ["run"]

@@ -10,12 +10,12 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from msgbus.adapter.diagnostics import Checkup, Finding
+from msgbus.adapter.url import BrokerURL
 from msgbus.cli.options import Json, Url
 from msgbus.cli.reaching import reach
 from msgbus.errors import AccessRefused, BrokerUnavailable, MsgbusError
-from msgbus.finding import Checkup, Finding
 from msgbus.settings import configured_url
-from msgbus.url import BrokerURL
 
 if TYPE_CHECKING:
     from msgbus.broker import Broker

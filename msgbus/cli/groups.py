@@ -16,7 +16,7 @@ from msgbus.errors import ConfigurationError
 if TYPE_CHECKING:
     from msgbus.adapter import Position
     from msgbus.broker import Broker
-    from msgbus.history import Replay
+    from msgbus.operations.history import Replay
 
 __all__ = ["group"]
 

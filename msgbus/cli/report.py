@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from msgbus.letter import Letter
+    from msgbus.operations.dead_letters import Letter
 
 __all__ = ["age", "detailed", "grouped"]
 

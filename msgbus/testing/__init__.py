@@ -3,7 +3,7 @@
 For an adapter, or a cluster, of your own::
 
     import pytest
-    from msgbus.testing import contract
+
 
     @pytest.fixture
     async def harness(harness_of):

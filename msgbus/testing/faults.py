@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from contextlib import AbstractAsyncContextManager
 
-    from msgbus.names import Address
+    from msgbus.adapter.address import Address
 
 __all__ = ["NotOffered", "ServerFaults"]
 

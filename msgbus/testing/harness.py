@@ -7,14 +7,14 @@ import secrets
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Self
 
+from msgbus.adapter.url import BrokerURL
 from msgbus.errors import LettersBusy
-from msgbus.publication import Publication
+from msgbus.publishing.publication import Publication
 from msgbus.registry import adapter_type
 from msgbus.testing.faults import ServerFaults
-from msgbus.testing.history import Kind, Pen, check, recorded, report
 from msgbus.testing.members import Behaviour, ProcessMember, SeveredMember
 from msgbus.testing.probe import DEADLINE, within
-from msgbus.url import BrokerURL
+from msgbus.testing.verification import Kind, Pen, check, recorded, report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from msgbus.adapter import Capabilities
     from msgbus.broker import Broker
     from msgbus.health import Health
-    from msgbus.letter import Letter
+    from msgbus.operations.dead_letters import Letter
     from msgbus.retry import RetryPolicy
-    from msgbus.testing.history import Event
     from msgbus.testing.members import KillableMember
     from msgbus.testing.probe import Probe
+    from msgbus.testing.verification import Event
 
 __all__ = ["Harness", "letters_of", "publish_all", "until_health", "until_letters"]
 

@@ -10,10 +10,10 @@ import sys
 from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Protocol, cast
 
+from msgbus.adapter.url import BrokerURL
 from msgbus.broker import Broker
 from msgbus.registry import adapter_type, connect
 from msgbus.testing.probe import DEADLINE, Probe, within
-from msgbus.url import BrokerURL
 
 if TYPE_CHECKING:
     from msgbus.message import Message

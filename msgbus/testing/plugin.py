@@ -11,17 +11,17 @@ import secrets
 import time
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from msgbus.adapter.url import BrokerURL
 from msgbus.broker import Broker
 from msgbus.registry import adapter_type
 from msgbus.testing.harness import Harness
-from msgbus.testing.wrapping import WatchedAdapter
-from msgbus.url import BrokerURL
+from msgbus.testing.intercepting_adapter import WatchedAdapter
 
 if TYPE_CHECKING:
-    from msgbus.letter import Letter
     from msgbus.message import Message
+    from msgbus.operations.dead_letters import Letter
+    from msgbus.testing.assertions import Notes
     from msgbus.testing.faults import ServerFaults
-    from msgbus.testing.notes import Notes
 
 __all__ = [
     "DeadLettersOf",

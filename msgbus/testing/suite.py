@@ -8,31 +8,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from msgbus.testing.cases import (
-    clocks,
-    closing,
-    delays,
-    dynamics,
-    faults,
-    giving_up,
+from msgbus.testing.cases.consuming import (
+    dynamic_subscriptions,
     groups,
-    handling,
-    health,
-    history,
-    judged,
-    letters,
     lifecycle,
+    load_sharing,
     membership,
-    outages,
-    outside,
-    payload,
-    queues,
-    refusals,
-    retries,
-    sameness,
+    ordering,
     sessions,
-    sharing,
+    shutdown,
 )
+from msgbus.testing.cases.failures import dead_letters, delayed_delivery, outages, retries, retry_exhaustion
+from msgbus.testing.cases.faults import access_errors, clock_skew, crash, recorded_runs, third_party_clients
+from msgbus.testing.cases.operations import health, replay
+from msgbus.testing.cases.publishing import message_identity, payload, queues
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -52,27 +41,27 @@ def _cases(module: ModuleType) -> list[Case]:
 _SUBJECTS = (
     queues,
     payload,
-    sameness,
+    message_identity,
     groups,
-    history,
-    sharing,
-    handling,
+    replay,
+    load_sharing,
+    ordering,
     health,
     retries,
-    delays,
-    giving_up,
+    delayed_delivery,
+    retry_exhaustion,
     outages,
-    clocks,
-    letters,
-    dynamics,
+    clock_skew,
+    dead_letters,
+    dynamic_subscriptions,
     membership,
     sessions,
     lifecycle,
-    closing,
-    faults,
-    outside,
-    judged,
-    refusals,
+    shutdown,
+    crash,
+    third_party_clients,
+    recorded_runs,
+    access_errors,
 )
 
 CASES: list[Case] = [case for module in _SUBJECTS for case in _cases(module)]

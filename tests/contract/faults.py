@@ -11,10 +11,10 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
+from msgbus.adapter.envelope import Outgoing
+from msgbus.adapter.url import BrokerURL
 from msgbus.errors import AccessRefused
-from msgbus.message import Outgoing
 from msgbus.testing import NotOffered, ServerFaults
-from msgbus.url import BrokerURL
 from msgbus_memory.server import server as memory
 from tests.servers import NativeServer, kafka_acls
 from tests.servers.rabbitmq_native import RabbitmqRecipe
@@ -22,8 +22,8 @@ from tests.servers.rabbitmq_native import RabbitmqRecipe
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
 
+    from msgbus.adapter.address import Address
     from msgbus.errors import BrokerError
-    from msgbus.names import Address
     from tests.servers.server import Server
 
 __all__ = ["KafkaFaults", "MemoryFaults", "RabbitmqFaults", "RedisFaults"]

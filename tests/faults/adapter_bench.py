@@ -7,7 +7,7 @@ import secrets
 from contextlib import AsyncExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from msgbus.names import Address
+from msgbus.adapter.address import Address
 from tests.servers.fixtures import or_skip
 from tests.servers.native import NativeServer, start_native
 

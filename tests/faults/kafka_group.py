@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from aiokafka.protocol.admin import DeleteTopicsRequest
 
 from msgbus.adapter import QueueSpec
-from msgbus.message import Outgoing
-from msgbus.names import Address
-from msgbus.url import BrokerURL
+from msgbus.adapter.address import Address
+from msgbus.adapter.envelope import Outgoing
+from msgbus.adapter.url import BrokerURL
 from msgbus_kafka import KafkaAdapter, KafkaOptions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Sequence
 
     from msgbus.adapter import Consumer, SessionListener
-    from msgbus.message import Delivery
+    from msgbus.adapter.envelope import Delivery
     from tests.servers.native import NativeServer
 
 SESSION = 6.0

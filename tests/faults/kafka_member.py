@@ -13,7 +13,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from msgbus import connect
-from msgbus_kafka.commits import REFUSED
+from msgbus_kafka.consumer.offset_commits import REFUSED
 
 if TYPE_CHECKING:
     from msgbus.message import Message

@@ -12,11 +12,11 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Final
 
+from msgbus.adapter.url import BrokerURL
 from msgbus.broker import Broker
 from msgbus.registry import adapter_type
 from msgbus.retry import RetryPolicy
-from msgbus.testing.wrapping import Passing, Point, WatchedAdapter
-from msgbus.url import BrokerURL
+from msgbus.testing.intercepting_adapter import Passing, Point, WatchedAdapter
 
 if TYPE_CHECKING:
     from msgbus.message import Message

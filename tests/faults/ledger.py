@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from msgbus.errors import MsgbusError
-from msgbus.publication import Publication
+from msgbus.publishing.publication import Publication
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import aiormq
 
 from msgbus.adapter import QueueSpec
+from msgbus.adapter.envelope import Outgoing
+from msgbus.adapter.url import BrokerURL
 from msgbus.errors import BrokerUnavailable
-from msgbus.message import Outgoing
-from msgbus.url import BrokerURL
 from msgbus_rabbitmq import RabbitAdapter, RabbitOptions
 from tests.faults.adapter_bench import GROUP, AdapterBench, Listener, own_server
 from tests.servers.rabbitmq_native import RabbitmqRecipe
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
     from msgbus.adapter import Consumer
-    from msgbus.message import Delivery
-    from msgbus.names import Address
+    from msgbus.adapter.address import Address
+    from msgbus.adapter.envelope import Delivery
     from tests.servers.native import NativeServer
 
 DEADLINE = 20.0

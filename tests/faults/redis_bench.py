@@ -8,18 +8,19 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from msgbus.adapter import QueueSpec
-from msgbus.message import Outgoing
-from msgbus.url import BrokerURL
+from msgbus.adapter.envelope import Outgoing
+from msgbus.adapter.url import BrokerURL
 from msgbus_redis import RedisAdapter, RedisOptions
-from msgbus_redis.connection import Client, Place
+from msgbus_redis.connection.pool import Client
+from msgbus_redis.connection.server import Place
 from tests.faults.adapter_bench import GROUP, AdapterBench, Listener, own_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
 
     from msgbus.adapter import Consumer
-    from msgbus.message import Delivery
-    from msgbus.names import Address
+    from msgbus.adapter.address import Address
+    from msgbus.adapter.envelope import Delivery
     from tests.servers.native import NativeServer
 
 LONG = 60.0

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from msgbus import BrokerClosed, MsgbusError, connect
-from msgbus.publication import Publication
+from msgbus.publishing.publication import Publication
 from msgbus.testing import Probe
 from msgbus.testing.harness import publish_all
 from msgbus.testing.probe import within

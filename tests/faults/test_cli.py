@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from msgbus.publication import Publication
+from msgbus.publishing.publication import Publication
 from msgbus.retry import RetryPolicy
 from msgbus.testing.harness import Harness, publish_all, until_letters
 from msgbus.testing.probe import Probe

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from msgbus.publication import Publication
+from msgbus.publishing.publication import Publication
 from msgbus.retry import Backoff, Reject, RetryPolicy
 from msgbus.testing.harness import Harness, letters_of, publish_all
-from msgbus.testing.history import Kind
 from msgbus.testing.probe import DEADLINE, within
+from msgbus.testing.verification import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from msgbus.message import Message
-    from msgbus.testing.history import Event
+    from msgbus.testing.verification import Event
     from tests.servers.server import Server
 
 MESSAGES = 60

@@ -11,7 +11,7 @@ import pytest
 from redis.asyncio import Redis
 
 from msgbus import ConfigurationError, connect
-from msgbus.names import Address
+from msgbus.adapter.address import Address
 from msgbus.testing.probe import within
 from msgbus_kafka import KafkaAdapter
 from tests.faults import rabbit_bench, redis_bench

@@ -13,6 +13,10 @@ from aiokafka.protocol.admin import CreatePartitionsRequest
 from aiokafka.protocol.group import LeaveGroupRequest
 
 from msgbus.adapter import QueueSpec
+from msgbus.adapter.address import Address
+from msgbus.adapter.envelope import Outgoing
+from msgbus.adapter.headers import BODY_MAX
+from msgbus.adapter.url import BrokerURL
 from msgbus.errors import (
     BrokerUnavailable,
     ConfigurationError,
@@ -21,11 +25,8 @@ from msgbus.errors import (
     QueueConflict,
     QueueNotFound,
 )
-from msgbus.message import BODY_MAX, Outgoing
-from msgbus.names import Address
-from msgbus.url import BrokerURL
 from msgbus_kafka import KafkaAdapter, KafkaOptions
-from msgbus_kafka.producers import Spread
+from msgbus_kafka.producer.partitioner import Spread
 from tests.faults.kafka_group import DEADLINE, Group, connected, delete, made, message, name, publish
 from tests.servers.fixtures import or_skip
 from tests.servers.native import NativeServer, start_native

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from msgbus.message import Outgoing
+from msgbus.adapter.envelope import Outgoing
 from tests.faults.kafka_group import DEADLINE, Group, connected, made, publish
 from tests.kafka_raw import batch, delete_before, put, transactional
 from tests.servers.fixtures import or_skip
@@ -18,7 +18,7 @@ from tests.servers.native import start_native
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from msgbus.names import Address
+    from msgbus.adapter.address import Address
     from msgbus_kafka import KafkaAdapter
     from tests.faults.kafka_group import Member
     from tests.servers.native import NativeServer

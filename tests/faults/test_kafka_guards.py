@@ -24,18 +24,18 @@ from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.group import LeaveGroupRequest
 from aiokafka.protocol.metadata import MetadataRequest
 
-import msgbus_kafka.sessions
-import msgbus_kafka.watching
+import msgbus_kafka.consumer.partition_session
+import msgbus_kafka.consumer.stall_watchdog
+from msgbus.adapter.address import Address
+from msgbus.adapter.url import BrokerURL
 from msgbus.errors import AccessRefused, BrokerUnavailable
-from msgbus.names import Address
 from msgbus.testing import Harness, Probe
 from msgbus.testing.probe import within
-from msgbus.url import BrokerURL
 from msgbus_kafka import KafkaAdapter, KafkaOptions
-from msgbus_kafka.batches import batches_of
-from msgbus_kafka.cluster import Cluster
-from msgbus_kafka.groups import commit
-from msgbus_kafka.lane import Lane
+from msgbus_kafka.admin.client import Cluster
+from msgbus_kafka.admin.groups import commit
+from msgbus_kafka.aiokafka_internals.accumulator import batches_of
+from msgbus_kafka.producer.partition_writer import Lane
 from tests.faults.kafka_group import DEADLINE, SESSION, Group, Member, delete, made, message, publish
 from tests.kafka_records import Put
 from tests.servers import start_native
@@ -212,7 +212,7 @@ async def test_what_a_transaction_took_back_is_not_delivered_and_its_markers_hol
 async def test_what_is_not_committed_is_bounded(
     adapter: KafkaAdapter, group: Group, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(msgbus_kafka.sessions, "UNCOMMITTED", 20)
+    monkeypatch.setattr(msgbus_kafka.consumer.partition_session, "UNCOMMITTED", 20)
     queue = await made(adapter, partitions=1)
     member = await opened(group)
 
@@ -346,7 +346,7 @@ async def test_a_corrupt_record_stops_its_partition_loudly_and_costs_no_other_an
 async def test_a_consumer_that_gets_nothing_although_there_is_something_is_replaced(
     adapter: KafkaAdapter, group: Group, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(msgbus_kafka.watching, "EVERY", 0.3)
+    monkeypatch.setattr(msgbus_kafka.consumer.stall_watchdog, "EVERY", 0.3)
     queue = await made(adapter, partitions=1)
     member = await group.member(queue)
     await publish(adapter, queue, ["arrives"])
@@ -373,8 +373,8 @@ async def test_a_consumer_that_gets_nothing_although_there_is_something_is_repla
 async def test_a_consumer_without_an_assignment_for_long_is_replaced(
     adapter: KafkaAdapter, group: Group, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(msgbus_kafka.watching, "EVERY", 0.1)
-    monkeypatch.setattr(msgbus_kafka.watching, "UNSETTLED", 0.3)
+    monkeypatch.setattr(msgbus_kafka.consumer.stall_watchdog, "EVERY", 0.1)
+    monkeypatch.setattr(msgbus_kafka.consumer.stall_watchdog, "UNSETTLED", 0.3)
     queue = await made(adapter, partitions=1)
     member = await group.member(queue)
     await publish(adapter, queue, ["arrives"])

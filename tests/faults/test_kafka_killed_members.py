@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from msgbus.adapter.url import BrokerURL
 from msgbus.errors import BrokerError
 from msgbus.testing import Harness
 from msgbus.testing.probe import within
-from msgbus.url import BrokerURL
 from msgbus_kafka import KafkaAdapter, KafkaOptions
-from msgbus_kafka.groups import committed
+from msgbus_kafka.admin.groups import committed
 from tests.faults.ledger import Ledger, Load
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import aiokafka.codec
 import pytest
 
-import msgbus_kafka.apart
+import msgbus_kafka.consumer.unreadable_records
 from tests.faults.kafka_group import DEADLINE, Group, connected, made, publish
 from tests.kafka_raw import ZSTD, batch, delete_before, put, read_refused, transactional
 from tests.servers.fixtures import or_skip
@@ -24,7 +24,7 @@ from tests.servers.native import start_native
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from msgbus.names import Address
+    from msgbus.adapter.address import Address
     from msgbus_kafka import KafkaAdapter
     from tests.servers.native import NativeServer
 
@@ -82,7 +82,7 @@ async def test_every_kind_of_unreadable_record_costs_a_healthy_queue_nothing(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    monkeypatch.setattr(msgbus_kafka.apart, "LATEST", 1.0)
+    monkeypatch.setattr(msgbus_kafka.consumer.unreadable_records, "LATEST", 1.0)
     server = or_skip(lambda: start_native("kafka"))
     try:
         async with connected(server) as adapter, AsyncExitStack() as stack:

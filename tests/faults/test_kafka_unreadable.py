@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import aiokafka.codec
 import pytest
 
-import msgbus_kafka.apart
+import msgbus_kafka.consumer.unreadable_records
 from msgbus import RetryPolicy
 from msgbus.adapter import QueueSpec
+from msgbus.adapter.address import Address
+from msgbus.adapter.envelope import Outgoing
 from msgbus.errors import BrokerError, ConfigurationError
-from msgbus.message import Outgoing
-from msgbus.names import Address
 from msgbus.testing import Harness, Probe
 from tests.faults.kafka_group import DEADLINE, Group, connected, made, name, publish
 from tests.kafka_raw import ZSTD, batch, put, read_refused
@@ -256,7 +256,7 @@ async def test_a_right_that_is_taken_from_one_queue_leaves_the_others_and_heals_
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(msgbus_kafka.apart, "LATEST", 1.0)
+    monkeypatch.setattr(msgbus_kafka.consumer.unreadable_records, "LATEST", 1.0)
     closed, open_ = await made(adapter, partitions=2), await made(adapter, partitions=2)
     member = await group.member(closed, open_, limit=100)
     await publish(adapter, closed, ["before"])

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from msgbus.errors import LettersBusy
-from msgbus.letter import Filter
-from msgbus.publication import Publication
+from msgbus.operations.dead_letters import Filter
+from msgbus.publishing.publication import Publication
 from msgbus.retry import Reject
 from msgbus.testing.harness import Harness, letters_of, publish_all, until_letters
 from msgbus.testing.probe import Probe, within

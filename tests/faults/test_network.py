@@ -40,11 +40,11 @@ import pytest
 from redis.asyncio import Redis
 
 from msgbus import BrokerUnavailable, PublishUnknown, connect
-from msgbus.publication import Publication
+from msgbus.publishing.publication import Publication
 from msgbus.testing import Probe
 from msgbus.testing.harness import publish_all
 from msgbus.testing.probe import within
-from msgbus_rabbitmq import dialling
+from msgbus_rabbitmq.connection import connector
 from tests.faults.test_broker_restart import BETWEEN, PUBLISHERS, Load, disorder
 from tests.servers import proxied, start_native
 from tests.servers.fixtures import or_skip
@@ -87,7 +87,7 @@ async def consuming(
 async def test_silence_ends_publishes_at_their_deadline_and_is_noticed_by_members(
     server: NativeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dialling, "HEARTBEAT", HEARTBEAT)
+    monkeypatch.setattr(connector, "HEARTBEAT", HEARTBEAT)
     async with consuming(server, "silence", DEADLINE) as (proxy, broker, probe):
         await broker.publish("silence", b"x", message_id="before")
         await probe.until_handled(["before"])

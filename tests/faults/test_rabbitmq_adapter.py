@@ -14,6 +14,8 @@ from pamqp.commands import Basic
 from pamqp.frame import marshal
 
 from msgbus.adapter import QueueSpec
+from msgbus.adapter.address import Address
+from msgbus.adapter.envelope import Outgoing
 from msgbus.errors import (
     AccessRefused,
     BrokerUnavailable,
@@ -24,19 +26,18 @@ from msgbus.errors import (
     QueueNotFound,
     Unsupported,
 )
-from msgbus.message import Outgoing
-from msgbus.names import Address
 from msgbus_rabbitmq.topology import server_queue
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from msgbus.message import Delivery
+    from msgbus.adapter.envelope import Delivery
     from tests.servers.native import NativeServer
 
-from msgbus_rabbitmq import client, publisher
-from msgbus_rabbitmq.frames import BODY, HEADER, frame, written
-from msgbus_rabbitmq.writing import fits
+from msgbus_rabbitmq import publisher
+from msgbus_rabbitmq.aiormq_internals import connection
+from msgbus_rabbitmq.aiormq_internals.batch_publish import fits
+from msgbus_rabbitmq.amqp_frames import BODY, HEADER, frame, written
 from tests.faults.adapter_bench import GROUP, Listener
 from tests.faults.rabbit_bench import DEADLINE, Bench, bodies, broken, drained, paused, serving, until
 
@@ -292,7 +293,7 @@ class TestConsuming:
     @pytest.fixture(autouse=True)
     def reading(self, at_once: bool, monkeypatch: pytest.MonkeyPatch) -> None:
         if not at_once:
-            monkeypatch.delattr(client.Connection, "_Connection__reader")
+            monkeypatch.delattr(connection.Connection, "_Connection__reader")
 
     async def test_what_is_not_acknowledged_goes_back_in_order(self, bench: Bench) -> None:
         adapter = await bench.adapter()

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from msgbus.testing import Proxy
-from msgbus_rabbitmq import dialling, session
-from msgbus_rabbitmq.consumer import RabbitConsumer
+from msgbus_rabbitmq.connection import connector
+from msgbus_rabbitmq.consumer import channel_session
+from msgbus_rabbitmq.consumer.consumer import RabbitConsumer
 from msgbus_rabbitmq.topology import server_queue
 from tests.faults.adapter_bench import GROUP
 from tests.faults.rabbit_bench import DEADLINE, Bench, bodies, broken, serving, until
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from msgbus.adapter import Consumer
-    from msgbus.message import Delivery
+    from msgbus.adapter.envelope import Delivery
     from tests.servers.native import NativeServer
 
 
@@ -47,7 +48,7 @@ def hang_up(consumer: Consumer) -> None:
 async def test_what_a_connection_that_the_server_still_believes_in_had_comes_before_what_is_newer(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dialling, "ANSWER", 1.0)
+    monkeypatch.setattr(connector, "ANSWER", 1.0)
     behind = bench.server.recipe.port
     async with Proxy("127.0.0.1", behind) as proxy:
         url = bench.server.url.replace(f":{behind}", f":{proxy.port},127.0.0.1:{behind}")
@@ -76,7 +77,7 @@ async def test_what_a_connection_that_the_server_still_believes_in_had_comes_bef
 async def test_what_others_got_is_not_waited_for_for_ever(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(session, "NOTICED", 0.5)
+    monkeypatch.setattr(channel_session, "NOTICED", 0.5)
     adapter, other = await bench.adapter(), await bench.adapter()
     address = await bench.queue(adapter)
     await adapter.publish(bench.outgoing(address, 5, key="k"), 5)
@@ -125,7 +126,7 @@ async def test_what_a_lost_connection_never_showed_comes_before_what_is_newer(be
 
 
 async def test_one_of_several_members_consumes_again_at_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "NOTICED", 10 * DEADLINE)
+    monkeypatch.setattr(channel_session, "NOTICED", 10 * DEADLINE)
     adapter, other = await bench.adapter(), await bench.adapter()
     address = await bench.queue(adapter)
     await bench.consumer(other, {address: 5})
@@ -140,7 +141,7 @@ async def test_one_of_several_members_consumes_again_at_once(bench: Bench, monke
 async def test_a_member_that_was_alone_knows_it_still_when_its_raised_limit_begins_a_new_session(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "LEFT", DEADLINE)
+    monkeypatch.setattr(channel_session, "LEFT", DEADLINE)
     adapter = await bench.adapter()
     address = await bench.queue(adapter)
     consumer, _ = await bench.consumer(adapter, {address: 10})

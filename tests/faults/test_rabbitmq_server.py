@@ -20,8 +20,8 @@ from msgbus import (
     RetryPolicy,
     connect,
 )
-from msgbus.names import Address
-from msgbus.publication import Publication
+from msgbus.adapter.address import Address
+from msgbus.publishing.publication import Publication
 from msgbus.testing import Probe
 from msgbus.testing.harness import publish_all, until_letters
 from msgbus.testing.probe import within

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from msgbus.adapter import QueueSpec
+from msgbus.adapter.url import BrokerURL
 from msgbus.errors import (
     AccessRefused,
     BrokerUnavailable,
@@ -21,15 +22,14 @@ from msgbus.errors import (
     QueueNotFound,
     Unsupported,
 )
-from msgbus.url import BrokerURL
 from msgbus_redis import RedisAdapter, RedisOptions
-from msgbus_redis.scripts import REAP, call
+from msgbus_redis.lua import REAP, call
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from msgbus.message import Delivery
-    from msgbus.names import Address
+    from msgbus.adapter.address import Address
+    from msgbus.adapter.envelope import Delivery
     from tests.servers.native import NativeServer
 
 from tests.faults.adapter_bench import GROUP, Listener

@@ -10,17 +10,19 @@ import pytest
 from redis.asyncio import Redis
 
 from msgbus.adapter import QueueSpec
+from msgbus.adapter.address import Address
+from msgbus.adapter.envelope import Outgoing
+from msgbus.adapter.headers import LETTER
+from msgbus.adapter.url import BrokerURL
 from msgbus.errors import BrokerUnavailable, LettersBusy, LettersLost, QueueNotFound
-from msgbus.ladder import dead_letter_queue
-from msgbus.message import LETTER, Outgoing
-from msgbus.names import Address
-from msgbus.publication import Publication
+from msgbus.failure.retry_queues import dead_letter_queue
+from msgbus.publishing.publication import Publication
 from msgbus.testing.harness import Harness, publish_all
 from msgbus.testing.probe import Probe
-from msgbus.url import BrokerURL
 from msgbus_redis import RedisAdapter, RedisOptions
-from msgbus_redis.connection import Client, Place
-from msgbus_redis.letters import RedisLetters
+from msgbus_redis.connection.pool import Client
+from msgbus_redis.connection.server import Place
+from msgbus_redis.dead_letters import RedisLetters
 from tests.faults.adapter_bench import Listener
 from tests.faults.redis_bench import take
 from tests.servers.fixtures import or_skip
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
     from msgbus.adapter import Letters
-    from msgbus.message import Delivery
+    from msgbus.adapter.envelope import Delivery
     from tests.servers.server import Server
 
 

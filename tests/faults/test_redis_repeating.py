@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from redis.exceptions import ConnectionError as ServerGone
 
+from msgbus.adapter.envelope import Outgoing
 from msgbus.broker import Broker
 from msgbus.errors import BrokerUnavailable, QueueNotFound
-from msgbus.message import Outgoing
-from msgbus.publication import Publication
+from msgbus.publishing.publication import Publication
 from tests.faults.redis_bench import Bench, bench_on, key, serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
-    from msgbus.names import Address
+    from msgbus.adapter.address import Address
     from msgbus_redis import RedisAdapter
-    from msgbus_redis.connection import Command
+    from msgbus_redis.connection.connection import Command
     from tests.servers.native import NativeServer
 
 

@@ -12,8 +12,9 @@ from redis.exceptions import ResponseError
 from msgbus import BrokerUnavailable, connect
 from msgbus.testing import Probe
 from msgbus.testing.probe import within
-from msgbus_redis.connection import Client, Place
-from msgbus_redis.sentinel import Sentinels
+from msgbus_redis.connection.pool import Client
+from msgbus_redis.connection.sentinel import Sentinels
+from msgbus_redis.connection.server import Place
 from tests.faults.test_broker_restart import BETWEEN, Load
 from tests.servers import start_cluster
 from tests.servers.fixtures import or_skip

@@ -11,11 +11,11 @@ import pytest
 from redis.asyncio import Redis
 
 from msgbus import QueueNotFound, connect
-from msgbus.publication import Publication
+from msgbus.adapter.url import BrokerURL
+from msgbus.publishing.publication import Publication
 from msgbus.testing import Probe
 from msgbus.testing.harness import publish_all
 from msgbus.testing.probe import within
-from msgbus.url import BrokerURL
 from tests.faults.redis_bench import serving
 
 if TYPE_CHECKING:

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from msgbus.testing import CASES, Harness
-from msgbus.testing.cases import delays, giving_up, groups, health, history, letters, payload, retries
+from msgbus.testing.cases.consuming import groups
+from msgbus.testing.cases.failures import dead_letters, delayed_delivery, retries, retry_exhaustion
+from msgbus.testing.cases.operations import health, replay
+from msgbus.testing.cases.publishing import payload
 from tests.servers.redis_native import RedisRecipe
 
 if TYPE_CHECKING:
@@ -18,14 +21,17 @@ if TYPE_CHECKING:
     from tests.servers import NativeServer
 
 PARAMETERS = {"redis": "visibility=2", "kafka": "session_timeout=6"}
-SUBJECTS = {module.__name__ for module in (payload, groups, retries, delays, giving_up, letters, history, health)}
+SUBJECTS = {
+    module.__name__
+    for module in (payload, groups, retries, delayed_delivery, retry_exhaustion, dead_letters, replay, health)
+}
 LONG = {
     retries.every_message_is_called_exactly_as_often_as_it_should_be,
     retries.messages_that_wait_for_a_retry_hold_up_no_fresh_one,
     retries.the_count_of_attempts_goes_on_in_another_member,
     retries.a_policy_that_changes_between_two_deploys_strands_nothing,
-    letters.two_redrives_at_once_do_no_harm,
-    letters.a_message_that_fails_after_every_redrive_does_not_grow_and_is_shown_as_looping,
+    dead_letters.two_redrives_at_once_do_no_harm,
+    dead_letters.a_message_that_fails_after_every_redrive_does_not_grow_and_is_shown_as_looping,
 }
 """They need no right that others do not need."""
 SECURED = (

@@ -11,7 +11,9 @@ import pytest
 from msgbus import AccessRefused, ConfigurationError, connect
 from msgbus.testing import Probe
 from msgbus.testing.probe import within
-from msgbus_redis.connection import Client, Line, Place
+from msgbus_redis.connection.connection import Line
+from msgbus_redis.connection.pool import Client
+from msgbus_redis.connection.server import Place
 from tests.servers import start_cluster
 from tests.servers.fixtures import or_skip
 from tests.servers.ports import LOOPBACK

@@ -7,13 +7,13 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from msgbus.publication import Publication
+from msgbus.publishing.publication import Publication
 from msgbus.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from msgbus.message import Message
-    from msgbus.testing.history import RecordedBroker
     from msgbus.testing.simulation import SimulatedMember, Simulation
+    from msgbus.testing.verification import RecordedBroker
 
 __all__ = ["Downstream"]
 

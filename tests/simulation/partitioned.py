@@ -9,12 +9,12 @@ from weakref import WeakKeyDictionary
 from zlib import crc32
 
 from msgbus.adapter import Consumer
+from msgbus.adapter.envelope import Delivery, received
+from msgbus.adapter.url import BrokerURL
+from msgbus.adapter.watermark import Watermark
 from msgbus.errors import BrokerUnavailable
-from msgbus.message import Delivery, received
-from msgbus.url import BrokerURL
-from msgbus.watermark import Watermark
 from msgbus_memory import MemoryAdapter
-from msgbus_memory.adapter import MemoryOptions
+from msgbus_memory.options import MemoryOptions
 from msgbus_memory.server import server
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from msgbus.adapter import SessionListener
-    from msgbus.names import Address
+    from msgbus.adapter.address import Address
     from msgbus_memory.server import Entry, Queue
 
 __all__ = ["PartitionedAdapter", "PartitionedConsumer", "partitioned"]

@@ -6,15 +6,15 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from msgbus.copies import due_at, parked
+from msgbus.adapter.watermark import Watermark
+from msgbus.consuming.acknowledger import Settlement
+from msgbus.consuming.member import Member
+from msgbus.consuming.worker_pool import Workers
 from msgbus.errors import BrokerUnavailable
-from msgbus.forwarding import Pump
-from msgbus.member import Member
+from msgbus.failure.copies import due_at, parked
+from msgbus.failure.forwarder import Pump
+from msgbus.in_flight.deliveries import Held, Session, Stage
 from msgbus.retry import TryAgain
-from msgbus.sessions import Held, Session, Stage
-from msgbus.settlement import Settlement
-from msgbus.watermark import Watermark
-from msgbus.workers import Workers
 from msgbus_memory.consumer import MemoryConsumer
 from tests.simulation.partitioned import Session as Partition
 
@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from msgbus.message import Delivery, Message, Outgoing
-    from msgbus.names import Address
+    from msgbus.adapter.address import Address
+    from msgbus.adapter.envelope import Delivery, Outgoing
+    from msgbus.message import Message
     from msgbus.retry import Outcome
 
     Plant = Callable[[pytest.MonkeyPatch], None]

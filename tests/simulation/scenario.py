@@ -8,10 +8,10 @@ import logging
 import sys
 from typing import TYPE_CHECKING
 
-from msgbus.publication import Publication
+from msgbus.publishing.publication import Publication
 from msgbus.retry import Backoff, RetryPolicy
-from msgbus.testing.history.events import as_line
 from msgbus.testing.simulation import replay
+from msgbus.testing.verification.events import as_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

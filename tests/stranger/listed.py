@@ -11,19 +11,20 @@ from itertools import count
 from typing import TYPE_CHECKING, ClassVar
 
 from msgbus.adapter import Adapter, Capabilities, Consumer, Lag, Letters
+from msgbus.adapter.envelope import Delivery, received
+from msgbus.adapter.options import AdapterOptions
 from msgbus.errors import BrokerUnavailable, LettersBusy, LettersLost, NoRoute, QueueNotFound, Unsupported
-from msgbus.message import Delivery, received
-from msgbus.options import AdapterOptions
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     from msgbus.adapter import QueueSpec, SessionListener
+    from msgbus.adapter.address import Address
+    from msgbus.adapter.envelope import Outgoing
+    from msgbus.adapter.url import BrokerURL
     from msgbus.errors import BrokerError
-    from msgbus.message import Message, Outgoing
-    from msgbus.names import Address
-    from msgbus.url import BrokerURL
+    from msgbus.message import Message
 
 Entry = tuple[int, "Outgoing"]
 LISTS: dict[tuple[object, str], dict[Address, Queue]] = {}

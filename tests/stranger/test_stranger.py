@@ -10,10 +10,10 @@ from pathlib import Path
 from shutil import copy
 
 from msgbus.testing import CASES
-from msgbus.testing.cases import outside
+from msgbus.testing.cases.faults import third_party_clients
 
 HERE = Path(__file__).parent
-UNOFFERED = [case.__name__ for case in CASES if case.__module__ == outside.__name__]
+UNOFFERED = [case.__name__ for case in CASES if case.__module__ == third_party_clients.__name__]
 """What takes somebody who can do something to the server."""
 
 

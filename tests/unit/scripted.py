@@ -7,19 +7,19 @@ from collections import deque
 from typing import TYPE_CHECKING, ClassVar
 
 from msgbus.adapter import Adapter, Capabilities, Consumer, Lag
+from msgbus.adapter.address import Address
+from msgbus.adapter.envelope import Delivery, received
+from msgbus.adapter.options import AdapterOptions
 from msgbus.errors import BrokerUnavailable
-from msgbus.message import Delivery, received
-from msgbus.names import Address
-from msgbus.options import AdapterOptions
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     from msgbus.adapter import Letters, QueueSpec, SessionListener
+    from msgbus.adapter.envelope import Outgoing
+    from msgbus.adapter.url import BrokerURL
     from msgbus.errors import BrokerError
-    from msgbus.message import Outgoing
-    from msgbus.url import BrokerURL
 
 QUEUE = Address("q")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from msgbus.testing.history import Event, Kind, check
+from msgbus.testing.verification import Event, Kind, check
 
 A, B = "a", "b"
 """Two members."""

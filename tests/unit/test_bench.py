@@ -10,7 +10,7 @@ import aiormq
 import pytest
 
 import bench.measure
-import msgbus.lanes
+import msgbus.in_flight.key_scheduler
 import msgbus_memory
 from bench.cases import CASES
 from bench.compare import by_cell, middle, ratio
@@ -22,7 +22,7 @@ from bench.report import number, page
 from bench.rounds import Made, run, turned
 from bench.sampler import Sampler, owner
 from bench.work import SIZE, Tally, WorkError, item
-from msgbus.ids import Ids
+from msgbus.publishing.message_ids import Ids
 
 
 def figure(value: float, unit: str = "msg/s", extra: dict[str, float] | None = None) -> Figure:
@@ -139,7 +139,7 @@ def test_every_other_round_runs_backwards() -> None:
 def test_a_sample_belongs_to_the_innermost_party() -> None:
     assert owner(json.__file__) is None
     assert owner(bench.measure.__file__) == "benchmark"
-    assert owner(msgbus.lanes.__file__) == "core"
+    assert owner(msgbus.in_flight.key_scheduler.__file__) == "core"
     assert owner(msgbus_memory.__file__) == "adapter"
     assert owner(aiormq.__file__) == "client"
 
@@ -153,7 +153,7 @@ def test_the_cpu_that_was_sampled_is_shared_out_completely() -> None:
 
 def test_what_the_core_spends_is_shared_out_among_its_functions() -> None:
     with Sampler() as sampler:
-        while "ids.Ids.one" not in sampler.spent_in_core():
+        while "message_ids.Ids.one" not in sampler.spent_in_core():
             Ids(SystemRandom()).one()
     assert sum(sampler.spent_in_core().values()) == pytest.approx(sampler.spent()["core"])
 

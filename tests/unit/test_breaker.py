@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from msgbus.breaker import CircuitBreaker, Phase, Verdict, parking_delay
+from msgbus.failure.circuit_breaker import CircuitBreaker, Phase, Verdict, parking_delay
 from msgbus.retry import Backoff, RetryPolicy
 
 if TYPE_CHECKING:

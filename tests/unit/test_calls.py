@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from msgbus.calls import Call, Item, Waiting
+from msgbus.adapter.address import Address
+from msgbus.adapter.envelope import Outgoing
+from msgbus.adapter.publish_calls import Call, Item, Waiting
 from msgbus.errors import BrokerError, BrokerUnavailable
-from msgbus.message import Outgoing
-from msgbus.names import Address
 
 MESSAGE = Outgoing(Address("q"), "1", 0, b"", None, {})
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from msgbus_kafka.checkup import Topic, of_cluster, of_topics, ours
-from msgbus_rabbitmq import checkup as rabbitmq
-from msgbus_redis import checkup as redis
+from msgbus_kafka.diagnostics import Topic, of_cluster, of_topics, ours
+from msgbus_rabbitmq import diagnostics as rabbitmq
+from msgbus_redis import diagnostics as redis
 
 WELL = Topic("q", replicas=3, behind=0, leaderless=0, insync=2)
 

@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from msgbus.codec import encode_body, wire_headers, word
+from msgbus.adapter.address import Address
+from msgbus.adapter.envelope import received
+from msgbus.adapter.headers import ATTEMPTS, BODY_MAX, ID, TIME
 from msgbus.errors import InvalidMessage, MessageTooLarge
-from msgbus.message import ATTEMPTS, BODY_MAX, ID, TIME, received
-from msgbus.names import Address
+from msgbus.publishing.codec import encode_body, wire_headers, word
 
 
 @dataclass

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msgbus.copies import Failure, asked, dead, due_at, failed, free, hold, parked, redriven, rest
-from msgbus.ladder import STEPS
-from msgbus.message import Message, Outgoing, received
-from msgbus.names import Address
+from msgbus.adapter.address import Address
+from msgbus.adapter.envelope import Outgoing, received
+from msgbus.failure.copies import Failure, asked, dead, due_at, failed, free, hold, parked, redriven, rest
+from msgbus.failure.retry_queues import STEPS
+
+if TYPE_CHECKING:
+    from msgbus.message import Message
 
 NOW = 1_700_000_000.0
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from msgbus.flow import LIMIT_MAX, Flow
+from msgbus.in_flight.flow_control import LIMIT_MAX, Flow
 
 
 def full(flow: Flow) -> None:

@@ -8,9 +8,9 @@ import aiormq
 
 from msgbus.broker import Broker
 from msgbus.errors import BrokerUnavailable
+from msgbus_kafka.consumer.rebalance import Rebalancing
 from msgbus_kafka.options import Timing
-from msgbus_kafka.rebalancing import Rebalancing
-from msgbus_rabbitmq.blocking import why_blocked
+from msgbus_rabbitmq.aiormq_internals.blocked import why_blocked
 from tests.unit.scripted import ScriptedAdapter, ScriptedConsumer
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from msgbus.testing.history import Kind, Verdict, check, report
+from msgbus.testing.verification import Kind, Verdict, check, report
 from tests.unit.tales import A, B, Tale
 
 if TYPE_CHECKING:

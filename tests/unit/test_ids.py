@@ -6,7 +6,7 @@ import os
 import re
 from random import Random, SystemRandom
 
-from msgbus.ids import DRAWN, Ids
+from msgbus.publishing.message_ids import DRAWN, Ids
 
 
 def test_ids_are_32_digits_and_never_the_same() -> None:

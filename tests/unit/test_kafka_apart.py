@@ -11,10 +11,10 @@ import pytest
 from aiokafka import errors as kafka
 from aiokafka.structs import TopicPartition
 
-from msgbus.names import Address
-from msgbus_kafka.apart import Apart, whole
-from msgbus_kafka.failures import Refused, concerns_one
-from msgbus_kafka.sessions import PartitionSession
+from msgbus.adapter.address import Address
+from msgbus_kafka.consumer.partition_session import PartitionSession
+from msgbus_kafka.consumer.unreadable_records import Apart, whole
+from msgbus_kafka.errors import Refused, concerns_one
 
 BAD, GOOD = TopicPartition("bad", 0), TopicPartition("good", 0)
 

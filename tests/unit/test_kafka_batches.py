@@ -12,15 +12,15 @@ from aiokafka.producer.transaction_manager import TransactionManager
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import TopicPartition
 
-from msgbus_kafka.batches import Batches
-from msgbus_kafka.lane import Lane
+from msgbus_kafka.aiokafka_internals.accumulator import Batches
+from msgbus_kafka.producer.partition_writer import Lane
 from tests.kafka_records import Put, ended
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from msgbus_kafka.batches import Batch
-    from msgbus_kafka.lane import Record
+    from msgbus_kafka.aiokafka_internals.accumulator import Batch
+    from msgbus_kafka.producer.record import Record
 
 ONE, OTHER = TopicPartition("orders", 0), TopicPartition("orders", 1)
 ELSEWHERE = TopicPartition("payments", 0)

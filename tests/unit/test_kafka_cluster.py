@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiokafka.protocol.metadata import MetadataRequest
 
+from msgbus.adapter.url import BrokerURL
 from msgbus.errors import BrokerUnavailable
-from msgbus.url import BrokerURL
-from msgbus_kafka import cluster as module
-from msgbus_kafka.access import Access
-from msgbus_kafka.cluster import Cluster
+from msgbus_kafka.admin import client as module
+from msgbus_kafka.admin.client import Cluster
+from msgbus_kafka.connection import Access
 from msgbus_kafka.options import KafkaOptions
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiokafka.record.default_records import DefaultRecordBase
 
-from msgbus_kafka import continuity
-from msgbus_kafka.continuity import Gap, Source, gap, gaps
+from msgbus_kafka import offset_continuity
+from msgbus_kafka.offset_continuity import Gap, Source, gap, gaps
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,8 +29,8 @@ def header(base: int, last: int, *, count: int | None = None, attributes: int = 
 
 
 def test_the_header_is_read_as_aiokafka_reads_it() -> None:
-    assert continuity._HEADER.format == DefaultRecordBase.HEADER_STRUCT.format
-    assert (continuity._TRANSACTIONAL, continuity._CONTROL) == (TRANSACTIONAL, CONTROL)
+    assert offset_continuity._HEADER.format == DefaultRecordBase.HEADER_STRUCT.format
+    assert (offset_continuity._TRANSACTIONAL, offset_continuity._CONTROL) == (TRANSACTIONAL, CONTROL)
 
 
 def test_a_contiguous_list_has_no_gap() -> None:

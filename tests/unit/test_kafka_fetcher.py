@@ -8,10 +8,10 @@ from typing import Any
 
 from aiokafka.structs import TopicPartition
 
-from msgbus_kafka.continuity import Gap
-from msgbus_kafka.failures import Refused
-from msgbus_kafka.fetcher import IDLE, Tap, adapt
-from msgbus_kafka.leniency import LenientRecords
+from msgbus_kafka.aiokafka_internals.fetcher import IDLE, Tap, adapt
+from msgbus_kafka.aiokafka_internals.lenient_headers import LenientRecords
+from msgbus_kafka.errors import Refused
+from msgbus_kafka.offset_continuity import Gap
 from tests.kafka_raw import batch
 
 

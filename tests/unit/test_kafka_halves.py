@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from msgbus_kafka.halves import NEXT, SENT, Halves
+from msgbus_kafka.producer.ack_pacing import NEXT, SENT, Halves
 
 WORKING = 1000.0
 """Seconds of work between two answers: more than the test takes."""

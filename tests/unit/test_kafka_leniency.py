@@ -6,12 +6,12 @@ import aiokafka.codec
 import pytest
 from aiokafka.record.default_records import DefaultRecordBatch
 
+from msgbus.adapter.address import Address
+from msgbus.adapter.envelope import Outgoing
 from msgbus.errors import ConfigurationError
-from msgbus.message import Outgoing
-from msgbus.names import Address
-from msgbus_kafka import codecs
-from msgbus_kafka.leniency import LenientRecords
-from msgbus_kafka.wire import key_and_headers
+from msgbus_kafka import compression
+from msgbus_kafka.aiokafka_internals.lenient_headers import LenientRecords
+from msgbus_kafka.codec import key_and_headers
 from tests.kafka_raw import batch
 
 
@@ -48,16 +48,16 @@ def test_such_a_name_is_written_in_ascii_when_the_message_is_passed_on() -> None
 
 
 def test_codecs_that_are_missing_are_named_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not codecs.missing()
-    assert not [*codecs.without_codecs({"q": "zstd"})]
+    assert not compression.missing()
+    assert not [*compression.without_codecs({"q": "zstd"})]
     for one in ("lz4", "zstd"):
         monkeypatch.setattr(aiokafka.codec, f"has_{one}", lambda: False)
-    error, warning = codecs.without_codecs({"a": "zstd", "b": "producer", "c": "lz4", "d": "gzip"})
+    error, warning = compression.without_codecs({"a": "zstd", "b": "producer", "c": "lz4", "d": "gzip"})
     assert (error.severity, warning.severity) == ("error", "warning")
     assert "(lz4, zstd)" in error.what
     assert error.what.endswith(": a, c")
     assert "lz4, zstd" in warning.what
-    codecs.check("q", {"compression.type": "gzip"})
-    codecs.check("q", {})
+    compression.check("q", {"compression.type": "gzip"})
+    compression.check("q", {})
     with pytest.raises(ConfigurationError, match=r'queue q: compression.type is zstd.*pip install "msgbus\[kafka\]"'):
-        codecs.check("q", {"compression.type": "zstd"})
+        compression.check("q", {"compression.type": "zstd"})

@@ -12,9 +12,9 @@ from aiokafka.producer.transaction_manager import TransactionManager
 from aiokafka.protocol.produce import ProduceRequest, ProduceRequest_v7, ProduceResponse_v7
 from aiokafka.structs import TopicPartition
 
-from msgbus_kafka.batches import Batches
-from msgbus_kafka.produce import Answer, Packed, Produce
-from msgbus_kafka.sender import QuickSender
+from msgbus_kafka.aiokafka_internals.accumulator import Batches
+from msgbus_kafka.aiokafka_internals.produce_request import Answer, Packed, Produce
+from msgbus_kafka.aiokafka_internals.sender import QuickSender
 from tests.kafka_records import Put, ended
 
 if TYPE_CHECKING:

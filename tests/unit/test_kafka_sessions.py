@@ -5,8 +5,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from msgbus.names import Address
-from msgbus_kafka.sessions import SURPLUS, SURPLUS_BYTES, UNCOMMITTED, PartitionSession, Sessions
+from msgbus.adapter.address import Address
+from msgbus_kafka.consumer.partition_session import SURPLUS, SURPLUS_BYTES, UNCOMMITTED, PartitionSession, Sessions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 
 from msgbus.adapter import QueueSpec
+from msgbus.adapter.address import Address
+from msgbus.adapter.headers import BODY_MAX, HEADERS_MAX
+from msgbus.adapter.url import BrokerURL
 from msgbus.errors import (
     AccessRefused,
     BrokerUnavailable,
@@ -18,20 +21,18 @@ from msgbus.errors import (
     QueueConflict,
     Unsupported,
 )
-from msgbus.message import BODY_MAX, HEADERS_MAX
-from msgbus.names import Address
-from msgbus.url import BrokerURL
 from msgbus_kafka import KafkaAdapter, KafkaOptions
-from msgbus_kafka.checkup import SLOW
-from msgbus_kafka.creation import LARGEST, differences, new_topic, replication
-from msgbus_kafka.failures import answered
-from msgbus_kafka.guard import guard, offset_fetch_error
+from msgbus_kafka.admin.topic_config import LARGEST, differences, new_topic, replication
+from msgbus_kafka.admin.topics import Topics
+from msgbus_kafka.aiokafka_internals.offset_fetch import guard, offset_fetch_error
+from msgbus_kafka.aiokafka_internals.shutdown import stop_client
+from msgbus_kafka.consumer.start_offsets import judged
+from msgbus_kafka.diagnostics import SLOW
+from msgbus_kafka.errors import answered
+from msgbus_kafka.history import named
 from msgbus_kafka.options import Timing
-from msgbus_kafka.positions import named
-from msgbus_kafka.producers import BATCH, Spread
-from msgbus_kafka.starts import judged
-from msgbus_kafka.stopping import stop_client
-from msgbus_kafka.topics import Topics
+from msgbus_kafka.producer.partitioner import Spread
+from msgbus_kafka.producer.producer_slot import BATCH
 
 
 def spec(**fields: Any) -> QueueSpec:

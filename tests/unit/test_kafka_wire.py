@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from msgbus.message import Outgoing
-from msgbus.names import Address
-from msgbus_kafka.wire import arrived, key_and_headers, size
+from msgbus.adapter.address import Address
+from msgbus.adapter.envelope import Outgoing
+from msgbus_kafka.codec import arrived, key_and_headers, size
 
 QUEUE = Address("orders")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msgbus.lanes import Lanes
+from msgbus.in_flight.key_scheduler import Lanes
 
 
 @dataclass(eq=False)

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from msgbus.limit import Limit
+from msgbus.adapter.timeouts import Limit
 
 
 async def test_a_block_that_takes_longer_raises_and_its_task_goes_on() -> None:

@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from msgbus.broker import Broker
+from msgbus.consuming.session_tracker import Hands
 from msgbus.errors import BrokerUnavailable, PublishUnknown, QueueNotFound
-from msgbus.hands import Hands
+from msgbus.in_flight.deliveries import Stage
 from msgbus.retry import Backoff, RetryPolicy
-from msgbus.sessions import Stage
 from msgbus.testing.probe import Probe, within
 from tests.unit.scripted import QUEUE, ScriptedAdapter, ScriptedConsumer, delivery
 

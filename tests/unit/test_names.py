@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from msgbus.adapter.address import Address, group_name, queue_address, queue_name
 from msgbus.errors import InvalidName
-from msgbus.names import Address, group_name, queue_address, queue_name
 
 
 @pytest.mark.parametrize("good", ["a", "A9", "shop.purchases", "a_b-c.d", "0", "a" * 120, "x.dlqs", "retry.5s.x"])

@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from msgbus.broker import Broker
-from msgbus.observed import SessionCounts
+from msgbus.consuming.session_metrics import SessionCounts
 from msgbus.testing.probe import Probe
 from tests.unit.scripted import ScriptedAdapter, delivery
 

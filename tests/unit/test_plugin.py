@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 import pytest
 
 from msgbus import RetryLater
-from msgbus.testing.leaping import leaping
+from msgbus.testing.virtual_time import leaping
 
 if TYPE_CHECKING:
     from pathlib import Path

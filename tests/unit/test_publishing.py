@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from msgbus.broker import Broker
+from msgbus.connection import GIVE_UP
 from msgbus.errors import (
     AccessRefused,
     BrokerClosed,
@@ -14,7 +15,6 @@ from msgbus.errors import (
     PublishUnknown,
     QueueNotFound,
 )
-from msgbus.link import GIVE_UP
 from msgbus.testing.probe import Probe, within
 from tests.unit.scripted import ScriptedAdapter
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, cast
 
+from msgbus.adapter.address import Address
+from msgbus.adapter.envelope import Outgoing
 from msgbus.errors import BrokerUnavailable
-from msgbus.message import Outgoing
-from msgbus.names import Address
 from msgbus_rabbitmq.publisher import Publisher
 
 if TYPE_CHECKING:
-    from msgbus_rabbitmq.connection import Link
+    from msgbus_rabbitmq.connection.connection import Link
 
 
 class Blocked:

@@ -22,16 +22,16 @@ from pamqp.frame import marshal, unmarshal
 from pamqp.header import ContentHeader
 from pamqp.heartbeat import Heartbeat
 
-from msgbus_rabbitmq.client import Connection
-from msgbus_rabbitmq.frames import content, of_client
-from msgbus_rabbitmq.reading import Reading, consume
+from msgbus_rabbitmq.aiormq_internals.connection import Connection
+from msgbus_rabbitmq.aiormq_internals.frame_reader import Reading, consume
+from msgbus_rabbitmq.amqp_frames import content, of_client
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from aiormq.abc import AbstractChannel
 
-    from msgbus_rabbitmq.frames import Delivered
+    from msgbus_rabbitmq.amqp_frames import Delivered
 
 CHANNEL = 7
 TEXT = st.text(max_size=20)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from msgbus_rabbitmq.returning import Returning
+from msgbus_rabbitmq.consumer.expected_redeliveries import Returning
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,10 +13,10 @@ from pamqp.commands import Basic
 from pamqp.frame import marshal, unmarshal
 from pamqp.header import ContentHeader
 
-from msgbus.message import Outgoing
-from msgbus.names import Address
-from msgbus_rabbitmq.frames import content
-from msgbus_rabbitmq.wire import headers_of, marshalled, properties_of
+from msgbus.adapter.address import Address
+from msgbus.adapter.envelope import Outgoing
+from msgbus_rabbitmq.amqp_frames import content
+from msgbus_rabbitmq.codec import headers_of, marshalled, properties_of
 
 
 def _outgoing(**headers: str) -> Outgoing:

@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from msgbus import message as headers
-from msgbus.adapter import QueueSpec
-from msgbus.ladder import dead_letter_queue, ladder, own_queues
-from msgbus.names import Address, queue_address
-from msgbus_kafka.creation import new_topic
+from msgbus.adapter import QueueSpec, headers
+from msgbus.adapter.address import Address, queue_address
+from msgbus.failure.retry_queues import dead_letter_queue, ladder, own_queues
+from msgbus_kafka.admin.topic_config import new_topic
 from msgbus_rabbitmq import topology
-from msgbus_rabbitmq.wire import FENCE, route
-from msgbus_redis.leaving import KEEPER
-from msgbus_redis.wire import about, bell, stream, taker
+from msgbus_rabbitmq.codec import FENCE, route
+from msgbus_redis.consumer.handover import KEEPER
+from msgbus_redis.keys import about, bell, stream, taker
 from tests.recorded import RAWS
 from tests.recorded.raw import VARYING, load
 

@@ -10,19 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from msgbus.publication import Publication
+from msgbus.publishing.publication import Publication
 from msgbus.retry import Reject
-from msgbus.testing.history import (
-    Event,
-    Kind,
-    Pen,
-    Recorder,
-    UnreadableRecording,
-    check,
-    read,
-    recorded,
-)
 from msgbus.testing.probe import Probe
+from msgbus.testing.verification import Event, Kind, Pen, Recorder, UnreadableRecording, check, read, recorded
 from tests.unit.tales import A, Tale
 
 if TYPE_CHECKING:
@@ -42,7 +33,7 @@ def write(path: Path, events: Iterable[Event]) -> Path:
 
 
 def command(*files: Path) -> subprocess.CompletedProcess[str]:
-    arguments = [sys.executable, "-m", "msgbus.testing.history", *map(str, files)]
+    arguments = [sys.executable, "-m", "msgbus.testing.verification", *map(str, files)]
     return subprocess.run(arguments, capture_output=True, text=True, check=False)  # noqa: S603 - our own
 
 

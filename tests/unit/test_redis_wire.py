@@ -6,9 +6,10 @@ import json
 
 import pytest
 
-from msgbus.message import Outgoing
-from msgbus.names import Address
-from msgbus_redis.wire import append, bell, message, stream
+from msgbus.adapter.address import Address
+from msgbus.adapter.envelope import Outgoing
+from msgbus_redis.codec import append, message
+from msgbus_redis.keys import bell, stream
 
 QUEUE = Address("shop.purchases")
 

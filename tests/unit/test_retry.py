@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from msgbus.adapter.address import Address
+from msgbus.adapter.envelope import received
 from msgbus.errors import ConfigurationError, InvalidPayload
-from msgbus.message import Message, received
-from msgbus.names import Address
 from msgbus.outage_errors import network_failure
 from msgbus.retry import Backoff, DeadLetter, Outcome, Reject, RetryLater, RetryPolicy, TryAgain, decide, is_outage
+
+if TYPE_CHECKING:
+    from msgbus.message import Message
 
 NOW = 1_000_000.0
 

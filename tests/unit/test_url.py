@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from msgbus.adapter.url import BrokerURL
 from msgbus.errors import ConfigurationError, MsgbusError
-from msgbus.url import BrokerURL
 
 
 def test_every_part_is_read() -> None:

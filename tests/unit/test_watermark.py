@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msgbus.watermark import Watermark
+from msgbus.adapter.watermark import Watermark
 
 
 def test_it_moves_only_over_what_is_contiguous() -> None:

@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 
-from msgbus.calls import Call, Item, Waiting
+from msgbus.adapter.address import Address
+from msgbus.adapter.batch_writer import Writer
+from msgbus.adapter.envelope import Outgoing
+from msgbus.adapter.publish_calls import Call, Item, Waiting
 from msgbus.errors import BrokerError, BrokerUnavailable, PublishUnknown
-from msgbus.message import Outgoing
-from msgbus.names import Address
-from msgbus.writer import Writer
 
 
 class Pen:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from msgbus.adapter import Adapter, Capabilities, Consumer
+from msgbus.adapter.options import AdapterOptions
 from msgbus.errors import BrokerUnavailable
-from msgbus.options import AdapterOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from random import Random
 
     from msgbus.adapter import Lag, Letters, QueueSpec, SessionListener
+    from msgbus.adapter.address import Address
+    from msgbus.adapter.envelope import Delivery, Outgoing
     from msgbus.errors import BrokerError
-    from msgbus.message import Delivery, Outgoing
-    from msgbus.names import Address
 
 __all__ = ["CALM", "Faults", "FaultyAdapter", "Weather"]
 

@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
-from msgbus.testing.history import check, report
-from msgbus.testing.history.events import as_line
 from msgbus.testing.simulation.faulty import Faults
 from msgbus.testing.simulation.loop import run
 from msgbus.testing.simulation.world import Simulation, memory
+from msgbus.testing.verification import check, report
+from msgbus.testing.verification.events import as_line
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from msgbus.adapter import Adapter
-    from msgbus.testing.history import Event
+    from msgbus.testing.verification import Event
 
     Scenario = Callable[[Simulation], Awaitable[None]]
 

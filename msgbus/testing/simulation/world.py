@@ -8,11 +8,11 @@ from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
+from msgbus.adapter.url import BrokerURL
 from msgbus.registry import adapter_type
 from msgbus.retry import Reject, RetryLater
-from msgbus.testing.history import Kind, Pen, RecordedBroker
 from msgbus.testing.simulation.faulty import CALM, Faults, FaultyAdapter, Weather
-from msgbus.url import BrokerURL
+from msgbus.testing.verification import Kind, Pen, RecordedBroker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from msgbus.adapter import Adapter
     from msgbus.message import Message
     from msgbus.subscription import Callback
-    from msgbus.testing.history import Event
+    from msgbus.testing.verification import Event
 
 __all__ = ["SimulatedMember", "Simulation", "memory"]
 

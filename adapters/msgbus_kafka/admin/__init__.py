@@ -1,0 +1,1 @@
+"""Requests to a cluster outside any producer or consumer: topics, offsets and groups."""

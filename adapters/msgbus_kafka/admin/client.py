@@ -1,0 +1,159 @@
+"""Questions to a cluster that concern neither producing nor consuming: one client for all of them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from aiokafka.client import AIOKafkaClient
+from aiokafka.protocol.admin import DescribeConfigsRequest
+from aiokafka.protocol.metadata import MetadataRequest
+
+from msgbus.errors import BrokerUnavailable, translated
+from msgbus_kafka.aiokafka_internals.install import tame
+from msgbus_kafka.aiokafka_internals.shutdown import stop_client
+from msgbus_kafka.errors import TABLE, answered
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from msgbus_kafka.connection import Access
+
+__all__ = ["BROKER", "TOPIC", "Cluster", "TopicState"]
+
+ANSWER: Final = 5.0
+"""Seconds that an answer may take: a member's loop waits for some of them."""
+TOPIC: Final = 2
+BROKER: Final = 4
+_UNKNOWN: Final = 3
+_FORBIDDEN: Final = frozenset({29, 31})
+
+
+class TopicState(NamedTuple):
+    """What a broker knows of a topic: its error code, and the leader of each partition (-1: none)."""
+
+    error: int
+    leaders: Mapping[int, int]
+
+    @property
+    def missing(self) -> bool:
+        """It does not exist, or its name is none."""
+        return self.error in {_UNKNOWN, 17}
+
+    @property
+    def ready(self) -> bool:
+        """Every partition has a leader."""
+        return self.error == 0 and all(leader >= 0 for leader in self.leaders.values())
+
+
+class Cluster:
+    """Asks once.
+
+    A client that got no answer is thrown away: aiokafka never looks at the URL's servers again, and would not find a
+    cluster whose addresses have all changed.
+    """
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+        self._client: Any = None
+        self._starting = asyncio.Lock()
+        self._closed = False
+
+    @property
+    def servers(self) -> str:
+        """Where the URL says that it is."""
+        return self._access.servers
+
+    async def connect(self) -> None:
+        """Raises BrokerUnavailable or AccessRefused."""
+        self._closed = False
+        await self.connected()
+
+    async def connected(self) -> Any:
+        """The client, connected where it is not. Raises as connect() does, and BrokerUnavailable once it is closed."""
+        async with self._starting:
+            self._check_open()
+            if self._client is None:
+                await self._access.reach()
+                client = await self._started()
+                try:
+                    self._check_open()
+                except BrokerUnavailable:
+                    await stop_client(client)
+                    raise
+                self._client = client
+            return self._client
+
+    def _check_open(self) -> None:
+        if self._closed:  # whoever asks late must not connect again: nobody would close that
+            raise BrokerUnavailable(f"kafka: {self._access.servers}: the connection was closed")
+
+    async def _started(self) -> Any:
+        client = AIOKafkaClient(**self._access.settings(), client_id="msgbus", request_timeout_ms=30_000)
+        tame(client, self._access.servers, self._access.metadata)
+        try:
+            with translated(TABLE, f"kafka: {self._access.servers}"):
+                await client.bootstrap()
+        except BaseException:
+            await stop_client(client)
+            raise
+        return client
+
+    async def ask(self, request: Any, node: int | None = None, *, wait: float = ANSWER) -> Any:
+        """The answer of ``node``, or of any, after at most ``wait`` seconds. Raises as connect() does."""
+        client: Any = None
+        try:
+            async with asyncio.timeout(wait):
+                client = await self.connected()
+                with translated(TABLE, f"kafka: {self._access.servers}"):
+                    return await client.send(client.get_random_node() if node is None else node, request)
+        except BrokerUnavailable:
+            await self._drop(client)
+            raise
+        except TimeoutError as error:
+            await self._drop(client)
+            raise BrokerUnavailable(f"kafka: {self._access.servers} did not answer within {wait:g} s") from error
+
+    async def nodes(self) -> Sequence[int]:
+        """The brokers that live, one at least. Raises BrokerUnavailable."""
+        return self.living(await self.ask(MetadataRequest([])))
+
+    def living(self, answer: Any) -> list[int]:
+        """The brokers of this answer to a MetadataRequest, one at least. Raises BrokerUnavailable."""
+        if not answer.brokers:  # a node that stood still answers before the controller counts it again
+            raise BrokerUnavailable(f"kafka: {self._access.servers} answered that no node lives")
+        return [broker[0] for broker in answer.brokers]
+
+    async def states(self, topics: Sequence[str], node: int | None = None) -> Mapping[str, TopicState]:
+        """What ``node``, or any, knows of ``topics``. Asking creates none of them."""
+        if not topics:
+            return {}
+        # aiokafka's own describe_topics() leaves the flag at True: a typing error becomes a topic on a broker that
+        # creates them by itself.
+        answer = await self.ask(MetadataRequest(list(topics), allow_auto_topic_creation=False), node)
+        return {
+            name: TopicState(error, {partition: leader for _, partition, leader, *_ in partitions})
+            for error, name, _, partitions in answer.topics
+        }
+
+    async def settings(self, kind: int, names: Sequence[str], node: int | None = None) -> dict[str, dict[str, str]]:
+        """The settings of topics, or of a broker; nothing for those that we may not look at."""
+        answer = await self.ask(DescribeConfigsRequest([(kind, name, None) for name in names]), node)
+        found: dict[str, dict[str, str]] = {}
+        for error, message, _, name, entries in answer.resources:
+            if error in _FORBIDDEN or error == _UNKNOWN:
+                continue
+            if error:
+                raise answered(error, message, f"settings of {name}")
+            found[name] = {entry[0]: entry[1] for entry in entries}
+        return found
+
+    async def close(self) -> None:
+        """Let go of the connections; there are no others until connect()."""
+        self._closed = True
+        await self._drop(self._client)
+
+    async def _drop(self, client: Any) -> None:
+        if client is not None and client is self._client:
+            self._client = None
+            await stop_client(client)

@@ -1,0 +1,171 @@
+"""Topics: which exist, how large a batch they take, and making them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+from aiokafka.protocol.admin import CreateTopicsRequest
+
+from msgbus.errors import BrokerUnavailable, ConfigurationError, QueueConflict, QueueNotFound
+from msgbus_kafka import compression
+from msgbus_kafka.admin.client import BROKER, TOPIC
+from msgbus_kafka.admin.topic_config import INSYNC, differences, new_topic, replication
+from msgbus_kafka.errors import answered
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from msgbus.adapter import QueueSpec
+    from msgbus.adapter.address import Address
+    from msgbus_kafka.admin.client import Cluster, TopicState
+    from msgbus_kafka.admin.topic_config import NewTopic
+
+__all__ = ["Topics", "not_found"]
+
+logger = logging.getLogger("msgbus.kafka")
+
+ASK_AGAIN: Final = 0.25
+"""Seconds that a "there is none" is believed."""
+DEFAULT_LARGEST: Final = 1_048_588
+"""Kafka's own ``message.max.bytes``, where we may not look at the topic's."""
+CREATE: Final = 30.0
+VISIBLE: Final = 5.0
+"""Seconds until every broker must know a new topic and its leaders; seen: 52 ms."""
+_EXISTS: Final = 36
+_STEP: Final = 0.01
+
+
+def not_found(name: str) -> QueueNotFound:
+    """The error for a topic that is not there."""
+    return QueueNotFound(f"queue {name} does not exist; create_queue() makes it")
+
+
+class Topics:
+    """What is known of a cluster's topics. That one exists is remembered, that one does not for 0.25 s."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._limits: dict[str, int] = {}
+        self._absent: dict[str, float] = {}
+        self._warned = False
+
+    def known(self, name: str) -> int | None:
+        """What limit() returns, if it need not ask."""
+        return self._limits.get(name)
+
+    async def limit(self, name: str) -> int:
+        """Bytes of a batch that the topic takes. Raises QueueNotFound, AccessRefused or BrokerUnavailable."""
+        known = self._limits.get(name)
+        if known is not None:
+            return known
+        await self.state(name)
+        settings = (await self._cluster.settings(TOPIC, [name])).get(name, {})
+        limit = self._limits[name] = int(settings.get("max.message.bytes", DEFAULT_LARGEST))
+        return limit
+
+    async def state(self, name: str) -> TopicState:
+        """What a broker knows of the topic. Raises as limit() does."""
+        now = asyncio.get_running_loop().time()
+        if self._absent.get(name, 0.0) > now:
+            raise not_found(name)
+        state = (await self._cluster.states([name]))[name]
+        if state.missing:
+            self._absent[name] = now + ASK_AGAIN
+            self._limits.pop(name, None)
+            raise not_found(name)
+        if state.error and not state.leaders:
+            raise answered(state.error, None, f"queue {name}")
+        return state
+
+    def forget(self, name: str) -> None:
+        """Look again: it may be gone, or changed."""
+        self._limits.pop(name, None)
+
+    async def widths(self, addresses: Iterable[Address]) -> dict[Address, int]:
+        """How many partitions each has; 0 for one that does not exist. Raises BrokerUnavailable."""
+        wanted = list(addresses)
+        states = await self._cluster.states([str(address) for address in wanted])
+        return {one: 0 if (state := states[str(one)]).missing else len(state.leaders) for one in wanted}
+
+    async def missing(self, addresses: Iterable[Address]) -> set[Address]:
+        """Those that do not exist. Raises BrokerUnavailable."""
+        return {address for address, width in (await self.widths(addresses)).items() if not width}
+
+    async def create(self, specs: Sequence[QueueSpec]) -> None:
+        """Make them in one request, and wait until every broker knows them. See Adapter.create_queues."""
+        wanted = {topic.name: topic for topic in map(new_topic, specs)}
+        if not wanted:
+            return
+        nodes = await self._cluster.nodes()
+        settings = (await self._cluster.settings(BROKER, [str(nodes[0])], nodes[0])).get(str(nodes[0]), {})
+        for topic in wanted.values():
+            compression.check(topic.name, {**settings, **topic.settings})
+        copies = self._copies(nodes, settings)
+        existing = [wanted[name] for name in await self._make(list(wanted.values()), copies)]
+        await self._visible(list(wanted), nodes)
+        for topic in wanted.values():
+            self._absent.pop(topic.name, None)
+            if topic not in existing:
+                self._limits[topic.name] = topic.largest
+        await self._compare(existing)
+
+    def _copies(self, nodes: Sequence[int], settings: Mapping[str, str]) -> int:
+        copies = replication(int(settings.get("default.replication.factor", 1)), len(nodes))
+        if copies > 1 and settings.get("min.insync.replicas") == "1" and not self._warned:
+            self._warned = True
+            logger.warning("kafka: %s", INSYNC)
+        return copies
+
+    async def _make(self, topics: Sequence[NewTopic], copies: int) -> list[str]:
+        """The names of those that existed already."""
+        request = CreateTopicsRequest(
+            create_topic_requests=[_row(topic, copies) for topic in topics],
+            timeout=int(CREATE * 1000),
+            validate_only=False,
+        )
+        # Any broker passes it on to the controller (KIP-590).
+        answer = await self._cluster.ask(request, wait=CREATE)
+        existing: list[str] = []
+        for name, code, *message in answer.topic_errors:
+            if code == _EXISTS:
+                existing.append(name)
+            elif code:
+                raise answered(code, message[0] if message else None, f"queue {name} was not created")
+        return existing
+
+    async def _visible(self, names: Sequence[str], nodes: Sequence[int]) -> None:
+        try:
+            async with asyncio.timeout(VISIBLE):
+                for node in nodes:
+                    while not await self._ready(names, node):  # noqa: ASYNC110 - a server has no events
+                        await asyncio.sleep(_STEP)
+        except TimeoutError as error:
+            raise BrokerUnavailable(f"queues {', '.join(names)}: no leaders {VISIBLE:g} s after creation") from error
+
+    async def _ready(self, names: Sequence[str], node: int) -> bool:
+        return all(state.ready for state in (await self._cluster.states(names, node)).values())
+
+    async def _compare(self, topics: Sequence[NewTopic]) -> None:
+        if not topics:
+            return
+        names = [topic.name for topic in topics]
+        states = await self._cluster.states(names)
+        settings = await self._cluster.settings(TOPIC, names)
+        for name in names:
+            compression.check(name, settings.get(name, {}))
+        conflicts = [
+            f"queue {topic.name} exists, but its {differs}"
+            for topic in topics
+            for differs in differences(topic, len(states[topic.name].leaders), settings.get(topic.name, {}))
+        ]
+        if conflicts:
+            raise QueueConflict("; ".join(conflicts))
+
+
+def _row(topic: NewTopic, copies: int) -> tuple[Any, ...]:
+    if topic.partitions < 1:
+        raise ConfigurationError(f"queue {topic.name}: partitions={topic.partitions} should be 1 or more")
+    settings: Mapping[str, str] = topic.settings
+    return (topic.name, topic.partitions, copies, [], list(settings.items()))

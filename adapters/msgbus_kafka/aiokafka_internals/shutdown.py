@@ -1,0 +1,103 @@
+"""Stopping aiokafka's clients within a bound, whatever the servers do.
+
+``stop()`` is never awaited directly. With dead brokers a consumer's leaks a CancelledError that is nobody's and skips
+the closing of its connections (8 of 8), with frozen ones it hangs; a producer's hangs while something is pending.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+from aiokafka.errors import KafkaConnectionError
+
+from msgbus_kafka.aiokafka_internals.accumulator import batches_of
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterable
+
+__all__ = ["cut_off", "stop_client", "stop_consumer", "stop_producer"]
+
+CLOSE: Final = 2.0
+"""Seconds for the connections themselves."""
+
+
+def cut_off(connection: Any, _: object = None) -> None:
+    """End the socket of an AIOKafkaConnection that was closed.
+
+    By itself it stays until the server has taken all that was written, and with TLS until the server agrees or half a
+    minute is over. A frozen one does neither, and the event loop may end before.
+    """
+    transport = connection._protocol._transport  # noqa: SLF001 - what was closed has no writer any more
+    if transport is not None:
+        transport.abort()
+
+
+async def stop_client(client: Any) -> None:
+    """Close every connection of an AIOKafkaClient, and let it make no other."""
+    making = client._get_conn_lock.locked()  # noqa: SLF001
+    client._get_conn = _no_more  # noqa: SLF001
+    await _bounded(client.close(), CLOSE)
+    if making:
+        await _bounded(_close_late(client), CLOSE)
+    await _cancel([client._sync_task])  # noqa: SLF001 - close() has been seen to leave it behind
+    update = client._md_update_fut  # noqa: SLF001
+    if update is not None and not update.done():
+        update.set_result(False)  # who waits for metadata would wait for ever
+
+
+async def stop_consumer(consumer: Any, wait: float) -> None:
+    """Leave the group and close; after ``wait`` seconds without leaving."""
+    await _bounded(consumer.stop(), wait)
+    # stop() marks itself as done first, so there is no second try: what it did not come to is done here.
+    coordinator, fetcher = consumer._coordinator, consumer._fetcher  # noqa: SLF001
+    leftovers: list[asyncio.Task[Any] | None] = []
+    # A client without a group has only some of these.
+    names = ("_coordination_task", "_heartbeat_task", "_commit_refresh_task")
+    leftovers += [getattr(coordinator, name, None) for name in names]
+    if fetcher is not None:
+        leftovers += [fetcher._fetch_task, *fetcher._pending_tasks]  # noqa: SLF001
+    await _cancel(leftovers)
+    await stop_client(consumer._client)  # noqa: SLF001
+
+
+async def stop_producer(producer: Any, wait: float) -> None:
+    """Send what is pending and close; after ``wait`` seconds what is still pending fails, its outcome unknown."""
+    stopping = asyncio.ensure_future(producer.stop())
+    await asyncio.wait({stopping}, timeout=wait)
+    if not stopping.done():
+        # In this order: requests end with their connections, the sender with its requests, and only what no request
+        # holds any more, and no answer can confirm, may fail.
+        await stop_client(producer.client)
+        await _cancel([producer._sender._sender_task])  # noqa: SLF001
+        batches_of(producer).fail_all(KafkaConnectionError("the producer was closed"))
+        await asyncio.wait({stopping}, timeout=1.0)
+    await _cancel([stopping, producer._sender._sender_task])  # noqa: SLF001
+    await stop_client(producer.client)
+
+
+async def _no_more(*_: Any, **__: Any) -> None:
+    """There is no connection: who still asks for one is told that the node is not ready."""
+
+
+async def _close_late(client: Any) -> None:
+    async with client._get_conn_lock:  # noqa: SLF001 - one was being made
+        for connection in client._conns.values():  # noqa: SLF001
+            connection.close()
+
+
+async def _bounded(doing: Coroutine[Any, Any, object], wait: float) -> None:
+    task = asyncio.ensure_future(doing)
+    await asyncio.wait({task}, timeout=wait)
+    await _cancel([task])
+
+
+async def _cancel(tasks: Iterable[asyncio.Task[Any] | None]) -> None:
+    alive = {task for task in tasks if task is not None}
+    for task in alive:
+        task.cancel()
+    if alive:
+        done, _ = await asyncio.wait(alive, timeout=1.0)
+        for task in done:
+            if not task.cancelled():
+                task.exception()  # looked at: nobody else will

@@ -1,0 +1,132 @@
+"""How to reach a cluster and log in: what every client of aiokafka's is given, and one honest try."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import TYPE_CHECKING, Any, Final
+
+from aiokafka.conn import collect_hosts, create_conn
+from aiokafka.errors import KafkaError, UnsupportedSaslMechanismError
+from aiokafka.protocol.metadata import MetadataRequest
+
+from msgbus.errors import AccessRefused, BrokerUnavailable, ConfigurationError
+from msgbus_kafka.aiokafka_internals.shutdown import cut_off
+from msgbus_kafka.errors import REFUSALS, reason
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterable
+
+    from msgbus.adapter.url import BrokerURL
+    from msgbus.errors import BrokerError
+    from msgbus_kafka.options import KafkaOptions
+
+__all__ = ["Access"]
+
+PORT: Final = 9092
+REACH: Final = 10.0
+"""Seconds a server has to answer a new connection."""
+_FAILURES: Final = (OSError, KafkaError, EOFError, ValueError, AssertionError)
+"""What connecting raises: TimeoutError is an OSError."""
+
+
+class Access:
+    """The way to a cluster. Its password is in no text of ours."""
+
+    def __init__(self, url: BrokerURL, options: KafkaOptions) -> None:
+        """Raises ConfigurationError for a URL that is none of Kafka's."""
+        if not url.hosts:
+            raise ConfigurationError("kafka: the URL needs a host: kafka://host:9092")
+        if url.path:
+            raise ConfigurationError("kafka: the URL has no path: kafka://host:9092")
+        self.servers: Final = url.servers(PORT)
+        self._options = options
+        self._tls = url.scheme.endswith("+ssl")
+        self._user = url.username
+        self._password = url.password
+        self._context: ssl.SSLContext | None = None
+
+    def settings(self) -> dict[str, Any]:
+        """Keyword arguments for aiokafka's clients. Raises ConfigurationError for unusable certificates."""
+        return {"bootstrap_servers": self.servers.split(","), **self._security()}
+
+    async def reach(self) -> None:
+        """Connect to one server and log in, once, and let go again.
+
+        Raises AccessRefused or BrokerUnavailable naming the servers. aiokafka's own start() calls both of them "Unable
+        to bootstrap" and logs what it was.
+        """
+        failures: list[BaseException] = []
+        for host, port, _ in collect_hosts(self.servers):
+            try:
+                connection = await self._connected(host, port)
+            except _FAILURES as error:
+                failures.append(error)
+            else:
+                connection.close()
+                return
+        raise self._unreached(failures)
+
+    async def metadata(self, topics: Iterable[str] | None, beside: Container[tuple[str, int]]) -> Any:
+        """What the first of the servers that answers says of the cluster and these topics; None is all there are.
+
+        Not asked are those in ``beside``. None if nobody answers.
+        """
+        for host, port, _ in collect_hosts(self.servers):
+            if (host, port) in beside:
+                continue
+            try:
+                connection = await self._connected(host, port)
+            except _FAILURES:
+                continue
+            try:
+                async with asyncio.timeout(REACH):
+                    answer = await connection.send(MetadataRequest(None if topics is None else list(topics)))
+            except _FAILURES:
+                continue
+            finally:
+                connection.close()
+            if answer.brokers:
+                return answer
+        return None
+
+    async def _connected(self, host: str, port: int) -> Any:
+        async with asyncio.timeout(REACH):
+            return await create_conn(
+                host, port, request_timeout_ms=int(REACH * 1000), on_close=cut_off, **self._security()
+            )
+
+    def _unreached(self, failures: list[BaseException]) -> BrokerError:
+        # ValueError and AssertionError are what aiokafka makes of an answer of SCRAM or PLAIN that does not fit.
+        refusal = next((one for one in failures if isinstance(one, (*REFUSALS, ValueError, AssertionError))), None)
+        if isinstance(refusal, UnsupportedSaslMechanismError):
+            return AccessRefused(f"kafka: {self.servers} does not offer {self._mechanism()}; see mechanism= in the URL")
+        if refusal is not None:
+            return AccessRefused(f"kafka: {self.servers} refused {self._who()}: {reason(refusal)}")
+        return BrokerUnavailable(f"kafka: {self.servers} cannot be reached: {reason(failures[-1])}")
+
+    def _who(self) -> str:
+        return f"user {self._user!r} ({self._mechanism()})" if self._user else "a client without a user"
+
+    def _mechanism(self) -> str:
+        return (self._options.mechanism or "scram-sha-512").upper()
+
+    def _security(self) -> dict[str, Any]:
+        protocol = "SSL" if self._tls else "PLAINTEXT"
+        if not self._user:
+            return {"security_protocol": protocol, "ssl_context": self._ssl()}
+        return {
+            "security_protocol": f"SASL_{protocol}",
+            "ssl_context": self._ssl(),
+            "sasl_mechanism": self._mechanism(),
+            "sasl_plain_username": self._user,
+            "sasl_plain_password": self._password,
+        }
+
+    def _ssl(self) -> ssl.SSLContext | None:
+        if self._tls and self._context is None:
+            try:
+                self._context = self._options.ssl_context()
+            except (OSError, ssl.SSLError) as error:
+                raise ConfigurationError(f"kafka: ca=, cert= or key= in the URL is unusable: {error}") from error
+        return self._context

@@ -1,0 +1,1 @@
+"""Consuming: one aiokafka consumer per group, with a session per assigned partition."""

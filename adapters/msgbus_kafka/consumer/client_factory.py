@@ -1,0 +1,67 @@
+"""Starting aiokafka's consumer of a group: its settings, and what is installed in it before it is used."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+
+from msgbus.errors import translated
+from msgbus_kafka.aiokafka_internals.install import tame
+from msgbus_kafka.aiokafka_internals.offset_fetch import guard
+from msgbus_kafka.aiokafka_internals.shutdown import stop_consumer
+from msgbus_kafka.errors import TABLE
+
+if TYPE_CHECKING:
+    from msgbus_kafka.connection import Access
+    from msgbus_kafka.consumer.group_state import Places
+    from msgbus_kafka.options import Assignor, Timing
+
+__all__ = ["started"]
+
+FOR_EVER: Final = 2**31 - 1
+
+
+async def started(access: Access, places: Places, timing: Timing, assignor: Assignor) -> Any:
+    """An AIOKafkaConsumer of a group that is subscribed to nothing. Raises BrokerUnavailable or AccessRefused."""
+    client = AIOKafkaConsumer(
+        **access.settings(),
+        client_id="msgbus",
+        group_id=places.group,
+        enable_auto_commit=False,  # it commits what was fetched, done or not
+        auto_offset_reset="earliest",
+        session_timeout_ms=int(timing.session * 1000),
+        heartbeat_interval_ms=int(timing.heartbeat * 1000),
+        rebalance_timeout_ms=int(timing.rebalance * 1000),
+        request_timeout_ms=int(timing.request * 1000),
+        metadata_max_age_ms=60_000,
+        isolation_level="read_committed",  # what a transaction of somebody else's took back was never published
+        fetch_max_wait_ms=100,  # a partition that becomes hungry waits for the fetch that is under way
+        max_poll_interval_ms=FOR_EVER,  # full of slow messages is not dead
+        partition_assignment_strategy=[_assignor(assignor)],  # two of them join the group twice
+    )
+    tame(client._client, access.servers, access.metadata)  # noqa: SLF001
+    try:
+        # Connected once before: aiokafka says "unable to bootstrap" of a wrong password too.
+        await access.reach()
+        with translated(TABLE, f"kafka: group {places.group}"):
+            await client.start()
+    except BaseException:
+        await stop_consumer(client, 0)
+        raise
+    guard(client, places.births.pending, places.starts.told)
+    return client
+
+
+def _assignor(name: Assignor) -> Any:
+    if not isinstance(name, str):
+        return name
+    if name == "range":
+        return RangePartitionAssignor
+    if name == "roundrobin":
+        return RoundRobinPartitionAssignor
+    # aiokafka's sticky one keeps its memory in the class: one class for each consumer.
+    return type("Sticky", (StickyPartitionAssignor,), {})

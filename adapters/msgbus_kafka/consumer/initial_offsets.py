@@ -1,0 +1,127 @@
+"""The birth of a group in a topic: its first commit, from which on it is there and goes on where it was.
+
+aiokafka's ``auto_offset_reset="latest"`` is no answer to ``start="newest"``: a partition without a commit jumps to its
+end at every assignment, also one that was added later, and who leaves before its first commit loses what came
+meanwhile. So the one member that owns partition 0 looks whether the group has any commit in the topic. Where it has
+none, it commits the ends of all partitions in one step, or, for a group that begins at the oldest record, the beginning
+of its own. The others wait for that. From then on a partition without a commit begins at its oldest record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+from aiokafka.errors import KafkaError
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
+
+from msgbus.errors import BrokerError, GroupActive, QueueNotFound
+from msgbus_kafka.admin.groups import commit, committed
+from msgbus_kafka.admin.offsets import ENDS, KEPT, offsets_at
+from msgbus_kafka.errors import reason
+
+if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
+
+    from msgbus_kafka.admin.client import Cluster
+    from msgbus_kafka.admin.topics import Topics
+
+__all__ = ["Births", "bear_outside"]
+
+logger = logging.getLogger("msgbus.kafka")
+
+LOOK: Final = 0.05
+"""Seconds between two looks whether another member has made the group."""
+BEAR: Final = 1.0
+"""Seconds of one try: aiokafka's commit never ends by itself while the coordinator is not to be had."""
+PATIENCE: Final = 30.0
+"""Seconds for which a member waits for the owner of partition 0: one that is none of ours may never commit."""
+
+
+class Births:
+    """The births of one group, by one of its members."""
+
+    def __init__(self, cluster: Cluster, topics: Topics, group: str) -> None:
+        self._cluster = cluster
+        self._topics = topics
+        self._group = group
+        self._there: set[str] = set()
+        self._waiting: dict[str, float] = {}
+        self.queues: AbstractSet[str] = frozenset()
+        """Topics that are queues: retry queues are nobody's to begin in."""
+        self.newest: AbstractSet[str] = frozenset()
+        """Those in which a group that was never there begins at the end."""
+
+    async def pending(self, coordinator: Any, unknown: AbstractSet[str]) -> bool:
+        """Some partitions of ``unknown`` have no commit: whether to look again later, since the group is being born."""
+        try:
+            asked = [self._pending(coordinator, name) for name in unknown & self.queues - self._there]
+            return any(await asyncio.gather(*asked))
+        except (BrokerError, KafkaError) as error:
+            logger.debug("group %s: not made yet, trying again: %s", self._group, reason(error))
+            return True
+
+    async def _pending(self, coordinator: Any, name: str) -> bool:
+        if await self._born(name):
+            return False
+        if TopicPartition(name, 0) in coordinator._subscription.assigned_partitions():  # noqa: SLF001
+            return not await self._bear(coordinator, name) and name in self.newest
+        return name in self.newest and self._patient(name)
+
+    def _patient(self, name: str) -> bool:
+        now = asyncio.get_running_loop().time()
+        since = self._waiting.setdefault(name, now)
+        if now - since < PATIENCE:
+            return True
+        logger.warning(
+            "queue %s, group %s: the member with partition 0 commits nothing; beginning at the oldest message",
+            name,
+            self._group,
+        )
+        return False
+
+    async def settled(self, names: AbstractSet[str]) -> None:
+        """Wait until the group is there in all of these topics: what is published from now on counts for it."""
+        for name in sorted(names):
+            while not await self._born(name):  # noqa: ASYNC110 - a server has no events
+                await asyncio.sleep(LOOK)
+
+    async def _born(self, name: str) -> bool:
+        try:
+            leaders = (await self._topics.state(name)).leaders
+        except QueueNotFound:
+            return True  # deleted: it shall hold up no other
+        if there := bool(await committed(self._cluster, name, leaders, self._group)):
+            self._there.add(name)
+        return there
+
+    async def _bear(self, coordinator: Any, name: str) -> bool:
+        """Whether it could be done. A group that begins at the oldest record does not wait for it."""
+        leaders = (await self._topics.state(name)).leaders
+        if name in self.newest:
+            offsets = await offsets_at(self._cluster, name, leaders, ENDS)
+            logger.info("queue %s: group %s is new, and begins with what is published from now on", name, self._group)
+        else:
+            offsets = await offsets_at(self._cluster, name, {0: leaders[0]}, KEPT)
+        # As a member: a commit of a generation that is over is refused, so two of them never make it.
+        commits = {TopicPartition(name, one): OffsetAndMetadata(offset, "") for one, offset in offsets.items()}
+        try:
+            async with asyncio.timeout(BEAR):
+                await coordinator.commit_offsets(None, commits)
+        except (KafkaError, TimeoutError) as error:
+            logger.debug("queue %s, group %s: not made yet: %s", name, self._group, reason(error))
+            return False
+        self._there.add(name)
+        return name not in self.newest  # its ends are to be fetched as commits now
+
+
+async def bear_outside(cluster: Cluster, topics: Topics, name: str, group: str) -> None:
+    """Have ``group`` begin at the oldest record of ``name``, where it is nowhere yet."""
+    leaders = (await topics.state(name)).leaders
+    if await committed(cluster, name, leaders, group):
+        return
+    try:
+        await commit(cluster, name, group, await offsets_at(cluster, name, {0: leaders[0]}, KEPT))
+    except GroupActive:
+        return  # its members make it when they consume this queue

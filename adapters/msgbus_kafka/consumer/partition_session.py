@@ -1,0 +1,252 @@
+"""Sessions: a partition in one generation, what was fetched of it and how far it is done. No I/O."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+from msgbus.adapter.envelope import Delivery
+from msgbus.adapter.watermark import Watermark
+from msgbus_kafka.codec import arrived
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from msgbus.adapter.address import Address
+    from msgbus_kafka.offset_continuity import Gap
+
+__all__ = ["PartitionSession", "Sessions"]
+
+SURPLUS: Final = 1000
+"""Records fetched and not handed out, at which a partition is fetched no more: 0.1 s of the fastest callbacks."""
+SURPLUS_BYTES: Final = 1024 * 1024
+UNCOMMITTED: Final = 10_000
+"""Offsets of a partition that may be handed out and not committed: what 0.2 s of the fastest callbacks finish."""
+
+
+class PartitionSession:
+    """One assigned partition in one generation; the object itself is the fence.
+
+    ``live``: its records may be handed out. ``over``: nothing of it counts any more.
+    """
+
+    __slots__ = (
+        "_bytes",
+        "_settled",
+        "_surplus",
+        "_watermark",
+        "address",
+        "again",
+        "ahead",
+        "dirty",
+        "doubt",
+        "limit",
+        "live",
+        "most",
+        "over",
+        "partition",
+        "reached",
+        "refusals",
+        "trouble",
+        "verified",
+    )
+
+    def __init__(self, partition: Any, address: Address, limit: int) -> None:
+        self.partition = partition
+        self.address = address
+        self.limit = limit
+        self.live = True
+        self.over = False
+        self.dirty = False
+        self.most: int | None = None
+        """Records of one fetch, where this partition is fetched apart from the others; 0: none, it is paused."""
+        self.doubt = 0
+        """Records that have to be read before this partition is fetched together with others again."""
+        self.trouble = ""
+        """Why nothing of this partition is fetched, in words."""
+        self.refusals = 0
+        """Times in a row that the broker has refused to give records of it."""
+        self.again = 0.0
+        """When to try again, by the event loop's time; 0: never."""
+        self.reached = -1
+        """The highest offset that was fetched."""
+        self.ahead = -1
+        """Up to here the log is known to have nothing behind ``reached``."""
+        self.verified: Gap | None = None
+        """A gap that was fetched again; if it comes once more, it is the log's own."""
+        self._settled = 0
+        """Up to here everything is committed, or nothing was handed out yet."""
+        self._surplus: deque[Any] = deque()
+        self._bytes = 0
+        self._watermark = Watermark(0)
+
+    def __repr__(self) -> str:
+        return f"<session of {self.partition.topic}-{self.partition.partition} at {self.position}>"
+
+    @property
+    def position(self) -> int:
+        """What to commit, once ``dirty`` has been set: the offset after the last one below which all is done."""
+        return self._watermark.position
+
+    @property
+    def hungry(self) -> bool:
+        """More should be fetched."""
+        return self.live and self.most != 0 and len(self._surplus) < SURPLUS and self._bytes < SURPLUS_BYTES
+
+    @property
+    def expected(self) -> int:
+        """The offset that should be fetched next."""
+        return max(self.reached + 1, self.ahead)
+
+    @property
+    def waiting(self) -> bool:
+        """Something was fetched and not handed out."""
+        return bool(self._surplus)
+
+    def bind(self, records: Iterable[Any]) -> None:
+        """These were fetched; when the session ends they die with it."""
+        for record in records:
+            self._surplus.append(record)
+            self._bytes += _size(record)
+            self.reached = record.offset
+
+    def take(self, most: int, group: str) -> list[Delivery]:
+        """Up to ``most`` deliveries in order; nothing ``limit`` or more above the lowest unacknowledged offset.
+
+        And nothing 10,000 or more above the last commit: where committing fails for long, a crash repeats no more.
+        """
+        taken: list[Delivery] = []
+        lowest = self._watermark.lowest
+        while self._surplus and len(taken) < most:
+            record = self._surplus[0]
+            if lowest is not None:
+                if record.offset >= lowest + self.limit:
+                    break
+            elif not self.dirty:
+                self._settled = record.offset
+            if record.offset >= self._settled + UNCOMMITTED:
+                break
+            # Made before it is taken, so that an error in it loses nothing.
+            taken.append(Delivery(arrived(record, self.address, group), self.address, self, None, record.offset))
+            self._watermark.started(record.offset)
+            lowest = record.offset if lowest is None else lowest
+            self._surplus.popleft()
+            self._bytes -= _size(record)
+        return taken
+
+    def finished(self, offset: int) -> bool:
+        """``offset`` is done; True if there is more to commit now."""
+        moved = not self.over and self._watermark.finished(offset)
+        self.dirty = self.dirty or moved
+        return moved
+
+    def committed(self, position: int) -> None:
+        """The broker has ``position``."""
+        self._settled = position
+        if position == self.position:
+            self.dirty = False
+
+    def stop(self) -> None:
+        """Hand out nothing more; what is in hand may still be acknowledged."""
+        self.live = False
+        self._surplus.clear()
+        self._bytes = 0
+
+    def end(self) -> None:
+        """Nothing of it counts from now on."""
+        self.stop()
+        self.over = True
+
+
+class Sessions:
+    """A consumer's sessions, by partition and by queue."""
+
+    def __init__(self, group: str) -> None:
+        self._group = group
+        self._limits: Mapping[Address, int] = {}
+        self._all: dict[Any, PartitionSession] = {}
+        self._rings: dict[Address, deque[PartitionSession]] = {}
+        self.hunger: Final = asyncio.Event()
+        """Set when some session may have become hungry."""
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    @property
+    def fetchable(self) -> int:
+        """How many there are whose partition is not paused."""
+        return sum(session.most != 0 for session in self._all.values())
+
+    def living(self, partition: Any) -> PartitionSession | None:
+        """The session of ``partition``, while its records may be handed out."""
+        session = self._all.get(partition)
+        return session if session is not None and session.live else None
+
+    def all(self) -> list[PartitionSession]:
+        """Those that are not over."""
+        return list(self._all.values())
+
+    def limit(self, limits: Mapping[Address, int]) -> None:
+        """New limits, also for the sessions there are."""
+        self._limits = dict(limits)
+        for session in self._all.values():
+            session.limit = limits.get(session.address, session.limit)
+
+    def begin(self, partition: Any, address: Address) -> PartitionSession:
+        """A new session."""
+        session = PartitionSession(partition, address, self._limits.get(address, 1))
+        self._all[partition] = session
+        self._rings.setdefault(address, deque()).append(session)
+        self.hunger.set()
+        return session
+
+    def end(self, sessions: Iterable[PartitionSession]) -> None:
+        """These are over."""
+        for session in sessions:
+            session.end()
+            if self._all.get(session.partition) is session:
+                del self._all[session.partition]
+                self._rings[session.address].remove(session)
+
+    def bind(self, fetched: Mapping[Any, Sequence[Any]]) -> bool:
+        """Give records to their sessions; those of others are dropped. True if there was a session for any."""
+        bound = False
+        for partition, records in fetched.items():
+            if (session := self.living(partition)) is not None:
+                session.bind(records)
+                bound = True
+        return bound
+
+    def hungry(self) -> list[PartitionSession]:
+        """Sessions for which more should be fetched."""
+        return [session for session in self._all.values() if session.hungry]
+
+    def take(self, room: Mapping[Address, int]) -> list[Delivery]:
+        """What may be handed out now: of each queue at most its room, in turn from its partitions."""
+        taken: list[Delivery] = []
+        for address, most in room.items():
+            ring = self._rings.get(address)
+            if ring:
+                ring.rotate(-1)
+                self._deal(ring, most, taken)
+        if taken:
+            self.hunger.set()
+        return taken
+
+    def _deal(self, ring: Collection[PartitionSession], room: int, taken: list[Delivery]) -> None:
+        ready = [session for session in ring if session.waiting]
+        while room > 0 and ready:
+            share = max(1, room // len(ready))
+            more: list[PartitionSession] = []
+            for session in ready:
+                dealt = session.take(min(share, room), self._group)
+                taken += dealt
+                room -= len(dealt)
+                if len(dealt) == share and session.waiting:
+                    more.append(session)
+            ready = more
+
+
+def _size(record: Any) -> int:
+    return int(max(record.serialized_value_size, 0) + max(record.serialized_key_size, 0))

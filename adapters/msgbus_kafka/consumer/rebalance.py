@@ -1,0 +1,128 @@
+"""Rebalancing: sessions begin when partitions are assigned, and end in good order before they are let go of."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+from aiokafka import ConsumerRebalanceListener
+from aiokafka.errors import KafkaError
+
+from msgbus_kafka.consumer.offset_commits import NO_GENERATION, Fenced
+from msgbus_kafka.errors import reason
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from msgbus.adapter import SessionListener
+    from msgbus.adapter.address import Address
+    from msgbus_kafka.consumer.offset_commits import Commits
+    from msgbus_kafka.consumer.partition_session import PartitionSession, Sessions
+    from msgbus_kafka.options import Timing
+
+__all__ = ["Rebalancing"]
+
+logger = logging.getLogger("msgbus.kafka")
+
+
+class Rebalancing(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
+    """What aiokafka's coordinator calls, and the one place where sessions begin and end.
+
+    Subscribing drops the assignment at once, so a consumer lets go *before* it subscribes; a rebalance that somebody
+    else began lets go in the callback, with the group waiting. Both may happen at the same time: one lock, and the
+    second finds nothing left.
+    """
+
+    def __init__(
+        self,
+        client: Any,
+        listener: SessionListener,
+        sessions: Sessions,
+        commits: Commits,
+        timing: Timing,
+    ) -> None:
+        self._client = client
+        self._listener = listener
+        self._sessions = sessions
+        self._commits = commits
+        self._timing = timing
+        self._lock = asyncio.Lock()
+        self._topics: Mapping[str, Address] = {}
+        self._closing = False
+        self.settled: Final = asyncio.Event()
+        """The assignment is the one that was asked for last."""
+        self.settled.set()
+        self._unsettled = 0.0
+
+    def trouble(self) -> str:
+        """What keeps this member from its partitions, in words. A rebalance that takes its time is none."""
+        if self._client._coordinator.coordinator_id is None:  # noqa: SLF001
+            return "kafka: no node says that it is the group's coordinator"
+        lasts = 0.0 if self.settled.is_set() else asyncio.get_running_loop().time() - self._unsettled
+        return f"kafka: no assignment for {lasts:.0f} s" if lasts > self._timing.rebalance else ""
+
+    def _unsettle(self) -> None:
+        if self.settled.is_set():
+            self._unsettled = asyncio.get_running_loop().time()
+        self.settled.clear()
+
+    def expect(self, topics: Mapping[str, Address]) -> None:
+        """These are about to be subscribed."""
+        self._topics = topics
+        self._unsettle()
+
+    async def on_partitions_revoked(self, revoked: Any) -> None:
+        """The group rebalances; heartbeats go on meanwhile, and the broker still takes commits."""
+        del revoked  # all of them: the protocol is the eager one
+        self._unsettle()
+        if self._client._coordinator.generation == NO_GENERATION:  # noqa: SLF001
+            self.lose()  # the group has gone on without us; aiokafka has no other callback for it
+        else:
+            await self.let_go(self._timing.drain, self._timing.commit)
+
+    def on_partitions_assigned(self, assigned: Any) -> None:
+        """Instant: no heartbeat is sent while this runs, and asking the consumer for a position may never return."""
+        if self._client._subscription.reassignment_in_progress:  # noqa: SLF001
+            return  # the assignment of a subscription that was replaced meanwhile; the right one follows
+        if not self._closing:
+            for partition in sorted(assigned):
+                self._listener.begun(self._sessions.begin(partition, self._topics[partition.topic]))
+        self.settled.set()
+
+    async def let_go(self, budget: float, commit: float) -> bool:
+        """End every session in good order: the drain, then the last commit. False if that could not be made."""
+        async with self._lock:
+            sessions = self._sessions.all()
+            if not sessions:
+                return True
+            for session in sessions:
+                session.stop()
+            try:
+                await self._listener.ending(list(sessions), budget)
+                return await self._last_commit(sessions, commit)
+            finally:
+                self._sessions.end(sessions)
+
+    async def _last_commit(self, sessions: list[PartitionSession], wait: float) -> bool:
+        try:
+            await self._commits.commit(sessions, wait)
+        except Fenced:
+            self._listener.lost([session for session in sessions if not session.over])
+            return False
+        except (KafkaError, TimeoutError) as error:
+            late = sum(session.dirty for session in sessions)
+            logger.warning("%d partitions: the last commit failed, some may come again: %s", late, reason(error))
+            return False
+        return True
+
+    def lose(self) -> None:
+        """Every session is over, without a drain."""
+        sessions = self._sessions.all()
+        self._sessions.end(sessions)
+        if sessions:
+            self._listener.lost(list(sessions))
+
+    def close(self) -> None:
+        """No session begins any more."""
+        self._closing = True

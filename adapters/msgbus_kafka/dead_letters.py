@@ -1,0 +1,189 @@
+"""Dead letters: a compacted topic keyed by letter id, read without a group; removing one writes its tombstone.
+
+A tombstone may lie far behind its letter, so a walk reads the log once and notes where each living letter lies. One
+taker at a time is whoever owns the topic's one partition in the group ``q.g.dlq.taker``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_right
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+
+from msgbus.adapter import Letters
+from msgbus.adapter.envelope import Delivery
+from msgbus.adapter.headers import LETTER
+from msgbus.errors import BrokerError, BrokerUnavailable, LettersBusy, LettersLost, translated
+from msgbus_kafka.aiokafka_internals.install import tame
+from msgbus_kafka.aiokafka_internals.shutdown import stop_consumer
+from msgbus_kafka.codec import arrived
+from msgbus_kafka.errors import TABLE
+from msgbus_kafka.history import READ, Reader, opened
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Sequence
+
+    from msgbus.adapter.address import Address
+    from msgbus_kafka.admin.topics import Topics
+    from msgbus_kafka.connection import Access
+    from msgbus_kafka.producer.publisher import Publisher
+
+__all__ = ["KafkaLetters"]
+
+SESSION: Final = 6.0
+"""Seconds after which a killed taker's hold is over: the least that brokers allow by default."""
+JOIN: Final = 15.0
+"""Seconds until a group has said who owns the partition; an empty one waits 3 s for others (a broker's default)."""
+REMOVE: Final = 30.0
+"""Seconds to remove letters: what a publish has by default."""
+STEP: Final = 0.05
+
+
+class KafkaLetters(Letters):
+    """The dead-letter queue ``address``."""
+
+    def __init__(self, access: Access, topics: Topics, publisher: Publisher, address: Address) -> None:
+        self._access = access
+        self._topics = topics
+        self._publisher = publisher
+        self._address = address
+        self._name = str(address)
+        self._partition = TopicPartition(self._name, 0)
+        self._reader: Reader | None = None
+        self._taker: Any = None
+        self._offsets: list[int] = []
+
+    async def count(self) -> tuple[int, bool]:
+        """See Letters; reads the log."""
+        return len(await self._index()), True
+
+    async def look(self, after: Hashable | None, limit: int) -> tuple[Sequence[Delivery], Hashable | None]:
+        """See Letters; cursors are offsets. What arrives during a walk is seen by the next."""
+        if not isinstance(after, int):
+            self._offsets = await self._index()
+        first = bisect_right(self._offsets, after) if isinstance(after, int) else 0
+        wanted = self._offsets[first : first + limit]
+        page = [self._letter(record) for record in await self._records(wanted)]
+        return page, wanted[-1] if len(self._offsets) > first + limit else None
+
+    async def take(self, after: Hashable | None, limit: int) -> tuple[Sequence[Delivery], Hashable | None]:
+        """See Letters."""
+        if self._taker is None:
+            await self._join()
+        elif not self._owns:
+            raise LettersLost(f"queue {self._name}: the hold on its letters was lost; take them again")
+        return await self.look(after, limit)
+
+    async def remove(self, letters: Sequence[Delivery]) -> None:
+        """See Letters: a tombstone for each, confirmed by all in-sync replicas."""
+        if not self._owns:
+            raise LettersLost(f"queue {self._name}: the hold on its letters was lost; take them again")
+        if nameless := [letter.message.origin for letter in letters if letter.receipt is None]:
+            raise BrokerError(
+                f"queue {self._name}: {nameless[0]} was not put there by msgbus and has no key, so no tombstone can "
+                "remove it: let the topic's retention do it"
+            )
+        keys = [cast("bytes", letter.receipt) for letter in letters]
+        for refusal in filter(None, await self._publisher.bury(self._address, keys, REMOVE)):
+            raise refusal
+
+    async def close(self) -> None:
+        """See Letters: nothing was taken away, so nothing has to go back."""
+        reader, self._reader = self._reader, None
+        taker, self._taker = self._taker, None
+        if reader is not None:
+            await reader.close()
+        if taker is not None:
+            await stop_consumer(taker, 2.0)
+
+    @property
+    def _owns(self) -> bool:
+        return self._taker is not None and self._partition in self._taker.assignment()
+
+    async def _join(self) -> None:
+        await self._topics.state(self._name)
+        taker: Any = AIOKafkaConsumer(
+            **self._access.settings(),
+            group_id=f"{self._name}.taker",
+            client_id="msgbus",
+            enable_auto_commit=False,
+            session_timeout_ms=int(SESSION * 1000),
+            heartbeat_interval_ms=500,
+            # The holder keeps the partition when another joins.
+            partition_assignment_strategy=[StickyPartitionAssignor],
+        )
+        tame(taker._client, self._access.servers, self._access.metadata)  # noqa: SLF001
+        taker.subscribe([self._name])
+        try:
+            with translated(TABLE, f"queue {self._name}: taking its letters in hand"):
+                await taker.start()
+            await self._until_assigned(taker)
+        except BaseException:
+            await stop_consumer(taker, 2.0)
+            raise
+        self._taker = taker
+
+    async def _until_assigned(self, taker: Any) -> None:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + JOIN
+        while self._partition not in taker.assignment():
+            joined = taker._coordinator.generation > 0 and not taker._coordinator._rejoin_needed_fut.done()  # noqa: SLF001
+            settled = joined and taker._subscription.subscription.assignment is not None  # noqa: SLF001
+            if settled or loop.time() >= end:
+                raise LettersBusy(f"queue {self._name}: somebody else is taking from it; try again later")
+            await asyncio.sleep(STEP)
+        taker.pause(self._partition)  # it is the lock; another client reads
+
+    # Reading.
+
+    async def _index(self) -> list[int]:
+        """Where each living letter lies."""
+        await self._topics.state(self._name)
+        reader = await self._ready()
+        at: dict[object, int] = {}
+        with translated(TABLE, f"queue {self._name}: reading its letters"):
+            end = (await reader.client.end_offsets([self._partition]))[self._partition]
+            await reader.client.seek_to_beginning(self._partition)
+            async for record in self._until(end):
+                if record.value is None:
+                    at.pop(record.key, None)
+                else:
+                    at[record.key if record.key is not None else record.offset] = record.offset
+        return sorted(at.values())
+
+    async def _records(self, offsets: Sequence[int]) -> list[Any]:
+        if not offsets:
+            return []
+        reader, wanted = await self._ready(), set(offsets)
+        with translated(TABLE, f"queue {self._name}: reading its letters"):
+            reader.client.seek(self._partition, offsets[0])
+            return [record async for record in self._until(offsets[-1] + 1) if record.offset in wanted]
+
+    async def _until(self, end: int) -> Any:
+        """Records up to ``end``, exclusively; compaction may have left gaps, at the end as well."""
+        reader = await self._ready()
+        loop = asyncio.get_running_loop()
+        last = loop.time()
+        while (position := await reader.client.position(self._partition)) < end:
+            batch = await reader.fetch(self._partition)
+            for record in batch.get(self._partition, ()):
+                if record.offset < end:
+                    yield record
+            if batch or await reader.client.position(self._partition) != position:
+                last = loop.time()
+            elif loop.time() - last > READ:
+                raise BrokerUnavailable(f"queue {self._name}: nothing more was read for {READ:g} s")
+
+    async def _ready(self) -> Reader:
+        if self._reader is None:
+            self._reader = await opened(self._access, [self._partition], f"queue {self._name}: reading its letters")
+        return self._reader
+
+    def _letter(self, record: Any) -> Delivery:
+        made = arrived(record, self._address, self._address.group)
+        letter = made.system.get(LETTER)
+        key = record.key if record.key is not None or letter is None else letter.encode()
+        return Delivery(made, self._address, self, key)

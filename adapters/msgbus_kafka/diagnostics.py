@@ -1,0 +1,158 @@
+"""What a Kafka cluster is, and how safely it keeps what is published to our topics."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from aiokafka.protocol.admin import ApiVersionRequest
+from aiokafka.protocol.metadata import MetadataRequest
+
+from msgbus.adapter.diagnostics import Checkup, Finding
+from msgbus_kafka.admin.client import BROKER, TOPIC
+from msgbus_kafka.admin.topic_config import INSYNC, SAFE
+from msgbus_kafka.compression import COMPRESSION, without_codecs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from msgbus_kafka.admin.client import Cluster
+
+__all__ = ["SLOW", "Topic", "examine", "of_cluster", "of_topics", "ours", "slow"]
+
+SLOW: Final = Finding(
+    "warning",
+    "aiokafka runs without its C extension: reading is 15 to 75 times slower",
+    "install one of its wheels, or a compiler before it",
+)
+UNSEEN: Final = Finding(
+    "warning",
+    "the settings of the nodes may not be looked at",
+    "check min.insync.replicas by hand, or allow DescribeConfigs on the cluster",
+)
+SHOWN: Final = 3
+"""Most topics that a finding names."""
+_PART: Final = re.compile(r"(?P<queue>.+)\.[^.]+\.(dlq|retry\.[0-9]+[sm])", re.ASCII)
+_FETCH: Final = 1
+_FETCH_OF_4: Final = 4
+"""The oldest Fetch that Kafka 4.0 still answers (KIP-896)."""
+
+
+class Topic(NamedTuple):
+    """One of ours."""
+
+    name: str
+    replicas: int
+    """Of the partition that has fewest."""
+    behind: int
+    """Partitions with a replica that is not in sync."""
+    leaderless: int
+    insync: int
+    """Its ``min.insync.replicas``; 0 where we may not look."""
+
+
+async def examine(cluster: Cluster) -> Checkup:
+    """See Adapter."""
+    answer = await cluster.ask(MetadataRequest(None, allow_auto_topic_creation=False))
+    nodes = cluster.living(answer)
+    settings = (await cluster.settings(BROKER, [str(nodes[0])], nodes[0])).get(str(nodes[0]))
+    rows = {name: partitions for error, name, _, partitions in answer.topics if not error}
+    names = ours(rows)
+    of_each = await cluster.settings(TOPIC, names) if names else {}
+    topics = [_topic(name, rows[name], of_each.get(name, {})) for name in names]
+    compressed = {name: of_each.get(name, {}).get(COMPRESSION, "") for name in names}
+    found = (
+        *of_cluster(len(nodes), settings),
+        *of_topics(len(nodes), topics),
+        *without_codecs(compressed),
+        *slow(),
+    )
+    version = await _version(cluster, settings or {})
+    count = f"{len(nodes)} node{'s' if len(nodes) > 1 else ''}, {len(names)} topics of msgbus"
+    return Checkup(f"Kafka{version} at {cluster.servers} ({count})", found)
+
+
+async def _version(cluster: Cluster, settings: Mapping[str, str]) -> str:
+    """Kafka tells its version to nobody; what it no longer answers, and a setting that 4.0 took away, do."""
+    answer = await cluster.ask(ApiVersionRequest())
+    if any(key == _FETCH and oldest >= _FETCH_OF_4 for key, oldest, _ in answer.api_versions):
+        return " 4.0 or later"
+    protocol = settings.get("inter.broker.protocol.version", "")
+    return f" {protocol.partition('-')[0]}" if protocol else ""
+
+
+def ours(names: Iterable[str]) -> list[str]:
+    """Retry queues, dead-letter queues, and the queues that have some. Pure."""
+    there = set(names)
+    parts = {name: part["queue"] for name in there if (part := _PART.fullmatch(name))}
+    return sorted({*parts, *(there & set(parts.values()))})
+
+
+def of_cluster(nodes: int, settings: Mapping[str, str] | None) -> Iterator[Finding]:
+    """What endangers the promise, by the cluster's size and a node's settings; None: we may not look. Pure."""
+    if nodes == 1:
+        yield Finding(
+            "warning",
+            "there is one node: what it loses is lost, and while it is away nothing can be published",
+            "use three nodes, and three replicas of each topic",
+        )
+    if settings is None:
+        yield UNSEEN
+        return
+    if nodes > 1 and settings.get("min.insync.replicas") == "1":
+        yield INSYNC
+    if settings.get("auto.create.topics.enable") == "true":
+        yield Finding(
+            "note",
+            "auto.create.topics.enable is true: another client's typing error becomes a topic (msgbus makes none so)",
+            "set it to false",
+        )
+
+
+def of_topics(nodes: int, topics: Sequence[Topic]) -> Iterator[Finding]:
+    """What endangers the promise, by how our topics are kept. Pure."""
+    wanted = min(nodes, SAFE)
+    rows: tuple[tuple[Any, ...], ...] = (
+        ("error", "without a leader: nothing goes in or out", "start the nodes that have it", lambda t: t.leaderless),
+        (
+            "error",
+            "with fewer replicas than min.insync.replicas: publishes are refused",
+            "lower the one or raise the other",
+            lambda t: t.insync > t.replicas,
+        ),
+        (
+            "warning",
+            f"with fewer than {wanted} replicas",
+            "give them more: kafka-reassign-partitions.sh",
+            lambda t: t.replicas < wanted,
+        ),
+        ("warning", "with replicas that are not in sync", "look for a node that is away or slow", lambda t: t.behind),
+        (
+            "warning",
+            "with min.insync.replicas of 1: a message may be confirmed that only one node has",
+            "set it to 2: kafka-configs.sh",
+            lambda t: t.insync == 1 < t.replicas,
+        ),
+    )
+    for severity, what, remedy, concerns in rows:
+        if names := [topic.name for topic in topics if concerns(topic)]:
+            more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+            yield Finding(severity, f"topics {what}: {', '.join(names[:SHOWN])}{more}", remedy)
+
+
+def slow() -> Iterator[Finding]:
+    """What endangers the pace, by how the client was installed."""
+    from aiokafka.record.default_records import DefaultRecordBatch
+
+    if "_crecords" not in str(DefaultRecordBatch.__module__):
+        yield SLOW
+
+
+def _topic(name: str, partitions: Sequence[Any], settings: Mapping[str, str]) -> Topic:
+    return Topic(
+        name,
+        min((len(replicas) for _, _, _, replicas, *_ in partitions), default=0),
+        sum(len(insync) < len(replicas) for _, _, _, replicas, insync, *_ in partitions),
+        sum(leader < 0 for _, _, leader, *_ in partitions),
+        int(settings.get("min.insync.replicas", 0)),
+    )

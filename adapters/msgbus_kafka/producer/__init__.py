@@ -1,0 +1,1 @@
+"""Publishing: an idempotent producer, filled partition by partition."""

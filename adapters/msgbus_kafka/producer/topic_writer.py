@@ -1,0 +1,215 @@
+"""A topic's writer: the one hand that puts messages into its batches, in the order of the calls."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from copy import copy
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from aiokafka import errors as kafka
+from aiokafka.structs import TopicPartition
+
+from msgbus.errors import AccessRefused, BrokerError, BrokerUnavailable, MessageTooLarge, translated
+from msgbus_kafka.admin.topics import not_found
+from msgbus_kafka.aiokafka_internals.accumulator import batches_of
+from msgbus_kafka.codec import size
+from msgbus_kafka.errors import REFUSALS, TABLE, reason
+from msgbus_kafka.producer.partition_writer import Lane
+from msgbus_kafka.producer.producer_slot import BATCH
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from msgbus_kafka.admin.topics import Topics
+    from msgbus_kafka.producer.producer_slot import Line
+    from msgbus_kafka.producer.record import Record
+
+__all__ = ["Writer"]
+
+
+class Writer:
+    """What is on its way to the topic ``name``: waiting for the topic, for room in a partition's batch, or in one."""
+
+    def __init__(self, name: str, topics: Topics, line: Callable[[int], Line]) -> None:
+        self._name = name
+        self._topics = topics
+        self._line_of = line
+        self._line: Any = None
+        self._producer: Any = None
+        self._limit = 0
+        self._metadata: object = None
+        self._partitions: Sequence[int] = ()
+        self._available: Sequence[int] = ()
+        self._lanes: dict[int, Lane] = {}
+        self._waiting: deque[Record] = deque()
+        self._opening: asyncio.Task[None] | None = None
+
+    def put(self, items: Iterable[Record]) -> None:
+        """Send these after all that were put before. Instant: what cannot be sent at once waits in its order."""
+        if not self._waiting and self._ready():
+            for item in items:
+                self._send(item)
+        else:
+            self._waiting.extend(items)
+            self._open()
+
+    def give_up(self) -> None:
+        """The topic is gone: everything that waits for it, or for its leaders, fails."""
+        self._topics.forget(self._name)
+        self._refuse_waiting(not_found(self._name))
+        if self._opening is not None:
+            self._opening.cancel()
+            self._opening = None
+        if self._line is not None:
+            self._line.give_up(self._name)
+
+    async def close(self, wait: float) -> None:
+        """What waits is not sent any more."""
+        self._refuse_waiting(BrokerUnavailable(f"queue {self._name}: the connection was closed"))
+        opening, self._opening = self._opening, None
+        if opening is not None:
+            opening.cancel()
+            await asyncio.wait({opening}, timeout=wait)
+
+    # Becoming ready: by a task, for whoever waits.
+
+    def _ready(self) -> bool:
+        """Whether a message can go into a batch now."""
+        if self._line is None or not self._line.uses(self._producer) or self._topics.known(self._name) != self._limit:
+            return False
+        metadata = self._producer.client.cluster._partitions  # noqa: SLF001 - another one after each answer
+        if metadata is not self._metadata:
+            cluster = self._producer.client.cluster
+            self._metadata = metadata
+            self._partitions = sorted(cluster.partitions_for_topic(self._name) or ())
+            self._available = sorted(cluster.available_partitions_for_topic(self._name) or ())
+        return bool(self._partitions)
+
+    def _open(self) -> None:
+        if self._opening is None or self._opening.done():
+            self._opening = asyncio.ensure_future(self._write_waiting())
+
+    async def _write_waiting(self) -> None:
+        while self._waiting:
+            try:
+                async with asyncio.timeout_at(max(item.call.end for item in self._waiting)):
+                    await self._become_ready()
+            except TimeoutError:
+                self._drop_late()
+            except BrokerError as error:
+                self._refuse_waiting(error)
+            except Exception as error:  # noqa: BLE001 - a verdict for everybody, or they would wait for their deadline
+                refusal = BrokerUnavailable(f"queue {self._name}: {reason(error)}")
+                refusal.__cause__ = error
+                self._refuse_waiting(refusal)
+            else:
+                self._send_waiting()
+
+    async def _become_ready(self) -> None:
+        limit = await self._topics.limit(self._name)
+        line = self._line_of(min(BATCH, limit))
+        producer = await line.ready()
+        with translated(TABLE, f"queue {self._name}"):
+            try:
+                partitions = await producer.partitions_for(self._name)
+            except kafka.UnknownTopicOrPartitionError as error:
+                raise not_found(self._name) from error
+        if not partitions:
+            raise BrokerUnavailable(f"queue {self._name}: no partitions yet")
+        if producer is not self._producer:
+            self._waiting = self._take_back()
+            self._lanes.clear()
+            self._line, self._producer, self._metadata = line, producer, None
+        self._limit = limit
+
+    def _drop_late(self) -> None:
+        """Each caller has its verdict by its own deadline."""
+        now = asyncio.get_running_loop().time()
+        self._waiting = deque(item for item in self._waiting if item.call.end > now)
+
+    def _refuse_waiting(self, error: BrokerError) -> None:
+        for item in self._take_back():
+            verdict = copy(error)  # its own: each caller's traceback would be added to a shared one
+            verdict.__cause__ = error.__cause__
+            item.settle(verdict)
+
+    def _take_back(self) -> deque[Record]:
+        """Everything that is in no batch yet, in its order within each partition."""
+        back: deque[Record] = deque()
+        for lane in self._lanes.values():
+            back.extend(lane.waiting)
+            lane.waiting.clear()
+        back.extend(self._waiting)
+        self._waiting = deque()
+        return back
+
+    # Sending: instant.
+
+    def _send_waiting(self) -> None:
+        if self._ready():
+            waiting, self._waiting = self._waiting, deque()
+            for item in waiting:
+                self._send(item)
+
+    def _send(self, item: Record) -> None:
+        if item.call.over:
+            return
+        needed = size(item.key, item.value, item.headers)
+        if needed > self._limit:
+            text = f"queue {self._name}: {needed} bytes with key and headers, {self._limit} is the limit"
+            item.settle(MessageTooLarge(text))
+            return
+        partition = self._line.spread.partition(item.key, self._partitions, self._available)
+        lane = self._lanes.get(partition)
+        if lane is None:
+            ended = partial(self._ended, self._line, self._producer)
+            where = TopicPartition(self._name, partition)
+            lane = Lane(batches_of(self._producer), where, ended, self._left)
+            self._lanes[partition] = lane
+        lane.put(item)
+
+    def _left(self, lane: Lane) -> None:
+        """A full batch of the lane's has left."""
+        if not lane.waiting:
+            return
+        if self._ready():
+            lane.go_on()
+        else:
+            self._waiting = self._take_back()
+            self._open()
+
+    def _ended(self, line: Line, producer: Any, items: Sequence[Record], error: BaseException | None) -> None:
+        if error is not None:
+            # A refused batch has used up sequence numbers that aiokafka never gives back: every later batch of its
+            # partition would be out of order.
+            line.replace(producer)
+            self._topics.forget(self._name)
+            for item in items:
+                item.settle(_refused(self._name, error, alone=len(items) == 1))
+        elif len(items) == 1:
+            items[0].settle(None)
+        else:
+            line.halves.answered(partial(_confirm, items))
+
+
+def _confirm(items: Sequence[Record]) -> None:
+    for item in items:
+        item.settle(None)
+
+
+def _refused(name: str, error: BaseException, *, alone: bool) -> BrokerError:
+    text = f"queue {name}: {reason(error)}"
+    ours: BrokerError
+    if isinstance(error, kafka.UnknownTopicOrPartitionError):
+        ours = not_found(name)
+    elif isinstance(error, REFUSALS):
+        ours = AccessRefused(text)
+    elif isinstance(error, (kafka.MessageSizeTooLargeError, kafka.RecordListTooLargeError)):
+        # The topic's limit was lowered after it was looked at. Each of several may still be small enough.
+        ours = MessageTooLarge(text) if alone else BrokerUnavailable(text)
+    else:
+        ours = BrokerUnavailable(text, uncertain=True)
+    ours.__cause__ = error
+    return ours

@@ -1,0 +1,1 @@
+"""AMQP connections and their channels."""

@@ -1,0 +1,147 @@
+"""Connecting: to one host after the other, each within its time; and hanging up on a server that does not answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from aiormq.connection import TransportFactory
+from aiormq.exceptions import ConnectionClosed, InvalidFrameError
+from yarl import URL
+
+from msgbus.errors import AccessRefused, BrokerUnavailable, ConfigurationError
+from msgbus_rabbitmq.aiormq_internals.connection import Connection
+from msgbus_rabbitmq.errors import guarded
+
+if TYPE_CHECKING:
+    import ssl
+
+    import aiormq
+
+    from msgbus.adapter.options import AdapterOptions
+    from msgbus.adapter.url import BrokerURL
+
+__all__ = ["ANSWER", "FAREWELL", "Dialled", "Dialling"]
+
+ANSWER: Final = 5.0
+"""Seconds within which a server answers a connect or a declaration."""
+HEARTBEAT: Final = 10
+"""Seconds; a peer that went silent is noticed after 33. (The default, 60, takes 183.)"""
+FAREWELL: Final = 2.0
+"""Seconds for each step of letting go of a connection."""
+
+
+class Transport(TransportFactory):
+    """The TCP or TLS stream, kept at hand so that a server that does not answer can be hung up on."""
+
+    def __init__(self, context: ssl.SSLContext | None) -> None:
+        self._context = context
+        self._writer: asyncio.StreamWriter | None = None
+
+    async def create(self, url: URL, **_: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """See TransportFactory."""
+        reader, self._writer = await asyncio.open_connection(url.host, url.port, ssl=self._context)
+        return reader, self._writer
+
+    def abort(self) -> None:
+        """Without a goodbye."""
+        if self._writer is not None:
+            self._writer.transport.abort()
+
+
+class Dialled(NamedTuple):
+    """A connection and what it is made over."""
+
+    connection: aiormq.Connection
+    transport: Transport
+
+    async def hang_up(self) -> None:
+        """Say goodbye for at most two seconds, then abort."""
+        goodbye = asyncio.ensure_future(self.connection.close(ConnectionClosed(0, "closed by msgbus")))
+        await asyncio.wait({goodbye}, timeout=FAREWELL)
+        self.transport.abort()
+        if not goodbye.done():
+            await asyncio.wait({goodbye}, timeout=FAREWELL)
+        goodbye.cancel()
+
+
+class Dialling:
+    """The hosts of a URL; the one that answered last stands first: each that does not may take five seconds."""
+
+    def __init__(self, url: BrokerURL, options: AdapterOptions, purpose: str) -> None:
+        """``purpose`` names the connection in the server's own lists."""
+        self._url = url
+        self._options = options
+        self._purpose = purpose
+        self._secure = url.scheme.endswith("s")
+        self._port = 5671 if self._secure else 5672
+        self._hosts = deque((name, port or self._port) for name, port in url.hosts)
+
+    @property
+    def servers(self) -> str:
+        """Their places in the network; nothing secret in it."""
+        return self._url.servers(self._port)
+
+    async def connect(self) -> Dialled:
+        """A connection to one of them. Raises BrokerUnavailable with what each said, or AccessRefused at once."""
+        context = self._context()
+        failures: list[str] = []
+        while len(failures) < len(self._hosts):
+            try:
+                return await self._dial(*self._hosts[0], context)
+            except BrokerUnavailable as error:
+                failures.append(str(error))
+                self._hosts.rotate(-1)
+        raise BrokerUnavailable("; ".join(failures))
+
+    async def _dial(self, host: str, port: int, context: ssl.SSLContext | None) -> Dialled:
+        doing = f"cannot connect to RabbitMQ at {host}:{port}"
+        transport = Transport(context)
+        connection = Connection(self._target(host, port), transport_factory=transport)
+        connection.vhost = self._url.path or "/"  # as it is: in the URL it would be decoded once more
+        properties = {"connection_name": f"msgbus {self._purpose}"}
+        call = asyncio.ensure_future(connection.connect(client_properties=properties))
+        try:
+            done, _ = await asyncio.wait({call}, timeout=ANSWER)
+            if not done:
+                raise BrokerUnavailable(f"{doing}: no answer within {ANSWER:g} s")  # noqa: TRY301 - as its errors
+            with guarded(doing):
+                await call
+        except BrokerUnavailable as error:
+            if isinstance(error.__cause__, InvalidFrameError) and "Close" in str(error.__cause__):
+                raise AccessRefused(f"{doing}: vhost {connection.vhost!r} does not exist or is refused") from error
+            raise
+        finally:
+            if not call.done() or not connection.is_opened:
+                await _drop(call, transport)
+        return Dialled(connection, transport)
+
+    def _context(self) -> ssl.SSLContext | None:
+        if not self._secure:
+            return None
+        try:
+            return self._options.ssl_context()
+        except OSError as error:
+            raise ConfigurationError(
+                f"RabbitMQ at {self.servers}: cannot use ca=, cert= or key= of the URL: {error}"
+            ) from error
+
+    def _target(self, host: str, port: int) -> URL:
+        return URL.build(
+            scheme="amqps" if self._secure else "amqp",
+            user=self._url.username or "guest",
+            password=self._url.password or "guest",
+            host=host,
+            port=port,
+            path="/",
+            query={"heartbeat": str(HEARTBEAT)},
+        )
+
+
+async def _drop(call: asyncio.Future[Any], transport: Transport) -> None:
+    transport.abort()
+    call.cancel()
+    await asyncio.wait({call}, timeout=FAREWELL)
+    if call.done() and not call.cancelled():
+        call.exception()

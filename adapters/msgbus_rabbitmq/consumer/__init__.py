@@ -1,0 +1,1 @@
+"""Consuming: one channel with one consumer for each queue."""

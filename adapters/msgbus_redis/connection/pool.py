@@ -1,0 +1,60 @@
+"""A small pool of connections for commands."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+from redis.exceptions import (
+    ResponseError,
+)
+
+from msgbus_redis.connection.connection import ANSWER, Command, Line
+from msgbus_redis.errors import FAILURES, ours
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from msgbus_redis.connection.server import Place
+
+__all__ = ["Client"]
+
+
+CONNECTIONS: Final = 8
+"""Most connections for commands; readers and the publisher have their own."""
+
+
+class Client:
+    """Commands from any task at any time, each call on one of a few connections of its own."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self._slots = asyncio.Semaphore(CONNECTIONS)
+        self._idle: list[Line] = []
+        self._busy: set[Line] = set()
+
+    async def run(self, commands: Sequence[Command], doing: str, within: float = ANSWER) -> list[Any]:
+        """The replies, refusals among them. Raises ours: BrokerUnavailable, AccessRefused."""
+        async with self._slots:
+            line = self._idle.pop() if self._idle else Line(self.place)
+            self._busy.add(line)
+            try:
+                await line.ready()
+                return await line.run(commands, within)
+            except FAILURES as error:
+                raise ours(error, f"{self.place}: {doing}") from error
+            finally:
+                self._busy.discard(line)
+                self._idle.append(line)
+
+    async def one(self, command: Command, doing: str) -> Any:
+        """The reply of one command. Raises ours, a refusal included."""
+        (reply,) = await self.run([command], doing)
+        if isinstance(reply, ResponseError):
+            raise ours(reply, f"{self.place}: {doing}")
+        return reply
+
+    async def close(self) -> None:
+        """Let go of every connection. Never raises; a later call makes new ones."""
+        lines, self._idle = [*self._idle, *self._busy], []
+        await asyncio.gather(*(line.close() for line in lines))

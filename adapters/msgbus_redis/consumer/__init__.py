@@ -1,0 +1,1 @@
+"""Consuming: reading streams in a group, acknowledging, handover and stream maintenance."""

@@ -1,0 +1,1 @@
+"""Publishing by pipelines of XADD, and deduplication of repeated attempts."""

@@ -1,0 +1,173 @@
+"""The way to the server: connected once for all who ask, tried again until a deadline, let go when nobody is on it."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from msgbus.errors import BrokerClosed, BrokerUnavailable
+from msgbus.publishing.retry_until_deadline import publish_again
+from msgbus.retry import Backoff
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+    from random import Random
+
+    from msgbus.adapter import Adapter
+    from msgbus.adapter.envelope import Outgoing
+    from msgbus.errors import BrokerError
+
+__all__ = ["Link"]
+
+GIVE_UP: Final = 2.0
+"""Seconds that a call has to end once it is given up."""
+_AGAIN: Final = Backoff(first=0.1, most=2.0)
+_CLOSED: Final = "the broker was closed while it was connecting"
+_T = TypeVar("_T")
+
+
+class Link:
+    """One adapter's connection, as the verbs of a broker share it."""
+
+    def __init__(self, adapter: Adapter, deadline: float, random: Random) -> None:
+        """``deadline``: seconds after which every call has ended."""
+        self.adapter = adapter
+        self._deadline = deadline
+        self._random = random
+        self._up = False
+        self._connecting: asyncio.Task[None] | None = None
+        self._under_way = 0
+        self._limits: set[asyncio.Timeout] = set()
+        self._quiet = asyncio.Event()
+        self._over = asyncio.Event()
+
+    async def up(self, end: float) -> None:
+        """Connect, once for all who ask at the same time.
+
+        Raises what went wrong: BrokerUnavailable at ``end`` (event loop time), AccessRefused at once, BrokerClosed.
+        """
+        if self._up:
+            return
+        if self._connecting is None:
+            self._connecting = asyncio.get_running_loop().create_task(self._connect(end), name="msgbus connecting")
+        connecting = self._connecting
+        try:
+            await asyncio.shield(connecting)
+        except asyncio.CancelledError:
+            if connecting.cancelled():
+                raise BrokerClosed(_CLOSED) from None
+            raise
+        finally:
+            if connecting.done() and self._connecting is connecting:
+                self._connecting = None
+        if not self._up:  # let go again before whoever waited had its turn
+            raise BrokerClosed(_CLOSED)
+
+    async def call(self, doing: str, call: Callable[[], Awaitable[_T]]) -> _T:
+        """What ``call`` returns, tried again while the server is unavailable. Raises what it raised last."""
+        end = self.end()
+        await self.up(end)
+        return await self._repeat(doing, call, end)
+
+    async def once(self, doing: str, call: Callable[[], Awaitable[_T]]) -> _T:
+        """What ``call`` returns, tried once and without connecting before: that it fails is an answer."""
+        try:
+            async with self._limited(self.end()):
+                return await call()
+        except TimeoutError as error:
+            raise BrokerUnavailable(f"{doing}: no answer within {self._deadline:g} s") from error
+
+    async def publish(self, messages: Sequence[Outgoing]) -> Sequence[BrokerError | None]:
+        """One verdict for each message, in order, at the deadline. Raises only what up() raises."""
+        now = asyncio.get_running_loop().time
+        left = self._deadline
+        end = now() + left
+        if not self._up:
+            await self.up(end)
+            left = max(end - now(), 0.0)
+        self._under_way += 1
+        try:
+            verdicts = await self.adapter.publish(messages, left)
+            if any(verdicts):
+                verdicts = await publish_again(self.adapter, messages, verdicts, end, self._random, self._over)
+            return verdicts
+        finally:
+            self._ended()
+
+    async def down(self, grace: float) -> None:
+        """Let go, when every publish and every call under way has ended or after ``grace`` seconds."""
+        if self._connecting is not None:
+            self._connecting.cancel()
+            await asyncio.wait({self._connecting})
+        self._up = False  # only now: it may just have been connected
+        await self._until_quiet(grace)
+        self._over.set()
+        for limit in self._limits:
+            if not limit.expired():
+                limit.reschedule(0)
+        if self._limits:  # a call that went on would connect again
+            await self._until_quiet(GIVE_UP)
+        await self.adapter.close()
+
+    async def _until_quiet(self, seconds: float) -> None:
+        self._quiet.clear()
+        if self._under_way:
+            await _at_most(seconds, self._quiet.wait())
+
+    def end(self) -> float:
+        """The deadline of what begins now, in the event loop's time."""
+        return asyncio.get_running_loop().time() + self._deadline
+
+    async def _connect(self, end: float) -> None:
+        self._over = asyncio.Event()
+        await self._repeat("connecting", self.adapter.connect, end)
+        self._up = True
+
+    async def _repeat(self, doing: str, call: Callable[[], Awaitable[_T]], end: float) -> _T:
+        failures = 0
+        last: Exception | None = None
+        try:
+            async with self._limited(end):
+                while True:
+                    try:
+                        return await call()
+                    except (BrokerUnavailable, TimeoutError) as error:
+                        last = error
+                    failures += 1
+                    await asyncio.sleep(_AGAIN.wait(failures, self._random.random()))
+        except TimeoutError:
+            reason = str(last or "") or "no answer"
+            raise BrokerUnavailable(f"{doing}: gave up after {self._deadline:g} s: {reason}") from last
+
+    @asynccontextmanager
+    async def _limited(self, end: float) -> AsyncGenerator[None]:
+        """What is in it ends at ``end``, with TimeoutError, or when the link is let go, with BrokerClosed."""
+        over = self._over
+        self._under_way += 1
+        try:
+            async with asyncio.timeout_at(end) as limit:
+                self._limits.add(limit)
+                try:
+                    yield
+                finally:
+                    self._limits.discard(limit)
+        except TimeoutError:
+            if over.is_set():
+                raise BrokerClosed("the broker was closed before there was an answer") from None
+            raise
+        finally:
+            self._ended()
+
+    def _ended(self) -> None:
+        self._under_way -= 1
+        if not self._under_way:
+            self._quiet.set()
+
+
+async def _at_most(seconds: float, waiting: Awaitable[object]) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await waiting
+    except TimeoutError:
+        return

@@ -1,0 +1,81 @@
+"""How a delivery ends: publish first, acknowledge last.
+
+Acknowledgements go in batches: one is in flight, and the next carries all that ended meanwhile, so that a lone message
+waits for nobody and a thousand cost one call. What failed comes here when its copy is confirmed (see ``forwarding``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from operator import attrgetter
+from typing import TYPE_CHECKING, Final
+
+from msgbus.errors import BrokerError
+from msgbus.retry import Backoff
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from msgbus.adapter import Consumer
+    from msgbus.in_flight.deliveries import Held
+
+__all__ = ["Settlement"]
+
+logger = logging.getLogger("msgbus")
+
+_AGAIN = Backoff(first=0.05, most=2.0)
+_FLOW: Final = attrgetter("flow")
+
+
+class Settlement:
+    """Acknowledges what is done, as long as its session lives."""
+
+    def __init__(self, consumer: Consumer, random: Random) -> None:
+        self._consumer = consumer
+        self._random = random
+        self._batch: list[Held] = []
+        self._pump: asyncio.Task[None] | None = None
+
+    def done(self, held: Held) -> None:
+        """``held`` is finished: acknowledge it soon."""
+        self._batch.append(held)
+        if self._pump is None:
+            self._pump = asyncio.get_running_loop().create_task(self._acknowledge_all(), name="msgbus acknowledging")
+
+    async def flush(self) -> None:
+        """Wait until everything done so far is acknowledged, or its session is over."""
+        while self._pump is not None:
+            await asyncio.wait({self._pump})
+
+    async def _acknowledge_all(self) -> None:
+        failures = 0
+        try:
+            while self._batch:
+                batch, self._batch = self._batch, []
+                if await self._acknowledge(batch):
+                    failures = 0
+                    continue
+                failures += 1
+                await asyncio.sleep(_AGAIN.wait(failures, self._random.random()))
+        finally:
+            self._pump = None
+
+    async def _acknowledge(self, batch: list[Held]) -> bool:
+        """Whether ``batch`` is out of hand; if not, it is in the next one."""
+        current = [held.delivery for held in batch if not held.session.over]
+        try:
+            if current:
+                await self._consumer.acknowledge(current)
+        except BrokerError as error:
+            logger.debug("acknowledging %d messages failed, trying again: %s", len(current), error)
+            self._batch = batch + self._batch
+            return False
+        self._release(batch)
+        return True
+
+    def _release(self, batch: list[Held]) -> None:
+        room_again = [flow.released(count) for flow, count in Counter(map(_FLOW, batch)).items()]
+        if any(room_again):
+            self._consumer.wake()

@@ -1,0 +1,378 @@
+"""Shell around the circuit breaker of one subscription: carries out its pause, its probes and what follows from them.
+
+While the breaker is open, a message takes one of these ways::
+
+    fresh, from the queue ──▶ waits at the gate for a probe ──▶ callback ─┬▶ returns: the breaker closes
+    due, failed so before ──▶ a probe has room, else parked ──▶ callback ─┼▶ fails so: parked, no attempt
+    due, failed otherwise ──▶ callback, as scheduled ─────────────────────┴▶ fails otherwise: its policy
+
+Parked means: a copy goes to a retry queue with its attempts as they were and its free tries in a header, so that any
+member goes on counting. Nothing else is held: where acknowledging moves a position, all that is done above a message in
+hand comes again after a crash. Only a policy without delays, which keeps the order of a key, has such a message held,
+and its key waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, Final, Protocol
+
+from msgbus.failure.circuit_breaker import FAST_PROBE_SECONDS, CircuitBreaker, Phase, Verdict, parking_delay
+from msgbus.failure.copies import Failure, free, parked
+from msgbus.in_flight.deliveries import Stage
+from msgbus.retry import is_outage, too_old
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from random import Random
+
+    from msgbus.adapter.envelope import Outgoing
+    from msgbus.in_flight.deliveries import Held
+    from msgbus.in_flight.flow_control import Flow
+    from msgbus.in_flight.key_scheduler import Lanes
+    from msgbus.subscription import Subscription
+
+__all__ = ["Outage"]
+
+logger = logging.getLogger("msgbus")
+
+FRESH_HEAD_START_SECONDS: Final = 0.2
+"""After a probe was planned, messages that were never tried go first for this time; then parked ones may use what is
+left. Longer than a receive() takes."""
+
+
+COUNTED_MAX: Final = 1000
+"""Messages whose counted failures are remembered, before those that are gone are forgotten."""
+_STILL_HERE: Final = frozenset({Stage.PARKED, Stage.QUEUED, Stage.RUNNING})
+
+
+class Pausable(Protocol):
+    """The workers of the subscription."""
+
+    subscription: Subscription
+    flow: Flow
+    lanes: Lanes[Held]
+    clock: Callable[[], float]
+
+    def start(self) -> None:
+        """Set tasks to work on what may run."""
+
+    def run(self, held: Held) -> None:
+        """Queue ``held`` for its callback, whether it keeps its lane already or not."""
+
+    def wait_no_longer(self, held: Held) -> None:
+        """Cancel the try in place that ``held`` waits for."""
+
+    def forward(self, held: Held, outgoing: Outgoing) -> None:
+        """Publish ``outgoing``, then acknowledge ``held``."""
+
+    def give_up(self, held: Held) -> None:
+        """Leave ``held`` to the next session."""
+
+    def changed(self) -> None:
+        """Tell the member that there may be room."""
+
+    def reopen(self) -> None:
+        """End the sessions of the queue and begin new ones: what has not started goes back."""
+
+
+class Outage:
+    """The circuit breaker of one subscription, with its timers and what it holds."""
+
+    def __init__(self, workers: Pausable, random: Random) -> None:
+        policy = workers.subscription.policy
+        self._workers = workers
+        self._policy = policy
+        self._random = random
+        self.on = False
+        """Whether the subscription is paused."""
+        self.failing = False
+        """Whether something has failed since a callback returned last."""
+        self.succeeded_at = float("-inf")
+        """The event loop's time at which a callback returned last."""
+        self._breaker = CircuitBreaker(policy.pause_after, policy.patience_seconds, policy.probes)
+        self._pool: deque[Held] = deque()
+        """Messages that failed during the outage and wait here for a probe: for a moment, or, where they keep the order
+        of their key, until one has room for them."""
+        self._counted: dict[Held, None] = {}
+        """Messages whose failures were counted, and are free after all if the breaker opens while they are here."""
+        self._fresh = 0
+        """Messages that the current probe may still try, of those that were never tried."""
+        self._parked = 0
+        """The same of those that failed during the outage."""
+        self._shared = False
+        """Both are one number by now, for either kind."""
+        self._keys: set[str] = set()
+        """Keys of the current probe: it tries one message of each."""
+        self._gave_back = False
+        """What was not started when the pause began has gone back."""
+        self._timers: list[asyncio.TimerHandle] = []
+        self._loop = asyncio.get_running_loop()
+        self._epoch = workers.clock() - self._loop.time()
+
+    # What the workers ask and tell.
+
+    def takes(self, held: Held, error: BaseException) -> bool:
+        """Deal with a failure if it is the outage's. Return False if it is the message's own, which its policy ends."""
+        now = self._now()
+        breaker, probe = self._breaker, held.probe
+        held.probe = False
+        if not self._is_outage(held, error) or too_old(held.message, self._policy, self._workers.clock()):
+            breaker.record_other_failure(probe=probe)
+            return False
+        self.failing = True
+        breaker.last_success = max(breaker.last_success, now - (self._loop.time() - self.succeeded_at))
+        verdict = breaker.record_failure(
+            held.message.id,
+            first_failure=held.first_failure(now),
+            failing_since=held.failing_since(now),
+            free_tries=held.free_tries,
+            probe=probe,
+            now=now,
+        )
+        if verdict is Verdict.COUNTED:
+            self._note_counted(held)
+            return False
+        if verdict is Verdict.EXHAUSTED:
+            if self.on:
+                self._go_on("patience is over, and failures count again")
+            held.count_free_tries()
+            return False
+        if verdict is Verdict.OPENED:
+            self._pause(error)
+        self._set_aside(held, error)
+        return True
+
+    def succeeded(self) -> None:
+        """Record that a callback returned; to be called while ``failing``."""
+        self.failing = False
+        self._counted.clear()
+        if self._breaker.record_success(self._now()):
+            self._go_on("a message was handled")
+
+    def wanted(self) -> int:
+        """Return how many fresh messages the current probe still lacks; what is received beyond would only wait."""
+        return self._fresh
+
+    def accept_due(self, held: Held) -> bool:
+        """Take a message that failed during an outage and is due now. Return False if it may simply run."""
+        if not self.on or not held.free_tries:
+            return False
+        if self._take_parked(held):
+            return False
+        if self._shared:
+            self._park_again(held)
+        else:
+            held.stage = Stage.PAUSED
+            self._pool.append(held)  # what fresh messages leave of the probe is known in a moment
+        return True
+
+    def _park_again(self, held: Held) -> None:
+        now = self._workers.clock()
+        wait = self._parking(parking_delay(held.failing_for))
+        self._workers.forward(held, parked(held.delivery.message, wait, now))
+
+    def drain(self, held: Held) -> None:
+        """End ``held``, which has not ended when its session does, without a try and so that nothing is repeated."""
+        if self._keeps_order(held) or held.delivery.position is None:
+            self._workers.give_up(held)
+            return
+        held.passed_over = True
+        held.in_lane = False  # as what is given up, it is passed over when its turn comes
+        now = self._workers.clock()
+        self._workers.forward(held, parked(held.delivery.message, 0.0, now))
+
+    def stop(self) -> None:
+        """Cancel the timers: there will be no further probe."""
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
+
+    # Pausing.
+
+    def _pause(self, error: BaseException) -> None:
+        subscription, lanes = self._workers.subscription, self._workers.lanes
+        count = len(self._breaker.failing)
+        reason = f"{count} different messages in a row failed, the last with {type(error).__name__}: {error}"
+        logger.error(
+            "queue %s, group %s: paused: %s; trying up to %d messages every second, later every few seconds",
+            subscription.address,
+            subscription.group,
+            reason,
+            lanes.concurrency,
+        )
+        self.on = True
+        self._gave_back = False
+        subscription.paused(reason)
+        lanes.gate = self._admits
+        self._fresh = self._parked = 0
+        counted, self._counted = self._counted, {}
+        for held in counted:
+            if held.stage in _STILL_HERE:
+                held.uncount()
+            if held.stage is Stage.PARKED:
+                self._workers.wait_no_longer(held)
+                self._set_aside(held, error)
+        self._timers = [self._loop.call_later(FAST_PROBE_SECONDS, self._probe)]
+
+    def _set_aside(self, held: Held, error: BaseException) -> None:
+        """Keep ``held``, which failed during the outage, until a later probe."""
+        held.free_try()
+        keeps_order = self._keeps_order(held)
+        if held.session.draining and (keeps_order or held.delivery.position is None):
+            self._workers.give_up(held)
+        elif keeps_order and self.on:
+            held.stage = Stage.PAUSED
+            self._pool.append(held)
+        else:
+            now = self._now()
+            since = held.failing_since(now)
+            wait = self._parking(parking_delay(now - since))
+            headers = free(held.message, Failure(error, now, since), held.free_tries, wait)
+            self._workers.forward(held, parked(held.message, wait, self._workers.clock(), headers))
+
+    def _keeps_order(self, held: Held) -> bool:
+        return not self._policy.delays and held.lane is not None and not held.delivery.address.part
+
+    def _parking(self, wait: float) -> float:
+        """Return ``wait``, shortened so that the message is due again when patience is over."""
+        breaker = self._breaker
+        return max(min(wait, breaker.failing_since + breaker.patience - self._now()), 1.0)
+
+    def _note_counted(self, held: Held) -> None:
+        if len(self._counted) >= COUNTED_MAX:
+            self._counted = {one: None for one in self._counted if one.stage in _STILL_HERE}
+        if self._policy.pause_after is not None:
+            self._counted[held] = None
+
+    def _now(self) -> float:
+        """Return the time of day as it would be if nobody had set the clock: a leap would end patience."""
+        return self._epoch + self._loop.time()
+
+    # Probing.
+
+    def _probe(self) -> None:
+        self._timers.clear()
+        if not self.on:
+            return
+        lanes = self._workers.lanes
+        places = max(lanes.concurrency - lanes.running, 0)
+        if self._give_back():
+            self._timers = [self._loop.call_later(FAST_PROBE_SECONDS, self._probe)]
+            return
+        probe = self._breaker.plan_probe(places, self._now(), self._random.random())
+        if probe is None:
+            exhausted = self._breaker.phase is Phase.EXHAUSTED
+            self._go_on("patience is over, and failures count again" if exhausted else "no probe failed so any more")
+            return
+        self._keys.clear()
+        self._fresh, self._parked, self._shared = probe.fresh, probe.parked, False
+        self._use_pool()
+        lanes.reopen_gate()
+        self._timers = [
+            self._loop.call_later(FRESH_HEAD_START_SECONDS, self._share),
+            self._loop.call_later(max(probe.wait, FRESH_HEAD_START_SECONDS), self._probe),
+        ]
+        self._workers.start()
+        self._workers.changed()
+
+    def _give_back(self) -> bool:
+        """Give back what was received and not started, once in a pause: another member may be well.
+
+        Only where deliveries have no position: elsewhere they come back to this member, and its neighbours would have
+        to stop for it. Not while a callback runs: the session would wait for its end, and other queues with it.
+        """
+        lanes = self._workers.lanes
+        waits = lanes.first_gated
+        if self._gave_back or lanes.running or waits is None or waits.delivery.position is not None:
+            return False
+        self._gave_back = True
+        self._workers.reopen()
+        return True
+
+    def _share(self) -> None:
+        """Let the one kind of messages use what the probe has left for the other."""
+        self._shared = True
+        self._fresh = self._parked = self._fresh + self._parked
+        self._use_pool()
+        pool, self._pool = self._pool, deque()
+        for held in pool:
+            if self._keeps_order(held):
+                self._pool.append(held)
+            else:
+                self._park_again(held)
+        self._workers.changed()
+
+    def _use_pool(self) -> None:
+        for _ in range(len(self._pool)):
+            held = self._pool.popleft()
+            if held.stage is not Stage.PAUSED:
+                continue  # given up meanwhile
+            if self._take_parked(held):
+                self._workers.run(held)
+            else:
+                self._pool.append(held)
+
+    def _admits(self, held: Held) -> bool:
+        """Return whether ``held`` may run now: the gate of the lanes."""
+        if held.admitted:
+            return True
+        if held.session.draining:  # the pause began during the drain
+            self.drain(held)
+            return False
+        if not self._fresh or not self._new_key(held):
+            return False
+        self._spend(held)
+        return True
+
+    def _take_parked(self, held: Held) -> bool:
+        if not self._parked or not self._new_key(held):
+            return False
+        self._spend(held)
+        return True
+
+    def _new_key(self, held: Held) -> bool:
+        """Return whether the probe has tried nothing of the key of ``held`` so far."""
+        return held.lane is None or held.lane not in self._keys
+
+    def _spend(self, held: Held) -> None:
+        if held.lane is not None:
+            self._keys.add(held.lane)
+        if self._shared or held.free_tries:
+            self._parked -= 1
+        if self._shared or not held.free_tries:
+            self._fresh -= 1
+        held.admitted = held.probe = True
+
+    def _is_outage(self, held: Held, error: BaseException) -> bool:
+        try:
+            return is_outage(error, self._policy)
+        except Exception:
+            subscription = self._workers.subscription
+            logger.exception(
+                "queue %s, group %s: RetryPolicy(outage=…) raised for message %s; its failure is counted as its own",
+                subscription.address,
+                subscription.group,
+                held.message.id,
+            )
+            return False
+
+    # Going on.
+
+    def _go_on(self, why: str) -> None:
+        subscription, lanes = self._workers.subscription, self._workers.lanes
+        logger.info("queue %s, group %s: goes on: %s", subscription.address, subscription.group, why)
+        self.on = False
+        self.stop()
+        self._fresh = self._parked = 0
+        subscription.paused("")
+        lanes.gate = None
+        lanes.reopen_gate()
+        pool, self._pool = self._pool, deque()
+        for held in pool:
+            if held.stage is Stage.PAUSED:
+                self._workers.run(held)
+        self._workers.start()
+        self._workers.changed()

@@ -1,0 +1,1 @@
+"""Tools for operators: dead letters and history of a queue."""

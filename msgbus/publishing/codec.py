@@ -1,0 +1,104 @@
+"""From what a service publishes to what an adapter sends: bodies, headers and their limits. Pure."""
+
+from __future__ import annotations
+
+import json
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+from msgbus.adapter.headers import BODY_MAX, CONTENT_TYPE, HEADERS_MAX, RESERVED
+from msgbus.errors import InvalidMessage, MessageTooLarge
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["encode_body", "wire_headers", "word"]
+
+HEADER_COUNT_MAX: Final = 128
+NAME_MAX: Final = 128
+WORD_MAX: Final = 1024
+_DELETE: Final = 0x7F
+_SPACE: Final = 0x20
+
+_NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
+_BYTES: Final = "application/octet-stream"
+_TEXT: Final = "text/plain; charset=utf-8"
+_JSON: Final = "application/json"
+_TO_JSON: Final = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=to_jsonable_python
+)
+
+
+def encode_body(queue: str, body: Any) -> tuple[bytes, str]:
+    """``body`` as bytes, with its content type: bytes untouched, str as UTF-8, anything else as JSON.
+
+    JSON covers what the standard library and pydantic can write (models, dataclasses, dates, decimals). Raises
+    InvalidMessage for what cannot be written, MessageTooLarge over 1 MiB.
+    """
+    data, kind = (body, _BYTES) if isinstance(body, bytes) else _encoded(queue, body)
+    if len(data) > BODY_MAX:
+        raise MessageTooLarge(
+            f"queue {queue!r}: the body has {len(data):,} bytes, {BODY_MAX:,} is the limit: "
+            "store it elsewhere and publish where it is"
+        )
+    return data, kind
+
+
+def _encoded(queue: str, body: Any) -> tuple[bytes, str]:
+    if isinstance(body, bytearray | memoryview):
+        return bytes(cast("bytearray", body)), _BYTES
+    if isinstance(body, str):
+        return _utf8(f"queue {queue!r}: the body", body), _TEXT
+    try:
+        text = _TO_JSON.encode(body)
+    except (TypeError, ValueError, RecursionError, PydanticSerializationError) as error:
+        raise InvalidMessage(f"queue {queue!r}: a body of {type(body).__name__} cannot be JSON: {error}") from error
+    return _utf8(f"queue {queue!r}: the body", text), _JSON
+
+
+def wire_headers(queue: str, headers: Mapping[str, str] | None, content_type: str) -> dict[str, str]:
+    """The user's headers, checked, with the content type (the user's own ``content-type`` wins).
+
+    Raises InvalidMessage for a name or value that may not travel, MessageTooLarge over 32 KiB of all together.
+    """
+    wire = {CONTENT_TYPE: content_type}
+    if not headers:
+        return wire
+    if len(headers) > HEADER_COUNT_MAX:
+        raise InvalidMessage(f"queue {queue!r}: {len(headers)} headers, {HEADER_COUNT_MAX} is the limit")
+    size = sum(_check_header(queue, name, text) for name, text in headers.items())
+    if size > HEADERS_MAX:
+        raise MessageTooLarge(f"queue {queue!r}: the headers have {size:,} bytes, {HEADERS_MAX:,} is the limit")
+    return wire | dict(headers)
+
+
+def _check_header(queue: str, name: Any, text: Any) -> int:
+    if not isinstance(name, str) or not isinstance(text, str):
+        raise InvalidMessage(f"queue {queue!r}: header {name!r} must be str to str")
+    what = f"queue {queue!r}: header {name[:40]!r}"
+    data = _utf8(what, name)
+    if not 1 <= len(data) <= NAME_MAX or any(byte < _SPACE or byte == _DELETE for byte in data):
+        raise InvalidMessage(f"{what}: a name has 1 to {NAME_MAX} bytes and no control characters")
+    if name.lower().startswith(RESERVED):
+        raise InvalidMessage(f"{what}: names that begin with {RESERVED!r} are msgbus's own")
+    return len(data) + len(_utf8(what, text))
+
+
+def word(queue: str, kind: str, text: str) -> str:
+    """``text`` itself, a message's id or key: UTF-8, at most 1,024 bytes. Raises InvalidMessage."""
+    if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
+        raise InvalidMessage(f"queue {queue!r}: the {kind} must be a str, not {type(text).__name__}")
+    if text.isascii() and len(text) <= WORD_MAX:
+        return text  # as nearly all are
+    if len(_utf8(f"queue {queue!r}: the {kind}", text)) > WORD_MAX:
+        raise InvalidMessage(f"queue {queue!r}: the {kind} is over {WORD_MAX:,} bytes")
+    return text
+
+
+def _utf8(what: str, text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidMessage(f"{what} is no valid text: it has a lone surrogate at {error.start}") from error

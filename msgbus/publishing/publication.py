@@ -1,0 +1,86 @@
+"""A message as a service publishes it, and as an adapter sends it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from msgbus.adapter.envelope import Outgoing
+from msgbus.adapter.headers import NOT_BEFORE
+from msgbus.errors import ConfigurationError
+from msgbus.publishing.codec import encode_body, wire_headers, word
+from msgbus.publishing.message_ids import Ids
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from random import Random
+
+    from msgbus.adapter.address import Address
+
+__all__ = ["Composer", "Publication"]
+
+DELAY_MAX: Final = 366 * 86_400.0
+"""Seconds that a message may be delayed: a year."""
+
+
+@dataclass(slots=True)
+class Publication:
+    """One message of publish_many(); the fields are publish()'s arguments."""
+
+    body: Any
+    message_id: str | None = None
+    key: str | None = None
+    headers: Mapping[str, str] | None = None
+    delay: float | None = None
+
+
+class Composer:
+    """Makes of a publication what an adapter sends."""
+
+    def __init__(self, random: Random, clock: Callable[[], float]) -> None:
+        """``random`` is where ids come from; ``clock`` gives the time of day, in seconds since 1970."""
+        self._ids = Ids(random)
+        self._clock = clock
+
+    def one(  # noqa: PLR0913, PLR0917 - publish()'s arguments
+        self,
+        address: Address,
+        body: Any,
+        message_id: str | None = None,
+        key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        delay: float | None = None,
+        now: float | None = None,
+    ) -> Outgoing:
+        """One message for ``address``, published ``now`` by the clock.
+
+        Raises InvalidMessage, MessageTooLarge, ConfigurationError for its delay.
+        """
+        queue = address.queue
+        data, content_type = encode_body(queue, body)
+        wire = wire_headers(queue, headers, content_type)
+        name = self._ids.one() if message_id is None else word(queue, "message_id", message_id)
+        if key is not None:
+            key = word(queue, "key", key)
+        if now is None:
+            now = self._clock()
+        if delay is not None:
+            wire[NOT_BEFORE] = str(math.ceil((now + _seconds(queue, delay)) * 1000))
+        return Outgoing(address, name, int(now * 1000), data, key, wire)
+
+    def many(self, address: Address, messages: Iterable[Publication | Any]) -> list[Outgoing]:
+        """``messages``, published at the same time; anything that is no Publication is a body. Raises as one() does."""
+        now = self._clock()
+        return [
+            self.one(address, each.body, each.message_id, each.key, each.headers, each.delay, now)
+            if isinstance(each, Publication)
+            else self.one(address, each, now=now)
+            for each in messages
+        ]
+
+
+def _seconds(queue: str, delay: float) -> float:
+    if not 0 <= delay <= DELAY_MAX:
+        raise ConfigurationError(f"queue {queue!r}: delay must be 0 to {DELAY_MAX:g} seconds, not {delay!r}")
+    return delay

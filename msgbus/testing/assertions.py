@@ -1,0 +1,97 @@
+"""What a test of a service asks afterwards: what was published, and whether all of it was handled."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from msgbus.adapter.envelope import received
+from msgbus.publishing.codec import encode_body
+from msgbus.testing.intercepting_adapter import Point
+
+if TYPE_CHECKING:
+    from msgbus.adapter.address import Address
+    from msgbus.adapter.envelope import Outgoing
+    from msgbus.message import Message
+    from msgbus.testing.intercepting_adapter import Passing
+
+__all__ = ["Notes"]
+
+
+class Notes:
+    """Of one broker: the watch of its adapter (see ``wrapping``)."""
+
+    def __init__(self) -> None:
+        self._published: dict[Address, list[Message]] = {}
+        self._acknowledged: Counter[tuple[Address, str]] = Counter()
+        self._changed = asyncio.Event()
+
+    def passing(self, passing: Passing) -> None:
+        """Something passes the boundary."""
+        if passing.point is Point.PUBLISHED:
+            for outgoing, verdict in zip(passing.messages, passing.verdicts, strict=True):
+                if verdict is None:
+                    self._published.setdefault(outgoing.address, []).append(_read(outgoing))
+        elif passing.point is Point.ACKNOWLEDGED:
+            self._acknowledged.update((delivery.address, passing.group) for delivery in passing.deliveries)
+        else:
+            return
+        self._changed.set()
+
+    def published(self, queue: str, *bodies: Any) -> list[Message]:
+        """What was published to ``queue``, in order; with ``bodies``, those messages, and that they are there."""
+        found = [
+            one
+            for address, some in self._published.items()
+            if str(address) == queue and not address.part
+            for one in some
+        ]
+        if not bodies:
+            return found
+        wanted = [encode_body(queue, body)[0] for body in bodies]
+        missing = [body.decode(errors="replace") for body in wanted if body not in [one.body for one in found]]
+        assert not missing, f"{queue}: {', '.join(missing)} was not published; {self._told(queue, found)}"
+        return [next(one for one in found if one.body == body) for body in wanted]
+
+    async def handled(self, queue: str, group: str, within: float) -> None:
+        """Wait until ``group`` has settled all that was published to ``queue``, its retries included."""
+        try:
+            async with asyncio.timeout(within):
+                while self._open(queue, group):
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            left = ", ".join(f"{count} in {place}" for place, count in self._open(queue, group).items())
+            raise AssertionError(
+                f"{queue}, group {group}: not handled within {within:g} s: {left}; "
+                f"{self._told(queue, self.published(queue))}"
+            ) from None
+
+    def _open(self, queue: str, group: str) -> dict[Address, int]:
+        """Where messages of the group's are that were published and not yet acknowledged, and how many."""
+        left = {
+            address: len(some) - self._acknowledged[address, group]
+            for address, some in self._published.items()
+            if address.queue == queue and address.group in {"", group} and address.part != "dlq"
+        }
+        return {address: count for address, count in left.items() if count}
+
+    def _told(self, queue: str, found: list[Message]) -> str:
+        elsewhere = sorted({str(address) for address in self._published if str(address) != queue})
+        bodies = ", ".join(f"{one.id}: {one.body.decode(errors='replace')}" for one in found[:20]) or "nothing"
+        return f"published to it: {bodies}; to others: {', '.join(elsewhere) or 'nothing'}"
+
+
+def _read(outgoing: Outgoing) -> Message:
+    """As a callback of whatever group will get it."""
+    address = outgoing.address
+    return received(
+        address,
+        address.group,
+        outgoing.body,
+        outgoing.headers,
+        id=outgoing.id,
+        time=outgoing.time,
+        key=outgoing.key,
+    )

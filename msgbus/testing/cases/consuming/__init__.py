@@ -1,0 +1,1 @@
+"""Contract cases: groups, order, load sharing, membership, sessions and shutdown."""

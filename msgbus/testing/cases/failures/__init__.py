@@ -1,0 +1,1 @@
+"""Contract cases: retries, delays, retry exhaustion and dead letters."""

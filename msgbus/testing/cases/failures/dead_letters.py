@@ -1,0 +1,188 @@
+"""Dead letters in a person's hands."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from msgbus.errors import ConfigurationError, LettersBusy, QueueNotFound
+from msgbus.operations.dead_letters import Filter
+from msgbus.publishing.publication import Publication
+from msgbus.retry import Reject, RetryPolicy
+from msgbus.testing.harness import letters_of, publish_all, until_letters
+from msgbus.testing.probe import DEADLINE, Probe, within
+
+if TYPE_CHECKING:
+    from msgbus.broker import Broker
+    from msgbus.message import Message
+    from msgbus.testing.harness import Harness
+
+
+async def _reject(message: Message) -> None:
+    raise Reject(f"told to, {'odd' if int(message.id) % 2 else 'even'}")
+
+
+async def _dead(harness: Harness, queue: str, count: int) -> Broker:
+    """A broker that consumes nothing; ``count`` messages of ``queue`` lie dead."""
+    broker = await harness.broker()
+    subscription = await broker.consume(queue, _reject)
+    messages = [Publication(f"body {n}", message_id=str(n), key=str(n % 3)) for n in range(count)]
+    await publish_all(broker, queue, messages)
+    await until_letters(broker, queue, count)
+    await subscription.cancel()
+    return broker
+
+
+async def looking_at_dead_letters_changes_nothing(harness: Harness) -> None:
+    queue = await harness.queue("g")
+    broker = await _dead(harness, queue, 250)
+    letters = broker.dead_letters(queue)
+    first = await letters_of(broker, queue)
+    for _ in range(3):
+        assert await letters_of(broker, queue) == first
+    assert await letters.count() == 250
+    odd = [one.message.id async for one in letters.look(Filter(error="odd", key="1"), limit=10)]
+    assert odd == [str(n) for n in range(250) if n % 2 and n % 3 == 1][:10]
+    file = io.StringIO()
+    assert await letters.export(file) == 250
+    assert [json.loads(line)["id"] for line in file.getvalue().splitlines()] == [one.message.id for one in first]
+
+
+async def a_redrive_goes_to_the_failing_group_only_and_adds_up(harness: Harness) -> None:
+    queue, other, again = await harness.queue("g", "other"), Probe(), Probe()
+    await harness.member(queue, other, group="other")
+    broker = await _dead(harness, queue, 300)
+    await broker.consume(queue, again)
+    account = await broker.dead_letters(queue).redrive()
+    assert (account.taken, account.arrived, account.left, account.adds_up) == (300, 300, 0, True)
+    ids = [str(n) for n in range(300)]
+    await again.until_handled(ids)
+    assert again.times(ids) == [1] * 300
+    assert {one.attempt for one in again.handled} == {1}
+    for key in "012":
+        of_key = [int(one.id) for one in again.handled if one.key == key]
+        assert of_key == sorted(of_key)
+    await harness.fence(broker, queue, other)
+    assert other.times(ids) == [1] * 300
+    harness.judge()
+
+
+async def a_part_of_the_dead_letters_is_redriven_or_purged_out_of_the_middle(harness: Harness) -> None:
+    queue, again = await harness.queue("g"), Probe()
+    broker = await _dead(harness, queue, 40)
+    letters = broker.dead_letters(queue)
+    before = [one.message.id for one in await letters_of(broker, queue)]
+    first = [one for one in before if int(one) % 2 == 0][:5]
+    dry = await letters.redrive(Filter(error="even"), dry_run=True)
+    assert (dry.taken, dry.arrived, dry.left) == (20, 0, 40)
+    account = await letters.redrive(Filter(error="even"), limit=5)
+    assert (account.taken, account.arrived, account.left) == (5, 5, 35)
+    assert await letters.purge(Filter(id="21")) == 1
+    left = [one for one in before if one not in {*first, "21"}]
+    assert [one.message.id for one in await letters_of(broker, queue)] == left
+    assert await letters.purge() == 34
+    assert await letters.count() == 0
+    await broker.consume(queue, again)
+    await again.until_handled(first)
+    assert sorted(again.ids) == sorted(first)
+
+
+async def a_redrive_keeps_to_its_rate(harness: Harness) -> None:
+    queue = await harness.queue("g")
+    broker = await _dead(harness, queue, 11)
+    began = time.monotonic()
+    steps: list[int] = []
+    account = await broker.dead_letters(queue).redrive(rate=20, progress=steps.append)
+    assert time.monotonic() - began >= 0.5
+    assert (account.arrived, steps) == (11, [1] * 11)
+    with pytest.raises(ConfigurationError, match="rate"):
+        await broker.dead_letters(queue).redrive(rate=0)
+    with pytest.raises(ConfigurationError, match="batch"):
+        await broker.dead_letters(queue).redrive(batch=0)
+
+
+async def letters_are_found_by_error_key_id_and_time(harness: Harness) -> None:
+    queue = await harness.queue("g")
+    broker = await _dead(harness, queue, 12)
+    letters = broker.dead_letters(queue)
+    every = await letters_of(broker, queue)
+
+    async def found(which: Filter) -> set[str]:
+        return {one.message.id async for one in letters.look(which)}
+
+    assert await found(Filter(error="ODD")) == {str(n) for n in range(1, 12, 2)}
+    assert await found(Filter(key="1")) == {str(n) for n in range(1, 12, 3)}
+    assert await found(Filter(id="7")) == {"7"}
+    assert await found(Filter(id=every[3].letter)) == {every[3].message.id}
+    first, last = every[0].last_failure, every[-1].last_failure
+    assert first is not None
+    assert last is not None
+    assert len(await found(Filter(since=first - timedelta(seconds=1), until=last + timedelta(seconds=1)))) == 12
+    assert await found(Filter(since=last + timedelta(seconds=1))) == set()
+    assert await found(Filter(until=first - timedelta(seconds=1))) == set()
+
+
+async def a_redriven_message_that_fails_again_is_a_new_letter(harness: Harness) -> None:
+    queue = await harness.queue("g")
+    broker = await harness.broker()
+    await broker.consume(queue, _reject)
+    await broker.publish(queue, b"x", message_id="1")
+    (first,) = await until_letters(broker, queue, 1)
+    await broker.dead_letters(queue).redrive()
+    async with within(DEADLINE, "the second letter"):
+        while True:
+            found = await letters_of(broker, queue)
+            if found and found[0].letter != first.letter:
+                break
+            await asyncio.sleep(0.05)  # a dead-letter queue tells nobody
+    (second,) = found
+    assert (second.message.id, second.redrives, second.attempts) == ("1", 1, 1)
+    assert first.last_failure is not None
+    assert second.first_failure is not None
+    assert second.first_failure >= first.last_failure, "a new life"
+
+
+async def two_redrives_at_once_do_no_harm(harness: Harness) -> None:
+    queue, again = await harness.queue("g"), Probe()
+    broker = await _dead(harness, queue, 400)
+    other = await harness.broker()
+    both = (broker.dead_letters(queue).redrive(), other.dead_letters(queue).redrive())
+    accounts = await asyncio.gather(*both, return_exceptions=True)
+    assert all(isinstance(one, LettersBusy) or not isinstance(one, BaseException) for one in accounts), accounts
+    await broker.dead_letters(queue).redrive()
+    await broker.consume(queue, again)
+    ids = [str(n) for n in range(400)]
+    await again.until_handled(ids)
+    assert again.times(ids) == [1] * 400
+    harness.judge()
+
+
+async def a_message_that_fails_after_every_redrive_does_not_grow_and_is_shown_as_looping(harness: Harness) -> None:
+    queue = await harness.queue("g")
+    broker = await harness.broker()
+    await broker.consume(queue, _reject, retry=RetryPolicy(traceback=False))
+    await broker.publish(queue, b"x", message_id="0", headers={"h": "v"})
+    sizes: set[int] = set()
+    for n in range(harness.size(10, 50)):
+        (letter,) = await until_letters(broker, queue, 1)
+        assert letter.redrives == n
+        counting = {"msgbus-redrives", "msgbus-origin-position"}  # numbers that grow
+        ours = {name: text for name, text in letter.message.system.items() if name not in counting}
+        sizes.add(sum(len(name) + len(text) for name, text in ours.items()))
+        looping = await broker.dead_letters(queue).redrive()
+        if n >= 3:
+            assert (letter.looping, looping.skipped, looping.taken) == (True, 1, 0)
+            await broker.dead_letters(queue).redrive(looping=True)
+    assert len(sizes) == 1
+
+
+async def dead_letters_of_a_queue_that_does_not_exist_are_a_typed_error(harness: Harness) -> None:
+    broker = await harness.broker()
+    with pytest.raises(QueueNotFound, match="dlq"):
+        await broker.dead_letters(harness.name("missing")).count()

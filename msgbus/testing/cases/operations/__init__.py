@@ -1,0 +1,1 @@
+"""Contract cases: health and replay."""

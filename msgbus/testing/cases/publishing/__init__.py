@@ -1,0 +1,1 @@
+"""Contract cases: queues, payloads and the identity of messages."""

@@ -1,0 +1,82 @@
+"""Of each message: is the count of attempts right? Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgbus.testing.verification.events import Kind
+from msgbus.testing.verification.violation import Finding, Verdict, found
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from msgbus.testing.verification.events import Event
+    from msgbus.testing.verification.timeline import Life, Story
+
+__all__ = ["miscounted"]
+
+
+def miscounted(story: Story) -> Iterator[Finding]:
+    """Of each message, the first attempt that was counted wrong."""
+    for life in story.lives.values():
+        if life.calls:
+            yield from _Counting(story, life).wrong()
+
+
+class _Counting:
+    """Follows the attempts of one message in one group."""
+
+    def __init__(self, story: Story, life: Life) -> None:
+        self._story = story
+        self._life = life
+        self._sure = story.bound(life) <= 1
+        """Only one copy of it can be there."""
+        self._failures = 0
+        self._low = 1
+        """What the next attempt must be."""
+        self._handed = 1
+        """What it was when the message was handed over."""
+        self._parked = 1
+        self._last: Event | None = None
+        self._told = any(event.kind is Kind.FORWARDING for event in life.events)
+        """A copy may be called elsewhere before it is known to be there: what counts is when it was sent."""
+
+    def wrong(self) -> Iterator[Finding]:
+        """The first mistake."""
+        for event in self._life.events:
+            if (what := self._hear(event)) is not None:
+                yield found(Verdict.ATTEMPT, f"message {self._life.name.id}: {what}", self._last, event)
+                return
+            if event.kind in {Kind.CALLED, Kind.RAISED, Kind.CANCELLED, Kind.FORWARDING, Kind.RETRIED, Kind.REDRIVEN}:
+                self._last = event
+
+    def _hear(self, event: Event) -> str | None:
+        if event.kind is Kind.RAISED:
+            self._failures += 1
+            # A pause takes back what was counted since the message was handed over.
+            self._low = self._handed if event.outage else event.attempt + 1
+        elif event.kind is Kind.REDRIVEN:
+            self._failures = self._failures if not self._sure else 0
+            self._low = self._handed = self._parked = 1
+        elif event.kind is Kind.HANDED and event.part != "dlq":
+            self._low = self._handed = self._parked if event.part else 1
+        elif event.kind is (Kind.FORWARDING if self._told else Kind.RETRIED) and event.part != "dlq":
+            self._parked = event.attempt
+            return self._check(event, event.attempt)
+        elif event.kind is Kind.CALLED:
+            return self._check(event, event.attempt)
+        elif event.kind is Kind.DEAD_LETTERED:
+            return self._check(event, event.attempt + 1)
+        return None
+
+    def _check(self, event: Event, attempt: int) -> str | None:
+        if attempt > self._failures + 1:
+            return f"attempt {attempt} after {self._failures} failures"
+        if self._sure and attempt < self._low and not self._excused(event):
+            return f"attempt {attempt} where {self._low} was due"
+        return None
+
+    def _excused(self, event: Event) -> bool:
+        """What fails in an outage costs no attempt."""
+        since = self._last.at if self._last is not None else event.at
+        return bool(self._story.hits(event.member, since, event.at))

@@ -1,0 +1,42 @@
+"""Everything that a recording must not show, each with the shortest excerpt that shows it. Pure.
+
+A recording is judged from its end: everything published should have been handled or dead-lettered by then.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from msgbus.testing.verification.attempts import miscounted
+from msgbus.testing.verification.messages import corrupt, duplicates, fenced, lost, phantoms, regressed, settled_early
+from msgbus.testing.verification.ordering import disordered, overlaps
+from msgbus.testing.verification.timeline_builder import tell
+from msgbus.testing.verification.violation import Finding, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from msgbus.testing.verification.events import Event
+
+__all__ = ["check"]
+
+_LOOKS: Final = (
+    lost,
+    settled_early,
+    phantoms,
+    corrupt,
+    disordered,
+    overlaps,
+    duplicates,
+    fenced,
+    miscounted,
+    regressed,
+)
+
+
+def check(events: Iterable[Event]) -> list[Finding]:
+    """Everything that is wrong in a recording, by verdict and time."""
+    story = tell(events)
+    findings = [one for look in _LOOKS for one in look(story)]
+    order = list(Verdict)
+    return sorted(findings, key=lambda one: (order.index(one.verdict), one.excerpt[-1].at))

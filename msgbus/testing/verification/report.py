@@ -1,0 +1,53 @@
+"""Findings as text: what is wrong, and the events that show it, with their times since the first."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+from msgbus.testing.verification.events import Kind
+from msgbus.testing.verification.violation import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from msgbus.testing.verification.events import Event
+    from msgbus.testing.verification.violation import Finding
+
+__all__ = ["report"]
+
+EACH: Final = 3
+"""Findings of one verdict that are shown in full."""
+
+
+def report(events: Sequence[Event], findings: Sequence[Finding]) -> str:
+    """What was seen, and what is wrong with it."""
+    start = min((event.at for event in events), default=0)
+    counts = Counter(finding.verdict for finding in findings)
+    total = ", ".join(f"{number} {verdict}" for verdict, number in counts.items())
+    lines = [f"the promise was broken: {total}" if findings else "the promise was kept", _seen(events)]
+    for verdict in Verdict:
+        of_it = [finding for finding in findings if finding.verdict is verdict]
+        for finding in of_it[:EACH]:
+            lines += [f"{verdict}: {finding.what}", *(f"    {_line(event, start)}" for event in finding.excerpt)]
+        if len(of_it) > EACH:
+            lines.append(f"{verdict}: and {len(of_it) - EACH} more")
+    return "\n".join(lines)
+
+
+def _seen(events: Sequence[Event]) -> str:
+    kinds = Counter(event.kind for event in events)
+    members = len({event.member for event in events})
+    shown = (Kind.CONFIRMED, Kind.HANDED, Kind.RETURNED, Kind.RAISED, Kind.DEAD_LETTERED, Kind.REDRIVEN, Kind.FAULT)
+    counts = ", ".join(f"{kinds[kind]} {kind}" for kind in shown if kinds[kind])
+    return f"{len(events)} events of {members} members: {counts or 'nothing of note'}"
+
+
+def _line(event: Event, start: int) -> str:
+    where = ".".join(one for one in (event.queue, event.group, event.part) if one)
+    of_message = f"id={event.id!r}" if event.id else ""
+    key = f"key={event.key!r}" if event.key is not None else ""
+    attempt = f"attempt {event.attempt}" if event.attempt else ""
+    detail = ", ".join((event.detail, *event.members)).strip(", ")
+    words = (event.member, event.kind, where, of_message, key, attempt, event.origin, event.session, detail)
+    return f"{(event.at - start) / 1e9:12.6f} s  " + " ".join(word for word in words if word)

@@ -1,0 +1,117 @@
+"""From events to a story: ends are joined with what began. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from msgbus.testing.verification.events import Kind
+from msgbus.testing.verification.timeline import NEVER, Call, Fault, Handing, Life, Name, Publish, Story
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from msgbus.testing.verification.events import Event
+
+__all__ = ["tell"]
+
+
+def tell(events: Iterable[Event]) -> Story:
+    """The story of ``events``, whatever their order."""
+    story, teller = Story(), _Teller()
+    for event in sorted(events, key=lambda event: event.at):
+        teller.hear(story, event)
+    for handings in teller.sessions.values():
+        _follow_watermark(handings)
+    return story
+
+
+class _Teller:
+    """What has begun and not ended yet."""
+
+    def __init__(self) -> None:
+        self.sessions: dict[str, list[Handing]] = defaultdict(list)
+        self._publishes: dict[tuple[str, int, Name], Publish] = {}
+        self._places: dict[tuple[str, int], int] = defaultdict(int)
+        self._calls: dict[tuple[str, int], Call] = {}
+        self._hands: dict[tuple[str, int], Handing] = {}
+        self._latest: dict[tuple[str, str, Name], Handing] = {}
+        self._faults: dict[tuple[str, int], Fault] = {}
+
+    def hear(self, story: Story, event: Event) -> None:
+        """The next event."""
+        if event.kind is Kind.EXISTS:
+            story.groups.setdefault((event.queue, event.group), event)
+            story.ordered |= {event.queue} if event.ordered else set()
+        elif event.kind in _PUBLISHING:
+            self._publish(story, event)
+        elif event.kind in {Kind.REVOKED, Kind.LOST}:
+            self._end(story, event)
+        elif event.kind in {Kind.FAULT, Kind.OVER}:
+            self._fault(story, event)
+        elif event.id:
+            self._live(story, event)
+
+    def _publish(self, story: Story, event: Event) -> None:
+        name = Name(event.queue, event.id)
+        if event.kind is Kind.INVOKED:
+            call = (event.member, event.call)
+            one = self._publishes[*call, name] = Publish(event, place=self._places[call])
+            self._places[call] += 1
+            story.publishes[name].append(one)
+        elif (begun := self._publishes.get((event.member, event.call, name))) is not None:
+            begun.end = event
+
+    def _end(self, story: Story, event: Event) -> None:
+        story.endings.append(event)
+        for handing in self.sessions.get(event.session, ()):
+            handing.revoked = handing.revoked or event
+
+    def _fault(self, story: Story, event: Event) -> None:
+        if event.kind is Kind.FAULT:
+            fault = self._faults[event.member, event.call] = Fault(event)
+            story.faults.append(fault)
+        elif (begun := self._faults.get((event.member, event.call))) is not None:
+            begun.end = event
+
+    def _live(self, story: Story, event: Event) -> None:
+        name = Name(event.queue, event.id)
+        life = story.lives.setdefault((name, event.group), Life(name, event.group))
+        life.events.append(event)
+        if event.kind is Kind.HANDED:
+            self._hand(life, event)
+        elif event.kind is Kind.SETTLED:
+            self._settle(event)
+        elif event.kind is Kind.CALLED:
+            call = Call(event, handing=self._latest.get((event.member, event.group, name)))
+            self._calls[event.member, event.call] = call
+            life.calls.append(call)
+        elif event.kind in _ENDS and (begun := self._calls.get((event.member, event.call))) is not None:
+            begun.end = event
+
+    def _hand(self, life: Life, event: Event) -> None:
+        handing = Handing(event)
+        life.handings.append(handing)
+        self.sessions[event.session].append(handing)
+        self._hands[event.member, event.call] = handing
+        if event.part != "dlq":
+            self._latest[event.member, event.group, life.name] = handing
+
+    def _settle(self, event: Event) -> None:
+        handing = self._hands.get((event.member, event.call))
+        if handing is not None and handing.revoked is None and handing.settled is None:
+            handing.settled = event
+
+
+_PUBLISHING = {Kind.INVOKED, Kind.CONFIRMED, Kind.FAILED, Kind.UNKNOWN}
+_ENDS = {Kind.RETURNED, Kind.RAISED, Kind.CANCELLED}
+
+
+def _follow_watermark(handings: Sequence[Handing]) -> None:
+    """Where acknowledging moves a watermark, one is settled for good when all below it are."""
+    below = 0
+    for handing in sorted(handings, key=lambda one: one.begin.position if one.begin.position is not None else -1):
+        settled = NEVER if handing.settled is None else handing.settled.at
+        if handing.begin.position is not None:
+            settled = below = max(below, settled)
+        handing.acknowledged = settled
