@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 DATA: Final = Path(__file__).parent / "data" / "CDNOW_sample.txt"
 POISONOUS: Final = 1000
 """Every so many purchases one is poisonous."""
-POLICY: Final = RetryPolicy(in_place=1, delays=(1.0,))
+POLICY: Final = RetryPolicy(immediate=1, delays=(1.0,))
 """Three attempts within about a second, so that nobody waits for the demo; the default takes 13 minutes."""
 
 
@@ -66,7 +66,9 @@ async def redrive(letters: DeadLetters, poisonous: int, till: Till) -> None:
         print(f"dead letter: purchase {letter.message.id} after {letter.attempts} attempts, {error}")
     till.mended = True
     account = await letters.redrive()
-    print(f"the till is mended: {account.taken} redriven, {account.arrived} arrived, {account.left} left", flush=True)
+    print(
+        f"the till is mended: {account.taken} redriven, {account.arrived} arrived, {account.remaining} left", flush=True
+    )
 
 
 async def run(purchases: Sequence[Purchase], url: str, folder: Path) -> list[str]:

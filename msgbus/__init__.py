@@ -1,7 +1,7 @@
 """msgbus: one small messaging interface for Kafka, RabbitMQ, Redis Streams and memory, with one proven promise."""
 
 from msgbus.adapter import Lag
-from msgbus.adapter.diagnostics import Checkup, Finding
+from msgbus.adapter.diagnostics import Diagnosis, Finding
 from msgbus.broker import Broker
 from msgbus.consuming.session_metrics import SessionCounts
 from msgbus.errors import (
@@ -11,13 +11,13 @@ from msgbus.errors import (
     BrokerError,
     BrokerUnavailable,
     ConfigurationError,
+    DeadLetterLockLost,
+    DeadLettersLocked,
     DuplicateSubscription,
     GroupActive,
     InvalidMessage,
     InvalidName,
     InvalidPayload,
-    LettersBusy,
-    LettersLost,
     MessageTooLarge,
     MsgbusError,
     NoRoute,
@@ -30,8 +30,8 @@ from msgbus.errors import (
 )
 from msgbus.health import Health, QueueHealth
 from msgbus.message import Message
-from msgbus.operations.dead_letters import Account, DeadLetters, Filter, Letter
-from msgbus.operations.history import History, Replay
+from msgbus.operations.dead_letters import DeadLetter, DeadLetterFilter, DeadLetters, RedriveResult
+from msgbus.operations.history import History, ReplayResult
 from msgbus.outage_errors import network_failure
 from msgbus.publishing.publication import Publication
 from msgbus.registry import connect
@@ -40,18 +40,20 @@ from msgbus.subscription import Subscription
 
 __all__ = [
     "AccessRefused",
-    "Account",
     "AdapterNotFound",
     "Backoff",
     "Broker",
     "BrokerClosed",
     "BrokerError",
     "BrokerUnavailable",
-    "Checkup",
     "ConfigurationError",
+    "DeadLetter",
+    "DeadLetterFilter",
+    "DeadLetterLockLost",
     "DeadLetters",
+    "DeadLettersLocked",
+    "Diagnosis",
     "DuplicateSubscription",
-    "Filter",
     "Finding",
     "GroupActive",
     "Health",
@@ -60,9 +62,6 @@ __all__ = [
     "InvalidName",
     "InvalidPayload",
     "Lag",
-    "Letter",
-    "LettersBusy",
-    "LettersLost",
     "Message",
     "MessageTooLarge",
     "MsgbusError",
@@ -73,8 +72,9 @@ __all__ = [
     "QueueConflict",
     "QueueHealth",
     "QueueNotFound",
+    "RedriveResult",
     "Reject",
-    "Replay",
+    "ReplayResult",
     "RetryLater",
     "RetryPolicy",
     "SessionCounts",

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from msgbus.adapter import Lag, QueueSpec
 from msgbus.adapter.address import group_name, queue_address, queue_name
-from msgbus.connection import Link
-from msgbus.consuming.group_members import Members
+from msgbus.connection import BrokerConnection
+from msgbus.consuming.group_members import GroupMembers
 from msgbus.errors import BrokerClosed, ConfigurationError
-from msgbus.failure.retry_queues import own_queues
-from msgbus.health import Pulse
+from msgbus.failure.retry_queues import group_queues
+from msgbus.health import HealthProbe
 from msgbus.operations.dead_letters import DeadLetters
 from msgbus.operations.history import History
-from msgbus.publishing.publication import Composer, Publication
+from msgbus.publishing.publication import MessageBuilder, Publication
 from msgbus.signals import until_told_to_stop
-from msgbus.subscription import Callback, Subscription, inside
+from msgbus.subscription import Callback, Subscription, running_member
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from msgbus.adapter import Adapter, Start
-    from msgbus.adapter.diagnostics import Checkup
+    from msgbus.adapter.diagnostics import Diagnosis
     from msgbus.consuming.session_metrics import SessionCounts
     from msgbus.errors import BrokerError
     from msgbus.health import Health
@@ -64,10 +64,10 @@ class Broker:
         self.grace = grace
         self._clock = clock
         self._random = random or SystemRandom()
-        self._composer = Composer(self._random, clock)
-        self._link = Link(adapter, deadline, self._random)
-        self._pulse = Pulse(adapter, clock)
-        self._members = Members(adapter, self._random, clock)
+        self._message_builder = MessageBuilder(self._random, clock)
+        self._connection = BrokerConnection(adapter, deadline, self._random)
+        self._health_probe = HealthProbe(adapter, clock)
+        self._members = GroupMembers(adapter, self._random, clock)
         self._closing: asyncio.Task[None] | None = None
         self._closed = False
         self._told_to_stop: asyncio.Event | None = None
@@ -101,9 +101,9 @@ class Broker:
             compact=compact,
             native=MappingProxyType(dict(native or {})),
         )
-        own = [one for name in names for one in own_queues(spec.address.queue, name, partitions)]
-        await self._reach().call(f"queue {spec.address}", lambda: self._link.adapter.create_queues((spec, *own)))
-        self._members.look_again()
+        own = [one for name in names for one in group_queues(spec.address.queue, name, partitions)]
+        await self._reach().call(f"queue {spec.address}", lambda: self._connection.adapter.create_queues((spec, *own)))
+        self._members.recheck_queues()
 
     async def publish(  # noqa: PLR0913 - a message's fields, by keyword
         self,
@@ -125,7 +125,7 @@ class Broker:
         BrokerUnavailable (not published), PublishUnknown (may have arrived).
         """
         link = self._reach()
-        outgoing = self._composer.one(queue_address(queue, exchange), body, message_id, key, headers, delay)
+        outgoing = self._message_builder.build(queue_address(queue, exchange), body, message_id, key, headers, delay)
         (verdict,) = await link.publish((outgoing,))
         if verdict is not None:
             raise verdict
@@ -138,7 +138,7 @@ class Broker:
         Anything that is no Publication is a body. What is wrong with a message before any I/O raises, and then none was
         sent. Ends by one deadline for all.
         """
-        outgoing = self._composer.many(queue_address(queue, exchange), messages)
+        outgoing = self._message_builder.build_many(queue_address(queue, exchange), messages)
         return list(await self._reach().publish(outgoing)) if outgoing else []
 
     async def consume(  # noqa: PLR0913 - by keyword
@@ -185,7 +185,7 @@ class Broker:
     async def lag(self, queue: str, *, group: str | None = None, exchange: str = "") -> Lag:
         """How much of ``queue`` was not handed to any member of ``group``. Raises QueueNotFound, BrokerUnavailable."""
         address, name = queue_address(queue, exchange), self._group(queue, group)
-        return await self._reach().call(f"queue {address}", lambda: self._link.adapter.lag(address, name))
+        return await self._reach().call(f"queue {address}", lambda: self._connection.adapter.lag(address, name))
 
     def dead_letters(self, queue: str, *, group: str | None = None, exchange: str = "") -> DeadLetters:
         """The messages of ``queue`` that ``group`` has given up: to be looked at, sent back or purged."""
@@ -214,14 +214,14 @@ class Broker:
             if self._closing is not None
             else ""
         )
-        return await self._pulse.health(within, lambda: self._members.health(self._pulse.when), ending)
+        return await self._health_probe.health(within, lambda: self._members.health(self._health_probe.when), ending)
 
-    async def examine(self) -> Checkup:
+    async def diagnose(self) -> Diagnosis:
         """What the server is, and what about it endangers the promise, for people; tried once, changes nothing.
 
         Raises BrokerUnavailable, AccessRefused, ConfigurationError for a server that cannot be worked with.
         """
-        return await self._reach().once("examining the server", self._link.adapter.examine)
+        return await self._reach().once("examining the server", self._connection.adapter.diagnose)
 
     # The lifecycle.
 
@@ -231,7 +231,7 @@ class Broker:
         self._closing = None
         self._closed = False
         try:
-            await self._link.up(self._link.end())
+            await self._connection.ensure_connected(self._connection.deadline())
             self._start()
         except BaseException:
             await self.close()
@@ -250,7 +250,7 @@ class Broker:
         """
         self._told_to_stop = asyncio.Event()
         async with self:
-            await until_told_to_stop(self._told_to_stop, self._members.hurry, self.close)
+            await until_told_to_stop(self._told_to_stop, self._members.end_grace, self.close)
 
     async def close(self) -> None:
         """Drain and let go; calls that have no answer within the grace raise BrokerClosed. Idempotent, from anywhere.
@@ -260,7 +260,7 @@ class Broker:
         """
         if self._closing is None:
             self._closing = asyncio.get_running_loop().create_task(self._close(), name="msgbus closing")
-        if inside.get(None) not in self._members.by_group.values():
+        if running_member.get(None) not in self._members.by_group.values():
             await asyncio.shield(self._closing)
 
     async def _close(self) -> None:
@@ -269,8 +269,8 @@ class Broker:
         end = asyncio.get_running_loop().time() + self.grace
         await self._members.stop(self.grace)
         self._closed = True
-        await self._pulse.close()
-        await self._link.down(max(0.0, end - asyncio.get_running_loop().time()))  # one grace for both
+        await self._health_probe.close()
+        await self._connection.close(max(0.0, end - asyncio.get_running_loop().time()))  # one grace for both
 
     def _start(self) -> None:
         if self._closing is not None:  # nobody would stop what is started now
@@ -279,10 +279,10 @@ class Broker:
 
     # What the verbs share.
 
-    def _reach(self) -> Link:
+    def _reach(self) -> BrokerConnection:
         if self._closed:  # until then a callback that is being finished may still publish
             raise BrokerClosed("the broker is closed; enter it again with 'async with'")
-        return self._link
+        return self._connection
 
     def _subscribe(  # noqa: PLR0913, PLR0917 - consume()'s arguments
         self,

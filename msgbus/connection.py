@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from msgbus.errors import BrokerClosed, BrokerUnavailable
-from msgbus.publishing.retry_until_deadline import publish_again
+from msgbus.publishing.retry_until_deadline import publish_until_deadline
 from msgbus.retry import Backoff
 
 if TYPE_CHECKING:
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from msgbus.adapter.envelope import Outgoing
     from msgbus.errors import BrokerError
 
-__all__ = ["Link"]
+__all__ = ["BrokerConnection"]
 
-GIVE_UP: Final = 2.0
+CALL_CANCEL_TIMEOUT_SECONDS: Final = 2.0
 """Seconds that a call has to end once it is given up."""
-_AGAIN: Final = Backoff(first=0.1, most=2.0)
+_RETRY_BACKOFF: Final = Backoff(first=0.1, most=2.0)
 _CLOSED: Final = "the broker was closed while it was connecting"
 _T = TypeVar("_T")
 
 
-class Link:
+class BrokerConnection:
     """One adapter's connection, as the verbs of a broker share it."""
 
     def __init__(self, adapter: Adapter, deadline: float, random: Random) -> None:
@@ -35,19 +35,19 @@ class Link:
         self.adapter = adapter
         self._deadline = deadline
         self._random = random
-        self._up = False
+        self._connected = False
         self._connecting: asyncio.Task[None] | None = None
-        self._under_way = 0
+        self._in_progress = 0
         self._limits: set[asyncio.Timeout] = set()
-        self._quiet = asyncio.Event()
+        self._idle = asyncio.Event()
         self._over = asyncio.Event()
 
-    async def up(self, end: float) -> None:
+    async def ensure_connected(self, end: float) -> None:
         """Connect, once for all who ask at the same time.
 
         Raises what went wrong: BrokerUnavailable at ``end`` (event loop time), AccessRefused at once, BrokerClosed.
         """
-        if self._up:
+        if self._connected:
             return
         if self._connecting is None:
             self._connecting = asyncio.get_running_loop().create_task(self._connect(end), name="msgbus connecting")
@@ -61,19 +61,19 @@ class Link:
         finally:
             if connecting.done() and self._connecting is connecting:
                 self._connecting = None
-        if not self._up:  # let go again before whoever waited had its turn
+        if not self._connected:  # let go again before whoever waited had its turn
             raise BrokerClosed(_CLOSED)
 
     async def call(self, doing: str, call: Callable[[], Awaitable[_T]]) -> _T:
         """What ``call`` returns, tried again while the server is unavailable. Raises what it raised last."""
-        end = self.end()
-        await self.up(end)
+        end = self.deadline()
+        await self.ensure_connected(end)
         return await self._repeat(doing, call, end)
 
     async def once(self, doing: str, call: Callable[[], Awaitable[_T]]) -> _T:
         """What ``call`` returns, tried once and without connecting before: that it fails is an answer."""
         try:
-            async with self._limited(self.end()):
+            async with self._limited(self.deadline()):
                 return await call()
         except TimeoutError as error:
             raise BrokerUnavailable(f"{doing}: no answer within {self._deadline:g} s") from error
@@ -83,46 +83,46 @@ class Link:
         now = asyncio.get_running_loop().time
         left = self._deadline
         end = now() + left
-        if not self._up:
-            await self.up(end)
+        if not self._connected:
+            await self.ensure_connected(end)
             left = max(end - now(), 0.0)
-        self._under_way += 1
+        self._in_progress += 1
         try:
             verdicts = await self.adapter.publish(messages, left)
             if any(verdicts):
-                verdicts = await publish_again(self.adapter, messages, verdicts, end, self._random, self._over)
+                verdicts = await publish_until_deadline(self.adapter, messages, verdicts, end, self._random, self._over)
             return verdicts
         finally:
             self._ended()
 
-    async def down(self, grace: float) -> None:
+    async def close(self, grace: float) -> None:
         """Let go, when every publish and every call under way has ended or after ``grace`` seconds."""
         if self._connecting is not None:
             self._connecting.cancel()
             await asyncio.wait({self._connecting})
-        self._up = False  # only now: it may just have been connected
-        await self._until_quiet(grace)
+        self._connected = False  # only now: it may just have been connected
+        await self._until_idle(grace)
         self._over.set()
         for limit in self._limits:
             if not limit.expired():
                 limit.reschedule(0)
         if self._limits:  # a call that went on would connect again
-            await self._until_quiet(GIVE_UP)
+            await self._until_idle(CALL_CANCEL_TIMEOUT_SECONDS)
         await self.adapter.close()
 
-    async def _until_quiet(self, seconds: float) -> None:
-        self._quiet.clear()
-        if self._under_way:
-            await _at_most(seconds, self._quiet.wait())
+    async def _until_idle(self, seconds: float) -> None:
+        self._idle.clear()
+        if self._in_progress:
+            await _at_most(seconds, self._idle.wait())
 
-    def end(self) -> float:
+    def deadline(self) -> float:
         """The deadline of what begins now, in the event loop's time."""
         return asyncio.get_running_loop().time() + self._deadline
 
     async def _connect(self, end: float) -> None:
         self._over = asyncio.Event()
         await self._repeat("connecting", self.adapter.connect, end)
-        self._up = True
+        self._connected = True
 
     async def _repeat(self, doing: str, call: Callable[[], Awaitable[_T]], end: float) -> _T:
         failures = 0
@@ -135,7 +135,7 @@ class Link:
                     except (BrokerUnavailable, TimeoutError) as error:
                         last = error
                     failures += 1
-                    await asyncio.sleep(_AGAIN.wait(failures, self._random.random()))
+                    await asyncio.sleep(_RETRY_BACKOFF.wait(failures, self._random.random()))
         except TimeoutError:
             reason = str(last or "") or "no answer"
             raise BrokerUnavailable(f"{doing}: gave up after {self._deadline:g} s: {reason}") from last
@@ -144,7 +144,7 @@ class Link:
     async def _limited(self, end: float) -> AsyncGenerator[None]:
         """What is in it ends at ``end``, with TimeoutError, or when the link is let go, with BrokerClosed."""
         over = self._over
-        self._under_way += 1
+        self._in_progress += 1
         try:
             async with asyncio.timeout_at(end) as limit:
                 self._limits.add(limit)
@@ -160,9 +160,9 @@ class Link:
             self._ended()
 
     def _ended(self) -> None:
-        self._under_way -= 1
-        if not self._under_way:
-            self._quiet.set()
+        self._in_progress -= 1
+        if not self._in_progress:
+            self._idle.set()
 
 
 async def _at_most(seconds: float, waiting: Awaitable[object]) -> None:

@@ -15,8 +15,8 @@ MsgbusError
     ├── AccessRefused           wrong credentials or missing permissions
     ├── QueueConflict           the queue exists in another shape
     ├── GroupActive             the group has members, and this can be done only while it has none
-    ├── LettersBusy             somebody else has the dead letters in hand
-    ├── LettersLost             the hold on dead letters was lost while they were in hand
+    ├── DeadLettersLocked             somebody else has the dead letters in hand
+    ├── DeadLetterLockLost             the hold on dead letters was lost while they were in hand
     └── PublishError            about one message
         ├── QueueNotFound       the queue does not exist
         ├── NoRoute             the queue exists, but nobody would get the message
@@ -41,13 +41,13 @@ __all__ = [
     "BrokerError",
     "BrokerUnavailable",
     "ConfigurationError",
+    "DeadLetterLockLost",
+    "DeadLettersLocked",
     "DuplicateSubscription",
     "GroupActive",
     "InvalidMessage",
     "InvalidName",
     "InvalidPayload",
-    "LettersBusy",
-    "LettersLost",
     "MessageTooLarge",
     "MsgbusError",
     "NoRoute",
@@ -57,7 +57,7 @@ __all__ = [
     "QueueNotFound",
     "Unsupported",
     "WouldDeadlock",
-    "translated",
+    "translate_errors",
 ]
 
 
@@ -129,11 +129,11 @@ class GroupActive(BrokerError):
     """The group has members, which the message names; stop them first. Nothing was changed."""
 
 
-class LettersBusy(BrokerError):
+class DeadLettersLocked(BrokerError):
     """Somebody else has the dead letters of this queue and group in hand; try again when they have finished."""
 
 
-class LettersLost(BrokerError):
+class DeadLetterLockLost(BrokerError):
     """The hold on dead letters was lost while they were in hand: somebody else may have them. Nothing was removed."""
 
 
@@ -161,7 +161,7 @@ class PublishUnknown(PublishError):
 
 
 @contextmanager
-def translated(table: Mapping[type[BaseException], type[MsgbusError]], doing: str) -> Generator[None]:
+def translate_errors(table: Mapping[type[BaseException], type[MsgbusError]], doing: str) -> Generator[None]:
     """Raise the client library's errors as ours: the first matching row of ``table`` wins.
 
     ``doing`` opens the message and must name the queue and never a password. The original stays ``__cause__``.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from msgbus.adapter import Adapter
     from msgbus.subscription import Subscription
 
-__all__ = ["Health", "Pulse", "QueueHealth", "QueueState", "of_queue"]
+__all__ = ["Health", "HealthProbe", "QueueHealth", "QueueState", "queue_health"]
 
 QueueState = Literal["active", "paused", "missing", "waiting", "draining", "stopped"]
 """``active``: consumed. ``paused``: what its callback needs is off, and only a few messages are tried. ``missing``:
@@ -68,7 +68,7 @@ class Health:
         return told
 
 
-def of_queue(
+def queue_health(
     subscription: Subscription, when: Callable[[float], datetime], *, missing: bool, draining: bool, trouble: str
 ) -> QueueHealth:
     """How ``subscription`` is. ``when`` makes a date of the event loop's time, ``trouble`` is its consumer's. Pure."""
@@ -91,7 +91,7 @@ def _state(subscription: Subscription, *, missing: bool, draining: bool, trouble
             return "stopped", "the broker is not running"
 
 
-class Pulse:
+class HealthProbe:
     """Asks an adapter how its server is, once for all who ask meanwhile, and remembers since when it has been so."""
 
     def __init__(self, adapter: Adapter, clock: Callable[[], float]) -> None:

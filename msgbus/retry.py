@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from msgbus.message import Message
 
-__all__ = ["Backoff", "DeadLetter", "Done", "Outcome", "Reject", "RetryLater", "RetryPolicy", "TryAgain", "decide"]
+__all__ = ["Backoff", "Done", "GiveUp", "Outcome", "Reject", "RetryImmediately", "RetryLater", "RetryPolicy", "decide"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,20 +54,20 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
-class TryAgain:
+class RetryImmediately:
     """Call again in place, ``after`` seconds from now. Only the message's own key waits for it."""
 
     after: float
 
 
 @dataclass(frozen=True, slots=True)
-class DeadLetter:
+class GiveUp:
     """Give up: it goes to the dead-letter queue, for this reason."""
 
     reason: str
 
 
-Outcome = Done | TryAgain | RetryLater | DeadLetter
+Outcome = Done | RetryImmediately | RetryLater | GiveUp
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +78,7 @@ class RetryPolicy:
     connection, the delays a restart and a short outage.
     """
 
-    in_place: int = 2
+    immediate: int = 2
     """Tries at once after the first, while only the message's own key waits."""
     backoff: Backoff = Backoff(first=0.1, most=30.0)
     """Seconds between tries in place."""
@@ -87,7 +87,7 @@ class RetryPolicy:
     Empty: order is kept, and after the tries in place it is dead-lettered."""
     max_age: float | None = None
     """Seconds after its publishing from which on a failed message is not tried again."""
-    never: tuple[type[BaseException], ...] = ()
+    no_retry_for: tuple[type[BaseException], ...] = ()
     """Errors that no further try will mend: dead-lettered at once. Causes and exception groups are looked into."""
     outage: OutageErrors | None = None
     """Errors that say that something the callback needs is off: types, or a function that is given an error. None:
@@ -96,7 +96,7 @@ class RetryPolicy:
     pause_after: int | None = 10
     """Different messages in a row that fail with an error of outage kind, after which a subscription pauses: a few
     messages are tried now and then, and what fails meanwhile keeps its attempts. None: never."""
-    probes: Backoff = Backoff(first=4.0, most=25.0)
+    probe_backoff: Backoff = Backoff(first=4.0, most=25.0)
     """Seconds between two probes of a paused subscription, after a minute in which there is one every second."""
     patience: float | None = None
     """Seconds after the first failure since a success from which on failures count although the subscription is
@@ -105,8 +105,8 @@ class RetryPolicy:
     """Whether dead letters carry the traceback (4 KiB at most): it may hold what should not be kept."""
 
     def __post_init__(self) -> None:
-        if self.in_place < 0:
-            raise ConfigurationError(f"RetryPolicy: in_place must be 0 or more, not {self.in_place}")
+        if self.immediate < 0:
+            raise ConfigurationError(f"RetryPolicy: immediate must be 0 or more, not {self.immediate}")
         if any(not 0 < delay < float("inf") for delay in self.delays):
             raise ConfigurationError(f"RetryPolicy: each of delays must be a number of seconds above 0: {self.delays}")
         if self.pause_after is not None and self.pause_after < 1:
@@ -129,11 +129,11 @@ def decide(error: BaseException, message: Message, policy: RetryPolicy, now: flo
 
     ``now`` is seconds since 1970, ``chance`` uniform in [0, 1).
     """
-    errors = list(_inside(error))
+    errors = list(_error_chain(error))
     if (final := _final(errors, policy)) is not None:
         return final
-    if too_old(message, policy, now):
-        return DeadLetter(f"older than {policy.max_age:g} s")
+    if is_too_old(message, policy, now):
+        return GiveUp(f"older than {policy.max_age:g} s")
     asked = [one for one in errors if isinstance(one, RetryLater)]
     if asked:
         return max(asked, key=lambda one: one.after)
@@ -145,13 +145,13 @@ def is_outage(error: BaseException, policy: RetryPolicy) -> bool:
 
     Raises what ``policy.outage`` raises, if that is a function.
     """
-    errors = list(_inside(error))
-    if any(isinstance(one, (Reject, RetryLater, InvalidPayload, *policy.never)) for one in errors):
+    errors = list(_error_chain(error))
+    if any(isinstance(one, (Reject, RetryLater, InvalidPayload, *policy.no_retry_for)) for one in errors):
         return False
     return any(matches(one, policy.outage) for one in errors)
 
 
-def too_old(message: Message, policy: RetryPolicy, now: float) -> bool:
+def is_too_old(message: Message, policy: RetryPolicy, now: float) -> bool:
     """Return whether ``message`` is older than its policy lets a failed message be."""
     return policy.max_age is not None and now - message.time / 1000 > policy.max_age
 
@@ -165,26 +165,26 @@ def _are_errors(outage: object) -> bool:
     return all(isinstance(one, type) and issubclass(one, BaseException) for one in kinds)
 
 
-def _final(errors: list[BaseException], policy: RetryPolicy) -> DeadLetter | None:
+def _final(errors: list[BaseException], policy: RetryPolicy) -> GiveUp | None:
     for one in errors:
         if isinstance(one, Reject):
-            return DeadLetter(f"rejected: {one.reason}")
+            return GiveUp(f"rejected: {one.reason}")
         if isinstance(one, InvalidPayload):
-            return DeadLetter(f"invalid payload: {one}")
-        if isinstance(one, policy.never):
-            return DeadLetter(f"never retried: {type(one).__name__}")
+            return GiveUp(f"invalid payload: {one}")
+        if isinstance(one, policy.no_retry_for):
+            return GiveUp(f"never retried: {type(one).__name__}")
     return None
 
 
 def _next(attempt: int, policy: RetryPolicy, chance: float) -> Outcome:
-    if attempt <= policy.in_place:
-        return TryAgain(policy.backoff.wait(attempt, chance))
-    if attempt - policy.in_place <= len(policy.delays):
-        return RetryLater(policy.delays[attempt - policy.in_place - 1])
-    return DeadLetter(f"failed {attempt} times")
+    if attempt <= policy.immediate:
+        return RetryImmediately(policy.backoff.wait(attempt, chance))
+    if attempt - policy.immediate <= len(policy.delays):
+        return RetryLater(policy.delays[attempt - policy.immediate - 1])
+    return GiveUp(f"failed {attempt} times")
 
 
-def _inside(error: BaseException) -> Iterator[BaseException]:
+def _error_chain(error: BaseException) -> Iterator[BaseException]:
     """``error``, what it groups and what caused it, each once."""
     seen: set[int] = set()
     todo = [error]

@@ -18,20 +18,20 @@ if TYPE_CHECKING:
     from msgbus.errors import MsgbusError
     from msgbus.message import Message
 
-__all__ = ["Callback", "Counts", "Owner", "State", "Subscription", "inside"]
+__all__ = ["Callback", "Subscription", "SubscriptionCounts", "SubscriptionOwner", "SubscriptionState", "running_member"]
 
 Callback = Callable[["Message"], Awaitable[object]]
 """What a service writes once: an async function of one message."""
-State = Literal["registered", "waiting", "active", "paused", "cancelled"]
+SubscriptionState = Literal["registered", "waiting", "active", "paused", "cancelled"]
 
-inside: ContextVar[object] = ContextVar("inside")
+running_member: ContextVar[object] = ContextVar("inside")
 """The member whose callback this task runs; unset elsewhere."""
 
 
-class Owner(Protocol):
+class SubscriptionOwner(Protocol):
     """The member a subscription belongs to."""
 
-    def changed(self) -> None:
+    def subscriptions_changed(self) -> None:
         """The subscriptions are not what the consumer has; apply them soon."""
 
     def discard(self, subscription: Subscription) -> None:
@@ -42,7 +42,7 @@ class Owner(Protocol):
 
 
 @dataclass(slots=True)
-class Counts:
+class SubscriptionCounts:
     """What became of a subscription's messages in this process."""
 
     handled: int = 0
@@ -81,13 +81,13 @@ class Subscription:
         self.concurrency = concurrency
         self.policy = policy or RetryPolicy()
         self.start = start
-        self.counts = Counts()
-        self.state: State = "registered"
+        self.counts = SubscriptionCounts()
+        self.state: SubscriptionState = "registered"
         self.since: float | None = None
         self.reason = ""
-        self._owner: Owner | None = None
+        self._owner: SubscriptionOwner | None = None
         self._ready: asyncio.Future[None] | None = None
-        self._gone: asyncio.Future[None] | None = None
+        self._cancel_finished: asyncio.Future[None] | None = None
 
     def __repr__(self) -> str:
         return f"<Subscription {self.address} in group {self.group}: {self.state}>"
@@ -117,19 +117,19 @@ class Subscription:
         Raises WouldDeadlock inside a callback of the same group.
         """
         self._not_inside("cancel()")
-        if self.state == "cancelled" and self._gone is None:
+        if self.state == "cancelled" and self._cancel_finished is None:
             return
         if self.state != "cancelled":
-            self.end(BrokerClosed(f"{self!r} was cancelled"))
+            self.mark_cancelled(BrokerClosed(f"{self!r} was cancelled"))
             if self._owner is None:
                 return
-            self._gone = asyncio.get_running_loop().create_future()
+            self._cancel_finished = asyncio.get_running_loop().create_future()
             self._owner.discard(self)
-        if self._gone is not None:
-            await asyncio.shield(self._gone)
+        if self._cancel_finished is not None:
+            await asyncio.shield(self._cancel_finished)
 
     def _not_inside(self, call: str) -> None:
-        if self._owner is not None and inside.get(None) is self._owner:
+        if self._owner is not None and running_member.get(None) is self._owner:
             raise WouldDeadlock(
                 f"{call} of queue {self.queue!r} inside a callback of group {self.group!r}: the change waits for that "
                 "callback to end; call it elsewhere, or start a task that outlives the callback without awaiting it"
@@ -137,31 +137,31 @@ class Subscription:
 
     # What follows is the member's side.
 
-    def belong(self, owner: Owner | None) -> None:
+    def attach(self, owner: SubscriptionOwner | None) -> None:
         """A member has taken this on (or, None, it has closed)."""
         self._owner = owner
         self.reason = ""
         if self.state != "cancelled":
             self._become("waiting" if owner else "registered")
 
-    def assigned(self) -> None:
+    def mark_active(self) -> None:
         """The consumer has it."""
         self._become("paused" if self.reason else "active")
         _resolve(self._ready)
         self._ready = None
 
-    def pending(self) -> None:
+    def mark_waiting(self) -> None:
         """The queue does not exist, or the consumer was lost."""
         if self.state in {"active", "paused"}:
             self._become("waiting")
 
-    def paused(self, reason: str) -> None:
+    def set_paused(self, reason: str) -> None:
         """The breaker has opened, for this reason, or, with an empty one, closed."""
         self.reason = reason
         if self.state in {"active", "paused"}:
             self._become("paused" if reason else "active")
 
-    def end(self, error: BrokerClosed) -> None:
+    def mark_cancelled(self, error: BrokerClosed) -> None:
         """Cancelled: whoever waits in ready() gets ``error``."""
         self._become("cancelled")
         self.fail(error)
@@ -171,12 +171,12 @@ class Subscription:
         _resolve(self._ready, error)
         self._ready = None
 
-    def gone(self) -> None:
+    def finish_cancel(self) -> None:
         """Nothing of it is in hand any more: cancel() returns."""
-        _resolve(self._gone)
-        self._gone = None
+        _resolve(self._cancel_finished)
+        self._cancel_finished = None
 
-    def _become(self, state: State) -> None:
+    def _become(self, state: SubscriptionState) -> None:
         if self.state != state:
             self.state, self.since = state, asyncio.get_running_loop().time()
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from msgbus import Broker
-    from msgbus.testing.assertions import Notes
+    from msgbus.testing.assertions import RecordedTraffic
     from msgbus.testing.plugin import DeadLettersOf, Handled, HarnessOf, Published
 
 NOT_OFFERED = "not offered"
@@ -91,21 +91,21 @@ def harness_of(pytestconfig: pytest.Config) -> HarnessOf:
 
 
 @pytest.fixture
-def msgbus_notes() -> Notes:
+def msgbus_notes() -> RecordedTraffic:
     """What the broker's adapter let pass."""
-    from msgbus.testing.assertions import Notes
+    from msgbus.testing.assertions import RecordedTraffic
 
-    return Notes()
+    return RecordedTraffic()
 
 
 @pytest.fixture
-def published(msgbus_notes: Notes) -> Published:
+def published(msgbus_notes: RecordedTraffic) -> Published:
     """What was published; see msgbus.testing.plugin.Published."""
     return msgbus_notes.published
 
 
 @pytest.fixture
-def handled(msgbus_notes: Notes, request: pytest.FixtureRequest) -> Handled:
+def handled(msgbus_notes: RecordedTraffic, request: pytest.FixtureRequest) -> Handled:
     """Waits until all is handled; see msgbus.testing.plugin.Handled."""
     from msgbus.testing.plugin import handled_by
 

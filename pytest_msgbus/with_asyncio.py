@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from msgbus import Broker
-    from msgbus.testing.assertions import Notes
+    from msgbus.testing.assertions import RecordedTraffic
 
 
 @pytest_asyncio.fixture
-async def broker(msgbus_notes: Notes) -> AsyncIterator[Broker]:
+async def broker(msgbus_notes: RecordedTraffic) -> AsyncIterator[Broker]:
     """A started broker on a memory of its own."""
     from msgbus.testing.plugin import watched_broker
 
@@ -26,7 +26,7 @@ async def broker(msgbus_notes: Notes) -> AsyncIterator[Broker]:
 @pytest_asyncio.fixture
 async def virtual_time() -> AsyncIterator[None]:
     """The time of the event loop leaps over what nobody has to wait for; see msgbus.testing.virtual_time."""
-    from msgbus.testing.virtual_time import leaping
+    from msgbus.testing.virtual_time import leaping_time
 
-    with leaping(asyncio.get_running_loop()):
+    with leaping_time(asyncio.get_running_loop()):
         yield

@@ -54,7 +54,7 @@ def _checksummed(raw: bytes) -> bytes:
 
 async def put(adapter: KafkaAdapter, address: Address, raw: bytes, partition: int = 0) -> int:
     """Append a batch; its first offset."""
-    answer = await adapter._cluster.ask(ProduceRequest(None, -1, 10_000, [(str(address), [(partition, raw)])]))
+    answer = await adapter._cluster.send(ProduceRequest(None, -1, 10_000, [(str(address), [(partition, raw)])]))
     ((_, ((_, code, offset, *_),)),) = answer.topics
     assert code == 0, f"the broker refused the batch: {code}"
     return int(offset)
@@ -62,7 +62,7 @@ async def put(adapter: KafkaAdapter, address: Address, raw: bytes, partition: in
 
 async def delete_before(adapter: KafkaAdapter, address: Address, offset: int) -> None:
     """As retention does."""
-    answer = await adapter._cluster.ask(DeleteRecordsRequest([(str(address), [(0, offset)])], 5000))
+    answer = await adapter._cluster.send(DeleteRecordsRequest([(str(address), [(0, offset)])], 5000))
     assert answer.topics[0][1][0][2] == 0
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from msgbus.adapter.address import queue_address
 from msgbus.adapter.envelope import Outgoing
-from msgbus.adapter.publish_calls import Call
+from msgbus.adapter.publish_calls import PublishCall
 from msgbus_kafka.producer.record import Record
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ class Put(Record):
 
     def __init__(self, body: bytes = b"x") -> None:
         outgoing = Outgoing(queue_address("orders", ""), "id", 1_700_000_000_000, body, "key", {"name": "text"})
-        super().__init__(Call(1, math.inf), 0, outgoing)
+        super().__init__(PublishCall(1, math.inf), 0, outgoing)
         self.confirmed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
 

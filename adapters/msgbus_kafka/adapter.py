@@ -10,27 +10,27 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from msgbus.adapter import Adapter, Capabilities
 from msgbus.errors import AccessRefused, BrokerUnavailable, ConfigurationError
-from msgbus_kafka.admin.client import Cluster
-from msgbus_kafka.admin.groups import commit, lag
+from msgbus_kafka.admin.client import AdminClient
+from msgbus_kafka.admin.groups import commit_offsets, lag
 from msgbus_kafka.admin.topics import Topics
-from msgbus_kafka.compression import without_codecs
-from msgbus_kafka.connection import Access
-from msgbus_kafka.consumer.client_factory import started
+from msgbus_kafka.compression import codec_findings
+from msgbus_kafka.connection import ConnectionSettings
+from msgbus_kafka.consumer.client_factory import start_client
 from msgbus_kafka.consumer.consumer import KafkaConsumer
-from msgbus_kafka.consumer.group_state import Places
-from msgbus_kafka.consumer.initial_offsets import bear_outside
-from msgbus_kafka.dead_letters import KafkaLetters
-from msgbus_kafka.diagnostics import examine, slow
-from msgbus_kafka.history import KafkaStretch, offsets_of
+from msgbus_kafka.consumer.group_state import GroupState
+from msgbus_kafka.consumer.initial_offsets import commit_initial_offsets
+from msgbus_kafka.dead_letters import KafkaDeadLetterStore
+from msgbus_kafka.diagnostics import client_findings, diagnose
+from msgbus_kafka.history import KafkaHistoryReader, resolve_position
 from msgbus_kafka.options import KafkaOptions, Timing
 from msgbus_kafka.producer.publisher import Publisher
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
 
-    from msgbus.adapter import Consumer, Lag, Letters, Position, QueueSpec, SessionListener, Stretch
+    from msgbus.adapter import Consumer, DeadLetterStore, HistoryReader, Lag, Position, QueueSpec, SessionListener
     from msgbus.adapter.address import Address
-    from msgbus.adapter.diagnostics import Checkup
+    from msgbus.adapter.diagnostics import Diagnosis
     from msgbus.adapter.envelope import Outgoing
     from msgbus.adapter.options import AdapterOptions
     from msgbus.adapter.url import BrokerURL
@@ -40,7 +40,7 @@ __all__ = ["KafkaAdapter"]
 
 logger = logging.getLogger("msgbus.kafka")
 
-CONNECT: Final = 15.0
+CONNECT_TIMEOUT_SECONDS: Final = 15.0
 """Seconds of one try to connect."""
 
 
@@ -49,10 +49,10 @@ class KafkaAdapter(Adapter):
 
     capabilities: ClassVar[Capabilities] = Capabilities(
         partitions=True,
-        rests_on="acks=all; with several brokers a replication factor of 3 and min.insync.replicas=2",
+        relies_on="acks=all; with several brokers a replication factor of 3 and min.insync.replicas=2",
     )
     Options: ClassVar[type[AdapterOptions]] = KafkaOptions
-    gather = 0.05
+    change_delay_seconds = 0.05
 
     def __init__(self, url: BrokerURL, options: AdapterOptions) -> None:
         """See Adapter."""
@@ -60,24 +60,26 @@ class KafkaAdapter(Adapter):
             raise ConfigurationError(f"kafka: options should be KafkaOptions, not {type(options).__name__}")
         self._timing: Final = Timing.of(options.session_timeout)
         self._assignor: Final = options.assignor
-        self._access: Final = Access(url, options)
-        self._cluster: Final = Cluster(self._access)
+        self._connection_settings: Final = ConnectionSettings(url, options)
+        self._cluster: Final = AdminClient(self._connection_settings)
         self._topics: Final = Topics(self._cluster)
-        self._publisher: Final = Publisher(self._access, self._topics)
+        self._publisher: Final = Publisher(self._connection_settings, self._topics)
         self._consumers: set[KafkaConsumer] = set()
-        self._places: dict[str, Places] = {}
+        self._group_states: dict[str, GroupState] = {}
         self._warned = False
 
     async def connect(self) -> None:
         """See Adapter."""
         self._warn_of_client()
         try:
-            async with asyncio.timeout(CONNECT):
+            async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
                 await self._cluster.connect()
                 with contextlib.suppress(AccessRefused):  # who may only read is welcome; publish() will say it
                     await self._publisher.connect()
         except TimeoutError as error:
-            raise BrokerUnavailable(f"kafka: {self._access.servers} did not answer within {CONNECT:g} s") from error
+            raise BrokerUnavailable(
+                f"kafka: {self._connection_settings.servers} did not answer within {CONNECT_TIMEOUT_SECONDS:g} s"
+            ) from error
 
     async def ping(self) -> str:
         """See Adapter. One node that does not answer is not the cluster: then another is asked."""
@@ -87,9 +89,9 @@ class KafkaAdapter(Adapter):
             await self._cluster.connected()
         return ""
 
-    async def examine(self) -> Checkup:
+    async def diagnose(self) -> Diagnosis:
         """See Adapter."""
-        return await examine(self._cluster)
+        return await diagnose(self._cluster)
 
     async def close(self) -> None:
         """See Adapter."""
@@ -110,7 +112,7 @@ class KafkaAdapter(Adapter):
         await self._topics.create(specs)
         born = [(str(spec.address), group) for spec in specs if not spec.address.part for group in spec.groups]
         with contextlib.suppress(AccessRefused):  # who makes queues need not be allowed to commit for their groups
-            await asyncio.gather(*(bear_outside(self._cluster, self._topics, *one) for one in born))
+            await asyncio.gather(*(commit_initial_offsets(self._cluster, self._topics, *one) for one in born))
 
     def publish(
         self, messages: Sequence[Outgoing], timeout: float
@@ -122,30 +124,32 @@ class KafkaAdapter(Adapter):
         """See Adapter."""
         return await lag(self._cluster, self._topics, str(address), group)
 
-    async def open_letters(self, address: Address) -> Letters:
+    async def open_dead_letters(self, address: Address) -> DeadLetterStore:
         """See Adapter."""
-        return KafkaLetters(self._access, self._topics, self._publisher, address)
+        return KafkaDeadLetterStore(self._connection_settings, self._topics, self._publisher, address)
 
     async def open_consumer(self, group: str, listener: SessionListener) -> Consumer:
         """See Adapter."""
-        places = self._places.setdefault(group, Places(self._cluster, self._topics, group))
-        client = await started(self._access, places, self._timing, self._assignor)
+        places = self._group_states.setdefault(group, GroupState(self._cluster, self._topics, group))
+        client = await start_client(self._connection_settings, places, self._timing, self._assignor)
         consumer = KafkaConsumer(client, listener, places, self._timing)
         self._consumers = {one for one in self._consumers if not one.closed} | {consumer}
         return consumer
 
     async def rewind(self, address: Address, group: str, to: Position) -> None:
         """See Adapter."""
-        offsets = await offsets_of(self._cluster, self._topics, str(address), to)
-        await commit(self._cluster, str(address), group, offsets)
+        offsets = await resolve_position(self._cluster, self._topics, str(address), to)
+        await commit_offsets(self._cluster, str(address), group, offsets)
 
-    async def open_stretch(self, address: Address, group: str, since: Position, until: Position | None) -> Stretch:
+    async def open_history(
+        self, address: Address, group: str, since: Position, until: Position | None
+    ) -> HistoryReader:
         """See Adapter."""
-        find = partial(offsets_of, self._cluster, self._topics, str(address))
+        find = partial(resolve_position, self._cluster, self._topics, str(address))
         begins, ends = await asyncio.gather(find(since), find(until or "newest"))
-        return KafkaStretch(self._access, address, group, begins, ends)
+        return KafkaHistoryReader(self._connection_settings, address, group, begins, ends)
 
     def _warn_of_client(self) -> None:
-        for finding in (*slow(), *without_codecs({})) if not self._warned else ():
+        for finding in (*client_findings(), *codec_findings({})) if not self._warned else ():
             self._warned = True
             logger.warning("kafka: %s", finding)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
-from msgbus.adapter.envelope import received
-from msgbus.adapter.headers import ATTEMPTS, ID, KEY, LETTER, TIME, TOMBSTONE
+from msgbus.adapter.envelope import build_message
+from msgbus.adapter.headers import ATTEMPTS, DEAD_LETTER_ID, ID, KEY, TIME, TOMBSTONE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from msgbus.adapter.envelope import Outgoing
     from msgbus.message import Message
 
-__all__ = ["arrived", "key_and_headers", "size"]
+__all__ = ["batch_size_bytes", "decode_record", "encode_record"]
 
-DLQ: Final = "dlq"
-size: Final[Callable[[bytes | None, bytes | None, list[tuple[str, bytes]]], int]] = (
+DLQ_PART: Final = "dlq"
+batch_size_bytes: Final[Callable[[bytes | None, bytes | None, list[tuple[str, bytes]]], int]] = (
     DefaultRecordBatchBuilder.estimate_size_in_bytes
 )
 """Bytes of a batch with this one record: what the topic's ``max.message.bytes`` is compared with."""
 
-_LATEST: Final = 253_402_300_799_000  # the end of the year 9999: no later time can be told as a date
+_MAX_TIMESTAMP_MS: Final = 253_402_300_799_000  # the end of the year 9999: no later time can be told as a date
 _DIGITS: Final = {TIME: 14, ATTEMPTS: 9}
 
 
-def key_and_headers(message: Outgoing) -> tuple[bytes | None, list[tuple[str, bytes]]]:
+def encode_record(message: Outgoing) -> tuple[bytes | None, list[tuple[str, bytes]]]:
     """The record's key: the message's, or of a dead letter its own id, by which a tombstone removes it.
 
     Its headers: id, time, then the user's and ours.
@@ -37,16 +37,16 @@ def key_and_headers(message: Outgoing) -> tuple[bytes | None, list[tuple[str, by
         return _laid_out(message, str.encode)
     except UnicodeEncodeError:  # bytes that are no text, which a message that is published again may bring
         key, headers = _laid_out(message, _bytes)
-        return key, [(_name(name), value) for name, value in headers]
+        return key, [(_header_name(name), value) for name, value in headers]
 
 
 def _laid_out(message: Outgoing, encode: Callable[[str], bytes]) -> tuple[bytes | None, list[tuple[str, bytes]]]:
     key = None if message.key is None else encode(message.key)
     headers = [(ID, encode(message.id)), (TIME, b"%d" % message.time)]
-    if message.address.part == DLQ:
+    if message.address.part == DLQ_PART:
         if key is not None:
             headers.append((KEY, key))
-        key = encode(message.headers[LETTER]) if LETTER in message.headers else key
+        key = encode(message.headers[DEAD_LETTER_ID]) if DEAD_LETTER_ID in message.headers else key
     for name, text in message.headers.items():
         if not name.isascii():
             encode(name)  # raises where it is no text
@@ -54,7 +54,7 @@ def _laid_out(message: Outgoing, encode: Callable[[str], bytes]) -> tuple[bytes 
     return key, headers
 
 
-def arrived(record: Any, address: Address, group: str) -> Message:
+def decode_record(record: Any, address: Address, group: str) -> Message:
     """The message in ``record``, which anybody may have published."""
     headers = {name: _text(value or b"") for name, value in record.headers}
     for name, most in _DIGITS.items():
@@ -63,19 +63,19 @@ def arrived(record: Any, address: Address, group: str) -> Message:
     if record.value is None:
         headers[TOMBSTONE] = "1"
     origin = f"{record.topic}-{record.partition}@{record.offset}"
-    return received(
+    return build_message(
         address,
         group,
         record.value or b"",
         headers,
         id=origin,
-        time=min(max(record.timestamp, 0), _LATEST),
-        key=None if record.key is None or address.part == DLQ else _text(record.key),
+        time=min(max(record.timestamp, 0), _MAX_TIMESTAMP_MS),
+        key=None if record.key is None or address.part == DLQ_PART else _text(record.key),
         origin=origin,
     )
 
 
-def _name(name: str) -> str:
+def _header_name(name: str) -> str:
     r"""A name that aiokafka can write: it takes text only. What was the byte FC is written as the four letters \xfc."""
     return _bytes(name).decode("utf-8", "backslashreplace")
 

@@ -11,8 +11,8 @@ from aiokafka.errors import KafkaError, UnsupportedSaslMechanismError
 from aiokafka.protocol.metadata import MetadataRequest
 
 from msgbus.errors import AccessRefused, BrokerUnavailable, ConfigurationError
-from msgbus_kafka.aiokafka_internals.shutdown import cut_off
-from msgbus_kafka.errors import REFUSALS, reason
+from msgbus_kafka.aiokafka_internals.shutdown import abort_connection
+from msgbus_kafka.errors import ACCESS_ERRORS, describe
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from msgbus.errors import BrokerError
     from msgbus_kafka.options import KafkaOptions
 
-__all__ = ["Access"]
+__all__ = ["ConnectionSettings"]
 
-PORT: Final = 9092
-REACH: Final = 10.0
+DEFAULT_PORT: Final = 9092
+CONNECT_TIMEOUT_SECONDS: Final = 10.0
 """Seconds a server has to answer a new connection."""
 _FAILURES: Final = (OSError, KafkaError, EOFError, ValueError, AssertionError)
 """What connecting raises: TimeoutError is an OSError."""
 
 
-class Access:
+class ConnectionSettings:
     """The way to a cluster. Its password is in no text of ours."""
 
     def __init__(self, url: BrokerURL, options: KafkaOptions) -> None:
@@ -39,18 +39,18 @@ class Access:
             raise ConfigurationError("kafka: the URL needs a host: kafka://host:9092")
         if url.path:
             raise ConfigurationError("kafka: the URL has no path: kafka://host:9092")
-        self.servers: Final = url.servers(PORT)
+        self.servers: Final = url.servers(DEFAULT_PORT)
         self._options = options
         self._tls = url.scheme.endswith("+ssl")
         self._user = url.username
         self._password = url.password
         self._context: ssl.SSLContext | None = None
 
-    def settings(self) -> dict[str, Any]:
+    def client_arguments(self) -> dict[str, Any]:
         """Keyword arguments for aiokafka's clients. Raises ConfigurationError for unusable certificates."""
         return {"bootstrap_servers": self.servers.split(","), **self._security()}
 
-    async def reach(self) -> None:
+    async def check_connection(self) -> None:
         """Connect to one server and log in, once, and let go again.
 
         Raises AccessRefused or BrokerUnavailable naming the servers. aiokafka's own start() calls both of them "Unable
@@ -65,9 +65,9 @@ class Access:
             else:
                 connection.close()
                 return
-        raise self._unreached(failures)
+        raise self._connection_error(failures)
 
-    async def metadata(self, topics: Iterable[str] | None, beside: Container[tuple[str, int]]) -> Any:
+    async def fetch_metadata(self, topics: Iterable[str] | None, beside: Container[tuple[str, int]]) -> Any:
         """What the first of the servers that answers says of the cluster and these topics; None is all there are.
 
         Not asked are those in ``beside``. None if nobody answers.
@@ -80,7 +80,7 @@ class Access:
             except _FAILURES:
                 continue
             try:
-                async with asyncio.timeout(REACH):
+                async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
                     answer = await connection.send(MetadataRequest(None if topics is None else list(topics)))
             except _FAILURES:
                 continue
@@ -91,19 +91,23 @@ class Access:
         return None
 
     async def _connected(self, host: str, port: int) -> Any:
-        async with asyncio.timeout(REACH):
+        async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
             return await create_conn(
-                host, port, request_timeout_ms=int(REACH * 1000), on_close=cut_off, **self._security()
+                host,
+                port,
+                request_timeout_ms=int(CONNECT_TIMEOUT_SECONDS * 1000),
+                on_close=abort_connection,
+                **self._security(),
             )
 
-    def _unreached(self, failures: list[BaseException]) -> BrokerError:
+    def _connection_error(self, failures: list[BaseException]) -> BrokerError:
         # ValueError and AssertionError are what aiokafka makes of an answer of SCRAM or PLAIN that does not fit.
-        refusal = next((one for one in failures if isinstance(one, (*REFUSALS, ValueError, AssertionError))), None)
+        refusal = next((one for one in failures if isinstance(one, (*ACCESS_ERRORS, ValueError, AssertionError))), None)
         if isinstance(refusal, UnsupportedSaslMechanismError):
             return AccessRefused(f"kafka: {self.servers} does not offer {self._mechanism()}; see mechanism= in the URL")
         if refusal is not None:
-            return AccessRefused(f"kafka: {self.servers} refused {self._who()}: {reason(refusal)}")
-        return BrokerUnavailable(f"kafka: {self.servers} cannot be reached: {reason(failures[-1])}")
+            return AccessRefused(f"kafka: {self.servers} refused {self._who()}: {describe(refusal)}")
+        return BrokerUnavailable(f"kafka: {self.servers} cannot be reached: {describe(failures[-1])}")
 
     def _who(self) -> str:
         return f"user {self._user!r} ({self._mechanism()})" if self._user else "a client without a user"

@@ -13,55 +13,55 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 
-from msgbus.adapter import Letters
+from msgbus.adapter import DeadLetterStore
 from msgbus.adapter.envelope import Delivery
-from msgbus.adapter.headers import LETTER
-from msgbus.errors import BrokerError, BrokerUnavailable, LettersBusy, LettersLost, translated
-from msgbus_kafka.aiokafka_internals.install import tame
+from msgbus.adapter.headers import DEAD_LETTER_ID
+from msgbus.errors import BrokerError, BrokerUnavailable, DeadLetterLockLost, DeadLettersLocked, translate_errors
+from msgbus_kafka.aiokafka_internals.install import install_patches
 from msgbus_kafka.aiokafka_internals.shutdown import stop_consumer
-from msgbus_kafka.codec import arrived
-from msgbus_kafka.errors import TABLE
-from msgbus_kafka.history import READ, Reader, opened
+from msgbus_kafka.codec import decode_record
+from msgbus_kafka.errors import ERROR_TABLE
+from msgbus_kafka.history import READ_TIMEOUT_SECONDS, KafkaReader, open_reader
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
     from msgbus.adapter.address import Address
     from msgbus_kafka.admin.topics import Topics
-    from msgbus_kafka.connection import Access
+    from msgbus_kafka.connection import ConnectionSettings
     from msgbus_kafka.producer.publisher import Publisher
 
-__all__ = ["KafkaLetters"]
+__all__ = ["KafkaDeadLetterStore"]
 
-SESSION: Final = 6.0
+LOCK_SESSION_TIMEOUT_SECONDS: Final = 6.0
 """Seconds after which a killed taker's hold is over: the least that brokers allow by default."""
-JOIN: Final = 15.0
+JOIN_TIMEOUT_SECONDS: Final = 15.0
 """Seconds until a group has said who owns the partition; an empty one waits 3 s for others (a broker's default)."""
-REMOVE: Final = 30.0
+REMOVE_TIMEOUT_SECONDS: Final = 30.0
 """Seconds to remove letters: what a publish has by default."""
-STEP: Final = 0.05
+POLL_INTERVAL_SECONDS: Final = 0.05
 
 
-class KafkaLetters(Letters):
+class KafkaDeadLetterStore(DeadLetterStore):
     """The dead-letter queue ``address``."""
 
-    def __init__(self, access: Access, topics: Topics, publisher: Publisher, address: Address) -> None:
+    def __init__(self, access: ConnectionSettings, topics: Topics, publisher: Publisher, address: Address) -> None:
         self._access = access
         self._topics = topics
         self._publisher = publisher
         self._address = address
         self._name = str(address)
         self._partition = TopicPartition(self._name, 0)
-        self._reader: Reader | None = None
-        self._taker: Any = None
+        self._reader: KafkaReader | None = None
+        self._lock_holder: Any = None
         self._offsets: list[int] = []
 
     async def count(self) -> tuple[int, bool]:
-        """See Letters; reads the log."""
+        """See DeadLetterStore; reads the log."""
         return len(await self._index()), True
 
     async def look(self, after: Hashable | None, limit: int) -> tuple[Sequence[Delivery], Hashable | None]:
-        """See Letters; cursors are offsets. What arrives during a walk is seen by the next."""
+        """See DeadLetterStore; cursors are offsets. What arrives during a walk is seen by the next."""
         if not isinstance(after, int):
             self._offsets = await self._index()
         first = bisect_right(self._offsets, after) if isinstance(after, int) else 0
@@ -70,71 +70,73 @@ class KafkaLetters(Letters):
         return page, wanted[-1] if len(self._offsets) > first + limit else None
 
     async def take(self, after: Hashable | None, limit: int) -> tuple[Sequence[Delivery], Hashable | None]:
-        """See Letters."""
-        if self._taker is None:
+        """See DeadLetterStore."""
+        if self._lock_holder is None:
             await self._join()
-        elif not self._owns:
-            raise LettersLost(f"queue {self._name}: the hold on its letters was lost; take them again")
+        elif not self._owns_lock:
+            raise DeadLetterLockLost(f"queue {self._name}: the hold on its letters was lost; take them again")
         return await self.look(after, limit)
 
     async def remove(self, letters: Sequence[Delivery]) -> None:
-        """See Letters: a tombstone for each, confirmed by all in-sync replicas."""
-        if not self._owns:
-            raise LettersLost(f"queue {self._name}: the hold on its letters was lost; take them again")
+        """See DeadLetterStore: a tombstone for each, confirmed by all in-sync replicas."""
+        if not self._owns_lock:
+            raise DeadLetterLockLost(f"queue {self._name}: the hold on its letters was lost; take them again")
         if nameless := [letter.message.origin for letter in letters if letter.receipt is None]:
             raise BrokerError(
                 f"queue {self._name}: {nameless[0]} was not put there by msgbus and has no key, so no tombstone can "
                 "remove it: let the topic's retention do it"
             )
         keys = [cast("bytes", letter.receipt) for letter in letters]
-        for refusal in filter(None, await self._publisher.bury(self._address, keys, REMOVE)):
+        for refusal in filter(
+            None, await self._publisher.publish_tombstones(self._address, keys, REMOVE_TIMEOUT_SECONDS)
+        ):
             raise refusal
 
     async def close(self) -> None:
-        """See Letters: nothing was taken away, so nothing has to go back."""
+        """See DeadLetterStore: nothing was taken away, so nothing has to go back."""
         reader, self._reader = self._reader, None
-        taker, self._taker = self._taker, None
+        taker, self._lock_holder = self._lock_holder, None
         if reader is not None:
             await reader.close()
         if taker is not None:
             await stop_consumer(taker, 2.0)
 
     @property
-    def _owns(self) -> bool:
-        return self._taker is not None and self._partition in self._taker.assignment()
+    def _owns_lock(self) -> bool:
+        return self._lock_holder is not None and self._partition in self._lock_holder.assignment()
 
     async def _join(self) -> None:
         await self._topics.state(self._name)
         taker: Any = AIOKafkaConsumer(
-            **self._access.settings(),
+            **self._access.client_arguments(),
             group_id=f"{self._name}.taker",
             client_id="msgbus",
             enable_auto_commit=False,
-            session_timeout_ms=int(SESSION * 1000),
+            session_timeout_ms=int(LOCK_SESSION_TIMEOUT_SECONDS * 1000),
             heartbeat_interval_ms=500,
             # The holder keeps the partition when another joins.
             partition_assignment_strategy=[StickyPartitionAssignor],
         )
-        tame(taker._client, self._access.servers, self._access.metadata)  # noqa: SLF001
+        install_patches(taker._client, self._access.servers, self._access.fetch_metadata)  # noqa: SLF001
         taker.subscribe([self._name])
         try:
-            with translated(TABLE, f"queue {self._name}: taking its letters in hand"):
+            with translate_errors(ERROR_TABLE, f"queue {self._name}: taking its letters in hand"):
                 await taker.start()
             await self._until_assigned(taker)
         except BaseException:
             await stop_consumer(taker, 2.0)
             raise
-        self._taker = taker
+        self._lock_holder = taker
 
     async def _until_assigned(self, taker: Any) -> None:
         loop = asyncio.get_running_loop()
-        end = loop.time() + JOIN
+        end = loop.time() + JOIN_TIMEOUT_SECONDS
         while self._partition not in taker.assignment():
             joined = taker._coordinator.generation > 0 and not taker._coordinator._rejoin_needed_fut.done()  # noqa: SLF001
             settled = joined and taker._subscription.subscription.assignment is not None  # noqa: SLF001
             if settled or loop.time() >= end:
-                raise LettersBusy(f"queue {self._name}: somebody else is taking from it; try again later")
-            await asyncio.sleep(STEP)
+                raise DeadLettersLocked(f"queue {self._name}: somebody else is taking from it; try again later")
+            await asyncio.sleep(POLL_INTERVAL_SECONDS)
         taker.pause(self._partition)  # it is the lock; another client reads
 
     # Reading.
@@ -144,7 +146,7 @@ class KafkaLetters(Letters):
         await self._topics.state(self._name)
         reader = await self._ready()
         at: dict[object, int] = {}
-        with translated(TABLE, f"queue {self._name}: reading its letters"):
+        with translate_errors(ERROR_TABLE, f"queue {self._name}: reading its letters"):
             end = (await reader.client.end_offsets([self._partition]))[self._partition]
             await reader.client.seek_to_beginning(self._partition)
             async for record in self._until(end):
@@ -158,7 +160,7 @@ class KafkaLetters(Letters):
         if not offsets:
             return []
         reader, wanted = await self._ready(), set(offsets)
-        with translated(TABLE, f"queue {self._name}: reading its letters"):
+        with translate_errors(ERROR_TABLE, f"queue {self._name}: reading its letters"):
             reader.client.seek(self._partition, offsets[0])
             return [record async for record in self._until(offsets[-1] + 1) if record.offset in wanted]
 
@@ -174,16 +176,18 @@ class KafkaLetters(Letters):
                     yield record
             if batch or await reader.client.position(self._partition) != position:
                 last = loop.time()
-            elif loop.time() - last > READ:
-                raise BrokerUnavailable(f"queue {self._name}: nothing more was read for {READ:g} s")
+            elif loop.time() - last > READ_TIMEOUT_SECONDS:
+                raise BrokerUnavailable(f"queue {self._name}: nothing more was read for {READ_TIMEOUT_SECONDS:g} s")
 
-    async def _ready(self) -> Reader:
+    async def _ready(self) -> KafkaReader:
         if self._reader is None:
-            self._reader = await opened(self._access, [self._partition], f"queue {self._name}: reading its letters")
+            self._reader = await open_reader(
+                self._access, [self._partition], f"queue {self._name}: reading its letters"
+            )
         return self._reader
 
     def _letter(self, record: Any) -> Delivery:
-        made = arrived(record, self._address, self._address.group)
-        letter = made.system.get(LETTER)
+        made = decode_record(record, self._address, self._address.group)
+        letter = made.system.get(DEAD_LETTER_ID)
         key = record.key if record.key is not None or letter is None else letter.encode()
         return Delivery(made, self._address, self, key)

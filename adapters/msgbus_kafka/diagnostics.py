@@ -8,29 +8,37 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from aiokafka.protocol.admin import ApiVersionRequest
 from aiokafka.protocol.metadata import MetadataRequest
 
-from msgbus.adapter.diagnostics import Checkup, Finding
-from msgbus_kafka.admin.client import BROKER, TOPIC
-from msgbus_kafka.admin.topic_config import INSYNC, SAFE
-from msgbus_kafka.compression import COMPRESSION, without_codecs
+from msgbus.adapter.diagnostics import Diagnosis, Finding
+from msgbus_kafka.admin.client import BROKER_RESOURCE, TOPIC_RESOURCE
+from msgbus_kafka.admin.topic_config import MIN_INSYNC_FINDING, SAFE_REPLICATION_FACTOR
+from msgbus_kafka.compression import COMPRESSION_TYPE, codec_findings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from msgbus_kafka.admin.client import Cluster
+    from msgbus_kafka.admin.client import AdminClient
 
-__all__ = ["SLOW", "Topic", "examine", "of_cluster", "of_topics", "ours", "slow"]
+__all__ = [
+    "SLOW_CLIENT_FINDING",
+    "Topic",
+    "client_findings",
+    "cluster_findings",
+    "diagnose",
+    "own_topics",
+    "topic_findings",
+]
 
-SLOW: Final = Finding(
+SLOW_CLIENT_FINDING: Final = Finding(
     "warning",
     "aiokafka runs without its C extension: reading is 15 to 75 times slower",
     "install one of its wheels, or a compiler before it",
 )
-UNSEEN: Final = Finding(
+SETTINGS_HIDDEN_FINDING: Final = Finding(
     "warning",
     "the settings of the nodes may not be looked at",
     "check min.insync.replicas by hand, or allow DescribeConfigs on the cluster",
 )
-SHOWN: Final = 3
+MAX_NAMED_TOPICS: Final = 3
 """Most topics that a finding names."""
 _PART: Final = re.compile(r"(?P<queue>.+)\.[^.]+\.(dlq|retry\.[0-9]+[sm])", re.ASCII)
 _FETCH: Final = 1
@@ -51,44 +59,44 @@ class Topic(NamedTuple):
     """Its ``min.insync.replicas``; 0 where we may not look."""
 
 
-async def examine(cluster: Cluster) -> Checkup:
+async def diagnose(cluster: AdminClient) -> Diagnosis:
     """See Adapter."""
-    answer = await cluster.ask(MetadataRequest(None, allow_auto_topic_creation=False))
-    nodes = cluster.living(answer)
-    settings = (await cluster.settings(BROKER, [str(nodes[0])], nodes[0])).get(str(nodes[0]))
+    answer = await cluster.send(MetadataRequest(None, allow_auto_topic_creation=False))
+    nodes = cluster.live_nodes(answer)
+    settings = (await cluster.configs(BROKER_RESOURCE, [str(nodes[0])], nodes[0])).get(str(nodes[0]))
     rows = {name: partitions for error, name, _, partitions in answer.topics if not error}
-    names = ours(rows)
-    of_each = await cluster.settings(TOPIC, names) if names else {}
+    names = own_topics(rows)
+    of_each = await cluster.configs(TOPIC_RESOURCE, names) if names else {}
     topics = [_topic(name, rows[name], of_each.get(name, {})) for name in names]
-    compressed = {name: of_each.get(name, {}).get(COMPRESSION, "") for name in names}
+    compressed = {name: of_each.get(name, {}).get(COMPRESSION_TYPE, "") for name in names}
     found = (
-        *of_cluster(len(nodes), settings),
-        *of_topics(len(nodes), topics),
-        *without_codecs(compressed),
-        *slow(),
+        *cluster_findings(len(nodes), settings),
+        *topic_findings(len(nodes), topics),
+        *codec_findings(compressed),
+        *client_findings(),
     )
     version = await _version(cluster, settings or {})
     count = f"{len(nodes)} node{'s' if len(nodes) > 1 else ''}, {len(names)} topics of msgbus"
-    return Checkup(f"Kafka{version} at {cluster.servers} ({count})", found)
+    return Diagnosis(f"Kafka{version} at {cluster.servers} ({count})", found)
 
 
-async def _version(cluster: Cluster, settings: Mapping[str, str]) -> str:
+async def _version(cluster: AdminClient, settings: Mapping[str, str]) -> str:
     """Kafka tells its version to nobody; what it no longer answers, and a setting that 4.0 took away, do."""
-    answer = await cluster.ask(ApiVersionRequest())
+    answer = await cluster.send(ApiVersionRequest())
     if any(key == _FETCH and oldest >= _FETCH_OF_4 for key, oldest, _ in answer.api_versions):
         return " 4.0 or later"
     protocol = settings.get("inter.broker.protocol.version", "")
     return f" {protocol.partition('-')[0]}" if protocol else ""
 
 
-def ours(names: Iterable[str]) -> list[str]:
+def own_topics(names: Iterable[str]) -> list[str]:
     """Retry queues, dead-letter queues, and the queues that have some. Pure."""
     there = set(names)
     parts = {name: part["queue"] for name in there if (part := _PART.fullmatch(name))}
     return sorted({*parts, *(there & set(parts.values()))})
 
 
-def of_cluster(nodes: int, settings: Mapping[str, str] | None) -> Iterator[Finding]:
+def cluster_findings(nodes: int, settings: Mapping[str, str] | None) -> Iterator[Finding]:
     """What endangers the promise, by the cluster's size and a node's settings; None: we may not look. Pure."""
     if nodes == 1:
         yield Finding(
@@ -97,10 +105,10 @@ def of_cluster(nodes: int, settings: Mapping[str, str] | None) -> Iterator[Findi
             "use three nodes, and three replicas of each topic",
         )
     if settings is None:
-        yield UNSEEN
+        yield SETTINGS_HIDDEN_FINDING
         return
     if nodes > 1 and settings.get("min.insync.replicas") == "1":
-        yield INSYNC
+        yield MIN_INSYNC_FINDING
     if settings.get("auto.create.topics.enable") == "true":
         yield Finding(
             "note",
@@ -109,9 +117,9 @@ def of_cluster(nodes: int, settings: Mapping[str, str] | None) -> Iterator[Findi
         )
 
 
-def of_topics(nodes: int, topics: Sequence[Topic]) -> Iterator[Finding]:
+def topic_findings(nodes: int, topics: Sequence[Topic]) -> Iterator[Finding]:
     """What endangers the promise, by how our topics are kept. Pure."""
-    wanted = min(nodes, SAFE)
+    wanted = min(nodes, SAFE_REPLICATION_FACTOR)
     rows: tuple[tuple[Any, ...], ...] = (
         ("error", "without a leader: nothing goes in or out", "start the nodes that have it", lambda t: t.leaderless),
         (
@@ -136,16 +144,16 @@ def of_topics(nodes: int, topics: Sequence[Topic]) -> Iterator[Finding]:
     )
     for severity, what, remedy, concerns in rows:
         if names := [topic.name for topic in topics if concerns(topic)]:
-            more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-            yield Finding(severity, f"topics {what}: {', '.join(names[:SHOWN])}{more}", remedy)
+            more = f" and {len(names) - MAX_NAMED_TOPICS} more" if len(names) > MAX_NAMED_TOPICS else ""
+            yield Finding(severity, f"topics {what}: {', '.join(names[:MAX_NAMED_TOPICS])}{more}", remedy)
 
 
-def slow() -> Iterator[Finding]:
+def client_findings() -> Iterator[Finding]:
     """What endangers the pace, by how the client was installed."""
     from aiokafka.record.default_records import DefaultRecordBatch
 
     if "_crecords" not in str(DefaultRecordBatch.__module__):
-        yield SLOW
+        yield SLOW_CLIENT_FINDING
 
 
 def _topic(name: str, partitions: Sequence[Any], settings: Mapping[str, str]) -> Topic:

@@ -20,9 +20,17 @@ from msgbus.errors import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["REFUSALS", "TABLE", "Refused", "answered", "concerns_one", "reason", "unreadable"]
+__all__ = [
+    "ACCESS_ERRORS",
+    "ERROR_TABLE",
+    "FetchRefused",
+    "concerns_one_partition",
+    "describe",
+    "describe_unreadable",
+    "error_for_code",
+]
 
-REFUSALS: Final[tuple[type[BaseException], ...]] = (
+ACCESS_ERRORS: Final[tuple[type[BaseException], ...]] = (
     kafka.SaslAuthenticationFailed,
     kafka.UnsupportedSaslMechanismError,
     kafka.IllegalSaslStateError,
@@ -33,8 +41,8 @@ REFUSALS: Final[tuple[type[BaseException], ...]] = (
     ssl.SSLCertVerificationError,
 )
 
-TABLE: Final[Mapping[type[BaseException], type[MsgbusError]]] = {
-    **dict.fromkeys(REFUSALS, AccessRefused),
+ERROR_TABLE: Final[Mapping[type[BaseException], type[MsgbusError]]] = {
+    **dict.fromkeys(ACCESS_ERRORS, AccessRefused),
     kafka.KafkaError: BrokerUnavailable,
     OSError: BrokerUnavailable,  # TimeoutError is one
     KeyError: BrokerUnavailable,  # aiokafka's send() looks up a connection that its timeout has just dropped
@@ -54,7 +62,7 @@ _CODES: Final[Mapping[int, type[MsgbusError]]] = {
 }
 
 
-class Refused(kafka.KafkaError):  # type: ignore[misc]  # aiokafka is untyped
+class FetchRefused(kafka.KafkaError):  # type: ignore[misc]  # aiokafka is untyped
     """The broker's answer to the fetch of one partition was this error."""
 
     def __init__(self, partition: Any, text: str) -> None:
@@ -62,25 +70,25 @@ class Refused(kafka.KafkaError):  # type: ignore[misc]  # aiokafka is untyped
         self.partition = partition
 
 
-def concerns_one(error: Exception) -> bool:
+def concerns_one_partition(error: Exception) -> bool:
     """Whether an error out of getmany() may be about one partition, and not about connection, group or login."""
-    if isinstance(error, (kafka.TopicAuthorizationFailedError, Refused)):
+    if isinstance(error, (kafka.TopicAuthorizationFailedError, FetchRefused)):
         return True
-    if isinstance(error, (*REFUSALS, kafka.ConsumerStoppedError, kafka.IllegalStateError, OSError)):
+    if isinstance(error, (*ACCESS_ERRORS, kafka.ConsumerStoppedError, kafka.IllegalStateError, OSError)):
         return False
     return not getattr(error, "retriable", False)
 
 
-def unreadable(error: BaseException) -> str:
+def describe_unreadable(error: BaseException) -> str:
     """Say what is wrong with a record that raised ``error`` when it was read."""
     if isinstance(error, kafka.UnsupportedCodecError):
-        return f"is compressed with a codec that is not installed ({reason(error)})"
+        return f"is compressed with a codec that is not installed ({describe(error)})"
     if isinstance(error, kafka.CorruptRecordException):
-        return f"is corrupt on the server ({reason(error)})"
-    return f"cannot be read ({type(error).__name__}: {reason(error)})"
+        return f"is corrupt on the server ({describe(error)})"
+    return f"cannot be read ({type(error).__name__}: {describe(error)})"
 
 
-def answered(code: int, message: str | None, doing: str) -> MsgbusError:
+def error_for_code(code: int, message: str | None, doing: str) -> MsgbusError:
     """The broker's error ``code`` as ours. ``doing`` opens the text and names the queue."""
     theirs = kafka.for_code(code)
     text = f"{doing}: {message or theirs.__name__}"
@@ -91,6 +99,6 @@ def answered(code: int, message: str | None, doing: str) -> MsgbusError:
     return BrokerUnavailable(text)
 
 
-def reason(error: BaseException) -> str:
+def describe(error: BaseException) -> str:
     """``error`` in words: many of aiokafka's have none but their name."""
     return str(error) or type(error).__name__

@@ -9,65 +9,74 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from msgbus.adapter import Stretch
+from msgbus.adapter import HistoryReader
 from msgbus.adapter.envelope import Delivery
-from msgbus.errors import BrokerError, BrokerUnavailable, ConfigurationError, translated
-from msgbus_kafka.admin.offsets import log, offsets_at
-from msgbus_kafka.aiokafka_internals.fetcher import adapt
-from msgbus_kafka.aiokafka_internals.install import tame
+from msgbus.errors import BrokerError, BrokerUnavailable, ConfigurationError, translate_errors
+from msgbus_kafka.admin.offsets import log_bounds, offsets_at
+from msgbus_kafka.aiokafka_internals.fetcher import install_fetcher
+from msgbus_kafka.aiokafka_internals.install import install_patches
 from msgbus_kafka.aiokafka_internals.shutdown import stop_consumer
-from msgbus_kafka.codec import arrived
-from msgbus_kafka.errors import REFUSALS, TABLE, Refused, concerns_one, unreadable
+from msgbus_kafka.codec import decode_record
+from msgbus_kafka.errors import ACCESS_ERRORS, ERROR_TABLE, FetchRefused, concerns_one_partition, describe_unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from msgbus.adapter import Position
     from msgbus.adapter.address import Address
-    from msgbus_kafka.admin.client import Cluster
-    from msgbus_kafka.admin.offsets import Log
+    from msgbus_kafka.admin.client import AdminClient
+    from msgbus_kafka.admin.offsets import LogBounds
     from msgbus_kafka.admin.topics import Topics
-    from msgbus_kafka.connection import Access
+    from msgbus_kafka.connection import ConnectionSettings
 
-__all__ = ["READ", "KafkaStretch", "Reader", "named", "offsets_of", "opened"]
+__all__ = [
+    "READ_TIMEOUT_SECONDS",
+    "KafkaHistoryReader",
+    "KafkaReader",
+    "open_reader",
+    "parse_origin",
+    "resolve_position",
+]
 
-READ: Final = 30.0
+READ_TIMEOUT_SECONDS: Final = 30.0
 """Seconds without anything of a log that should have more."""
-FETCH: Final = 200
+FETCH_TIMEOUT_MS: Final = 200
 """Milliseconds of one fetch."""
-READABLE: Final = 1000
+MAX_RECORDS_PER_FETCH: Final = 1000
 """Records of one fetch: parsed in one go, 1.4 us each, while nothing else runs."""
 
 
-async def opened(access: Access, partitions: Sequence[TopicPartition], doing: str) -> Reader:
+async def open_reader(access: ConnectionSettings, partitions: Sequence[TopicPartition], purpose: str) -> KafkaReader:
     """Open a reader of these partitions. Raises BrokerUnavailable or AccessRefused."""
     client: Any = AIOKafkaConsumer(
-        **access.settings(),
+        **access.client_arguments(),
         client_id="msgbus",
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         fetch_max_wait_ms=100,
     )
-    tame(client._client, access.servers, access.metadata)  # noqa: SLF001
+    install_patches(client._client, access.servers, access.fetch_metadata)  # noqa: SLF001
     try:
-        with translated(TABLE, doing):
+        with translate_errors(ERROR_TABLE, purpose):
             await client.start()
     except BaseException:
         await stop_consumer(client, 2.0)
         raise
     client.assign(partitions)
-    return Reader(client, doing)
+    return KafkaReader(client, purpose)
 
 
-class Reader:
+class KafkaReader:
     """An AIOKafkaConsumer of some partitions and of no group, which names the record that it cannot read."""
 
-    def __init__(self, client: Any, doing: str) -> None:
+    def __init__(self, client: Any, purpose: str) -> None:
         self.client: Final = client
-        self._doing = doing
-        self._tap = adapt(client, asyncio.Event())
+        self._purpose = purpose
+        self._responses = install_fetcher(client, asyncio.Event())
 
-    async def fetch(self, *partitions: TopicPartition, limit: int = READABLE) -> Mapping[Any, Sequence[Any]]:
+    async def fetch(
+        self, *partitions: TopicPartition, limit: int = MAX_RECORDS_PER_FETCH
+    ) -> Mapping[Any, Sequence[Any]]:
         """Return what comes of these within 0.2 s, at most ``limit`` records.
 
         Raises BrokerError naming the record that cannot be read, once everything before it was returned; the positions
@@ -77,37 +86,37 @@ class Reader:
         try:
             return await self._fetch(*partitions, limit=limit)
         except Exception as error:
-            if not _about_a_record(error):
+            if not _concerns_a_record(error):
                 raise
             for one, offset in before.items():
                 self.client.seek(one, offset)
             for one, offset in before.items():
-                if found := await self._apart(one, offset, limit):
+                if found := await self._isolate(one, offset, limit):
                     return found
             return {}
 
     async def _fetch(self, *partitions: TopicPartition, limit: int) -> Mapping[Any, Sequence[Any]]:
         fetched: Mapping[Any, Sequence[Any]] = await self.client.getmany(
-            *partitions, timeout_ms=FETCH, max_records=limit
+            *partitions, timeout_ms=FETCH_TIMEOUT_MS, max_records=limit
         )
         return fetched
 
-    async def _apart(self, partition: TopicPartition, offset: int, limit: int) -> Mapping[Any, Sequence[Any]]:
+    async def _isolate(self, partition: TopicPartition, offset: int, limit: int) -> Mapping[Any, Sequence[Any]]:
         """Return what can be read of one partition, in halves down to single records, or raise."""
         while True:
             try:
                 return await self._fetch(partition, limit=limit)
             except Exception as error:
-                if not _about_a_record(error):
+                if not _concerns_a_record(error):
                     raise
                 self.client.seek(partition, offset)
-                if isinstance(error, UnicodeDecodeError) and self._tap.lenient(partition):
+                if isinstance(error, UnicodeDecodeError) and self._responses.read_leniently(partition):
                     continue
-                if limit == 1 or isinstance(error, Refused):
+                if limit == 1 or isinstance(error, FetchRefused):
                     place = f"{partition.topic}-{partition.partition}@{offset}"
                     raise BrokerError(
-                        f"{self._doing}: the record at {place} or just behind it {unreadable(error)}; begin behind it, "
-                        'or, for a codec, run pip install "msgbus[kafka]"'
+                        f"{self._purpose}: the record at {place} or just behind it {describe_unreadable(error)}; begin "
+                        'behind it, or, for a codec, run pip install "msgbus[kafka]"'
                     ) from error
                 limit //= 2
 
@@ -116,28 +125,33 @@ class Reader:
         await stop_consumer(self.client, 2.0)
 
 
-def _about_a_record(error: Exception) -> bool:
-    return concerns_one(error) and not isinstance(error, REFUSALS)
+def _concerns_a_record(error: Exception) -> bool:
+    return concerns_one_partition(error) and not isinstance(error, ACCESS_ERRORS)
 
 
-class KafkaStretch(Stretch):
+class KafkaHistoryReader(HistoryReader):
     """What lies between two offsets in each partition."""
 
     def __init__(
-        self, access: Access, address: Address, group: str, begins: Mapping[int, int], ends: Mapping[int, int]
+        self,
+        access: ConnectionSettings,
+        address: Address,
+        group: str,
+        begins: Mapping[int, int],
+        ends: Mapping[int, int],
     ) -> None:
-        """Partitions that are only in one of ``begins`` and ``ends`` (exclusive) have no part in it."""
+        """Partitions that are only in one of ``fetch_offset`` and ``ends`` (exclusive) have no part in it."""
         self._access = access
         self._address = address
         self._group = group
         meant = sorted(one for one in begins.keys() & ends.keys() if begins[one] < ends[one])
         self._begins = {TopicPartition(str(address), one): begins[one] for one in meant}
         self._ends = {TopicPartition(str(address), one): ends[one] for one in meant}
-        self._reader: Reader | None = None
+        self._reader: KafkaReader | None = None
 
     async def read(self, limit: int) -> Sequence[Delivery]:
-        """See Stretch."""
-        with translated(TABLE, f"queue {self._address}: reading its history"):
+        """See HistoryReader."""
+        with translate_errors(ERROR_TABLE, f"queue {self._address}: reading its history"):
             return await self._read(limit) if self._begins else ()
 
     async def _read(self, limit: int) -> Sequence[Delivery]:
@@ -153,22 +167,24 @@ class KafkaStretch(Stretch):
             reached = sum([await reader.client.position(one) for one in self._ends])
             if reached != before:
                 last, before = loop.time(), reached
-            elif loop.time() - last > READ:
-                raise BrokerUnavailable(f"queue {self._address}: nothing more was read for {READ:g} s")
+            elif loop.time() - last > READ_TIMEOUT_SECONDS:
+                raise BrokerUnavailable(f"queue {self._address}: nothing more was read for {READ_TIMEOUT_SECONDS:g} s")
         return ()
 
-    async def _ready(self) -> Reader:
+    async def _ready(self) -> KafkaReader:
         if self._reader is None:
-            self._reader = await opened(self._access, list(self._begins), f"queue {self._address}: reading its history")
+            self._reader = await open_reader(
+                self._access, list(self._begins), f"queue {self._address}: reading its history"
+            )
             for partition, offset in self._begins.items():
                 self._reader.client.seek(partition, offset)
         return self._reader
 
     def _delivery(self, record: Any) -> Delivery:
-        return Delivery(arrived(record, self._address, self._group), self._address, self, None, record.offset)
+        return Delivery(decode_record(record, self._address, self._group), self._address, self, None, record.offset)
 
     async def close(self) -> None:
-        """See Stretch."""
+        """See HistoryReader."""
         reader, self._reader = self._reader, None
         if reader is not None:
             await reader.close()
@@ -177,22 +193,22 @@ class KafkaStretch(Stretch):
 _ORIGIN: Final = re.compile(r"(?:(?P<topic>.+)-(?P<partition>[0-9]{1,9})@)?(?P<offset>[0-9]{1,18})", re.ASCII)
 
 
-async def offsets_of(cluster: Cluster, topics: Topics, name: str, position: Position) -> dict[int, int]:
+async def resolve_position(cluster: AdminClient, topics: Topics, name: str, position: Position) -> dict[int, int]:
     """An offset that is kept, or the end, in each partition that ``position`` speaks of.
 
     Raises QueueNotFound, ConfigurationError for what is no position here, BrokerUnavailable.
     """
     leaders = (await topics.state(name)).leaders
-    bounds = await log(cluster, name, leaders)
+    bounds = await log_bounds(cluster, name, leaders)
     if isinstance(position, datetime):
         found = await offsets_at(cluster, name, leaders, max(0, round(position.timestamp() * 1000)))
         return {one: offset if offset >= 0 else bounds[one][1] for one, offset in found.items()}
     if position in {"oldest", "newest"}:
         return {one: kept if position == "oldest" else end for one, (kept, end) in bounds.items()}
-    return named(name, position, bounds)
+    return parse_origin(name, position, bounds)
 
 
-def named(name: str, position: str, bounds: Log) -> dict[int, int]:
+def parse_origin(name: str, position: str, bounds: LogBounds) -> dict[int, int]:
     """The offsets of ``topic-partition@offset``, or of a bare offset, which means every partition."""
     found = _ORIGIN.fullmatch(position)
     if found is None or found["topic"] not in {None, name}:

@@ -12,10 +12,10 @@ from msgbus.errors import ConfigurationError
 
 __all__ = ["Assignor", "KafkaOptions", "Timing"]
 
-LEAST: Final = 1.0
-MOST: Final = 1800.0
+MIN_SESSION_TIMEOUT_SECONDS: Final = 1.0
+MAX_SESSION_TIMEOUT_SECONDS: Final = 1800.0
 """Kafka's own ``group.max.session.timeout.ms``."""
-USUAL: Final = 45.0
+DEFAULT_SESSION_TIMEOUT_SECONDS: Final = 45.0
 """Kafka's default since 3.0; with 15 s a group did not survive a broker that stood still for 20 s."""
 
 
@@ -25,7 +25,7 @@ Assignor = Literal["range", "roundrobin", "sticky"] | type[AbstractPartitionAssi
 class KafkaOptions(AdapterOptions):
     """``?session_timeout= &assignor= &mechanism=``."""
 
-    session_timeout: float = USUAL
+    session_timeout: float = DEFAULT_SESSION_TIMEOUT_SECONDS
     """Seconds after which a member that was killed is replaced. The broker's ``group.min.session.timeout.ms`` is 6 s
     unless it says otherwise."""
     assignor: Assignor = "roundrobin"
@@ -65,9 +65,12 @@ class Timing:
 
         Raises ConfigurationError naming the parameter.
         """
-        if not LEAST <= session <= MOST:
-            raise ConfigurationError(f"kafka: session_timeout={session:g} should be {LEAST:g} to {MOST:g} seconds")
-        scale = min(session / USUAL, 1.0)
+        if not MIN_SESSION_TIMEOUT_SECONDS <= session <= MAX_SESSION_TIMEOUT_SECONDS:
+            raise ConfigurationError(
+                f"kafka: session_timeout={session:g} should be {MIN_SESSION_TIMEOUT_SECONDS:g} to "
+                f"{MAX_SESSION_TIMEOUT_SECONDS:g} seconds"
+            )
+        scale = min(session / DEFAULT_SESSION_TIMEOUT_SECONDS, 1.0)
         return cls(
             drain=18 * scale,
             commit=5 * scale,

@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from msgbus.adapter import Adapter, Capabilities, Lag
-from msgbus.adapter.diagnostics import Checkup, Finding
+from msgbus.adapter.diagnostics import Diagnosis, Finding
 from msgbus.errors import BrokerUnavailable, ConfigurationError, GroupActive, Unsupported
 from msgbus_memory.consumer import MemoryConsumer
-from msgbus_memory.dead_letters import MemoryLetters
-from msgbus_memory.history import MemoryStretch, place_of
+from msgbus_memory.dead_letters import MemoryDeadLetterStore
+from msgbus_memory.history import MemoryHistoryReader, resolve_position
 from msgbus_memory.options import MemoryOptions
 from msgbus_memory.server import server
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from msgbus.adapter import Consumer, Letters, Position, QueueSpec, SessionListener, Stretch
+    from msgbus.adapter import Consumer, DeadLetterStore, HistoryReader, Position, QueueSpec, SessionListener
     from msgbus.adapter.address import Address
     from msgbus.adapter.envelope import Outgoing
     from msgbus.adapter.options import AdapterOptions
@@ -30,7 +30,7 @@ __all__ = ["MemoryAdapter"]
 class MemoryAdapter(Adapter):
     """``memory://name``: one server per name, process and event loop."""
 
-    capabilities: ClassVar[Capabilities] = Capabilities(durable=False, rests_on="the life of the process")
+    capabilities: ClassVar[Capabilities] = Capabilities(durable=False, relies_on="the life of the process")
     Options: ClassVar[type[AdapterOptions]] = MemoryOptions
 
     def __init__(self, url: BrokerURL, options: AdapterOptions) -> None:
@@ -49,11 +49,11 @@ class MemoryAdapter(Adapter):
             raise BrokerUnavailable("memory: the connection was severed")
         self._server = server(self._name)
 
-    async def examine(self) -> Checkup:
+    async def diagnose(self) -> Diagnosis:
         """See Adapter."""
         await self.connect()
         nothing = Finding("note", "nothing is stored: messages live and end with this process", "use it for tests")
-        return Checkup(f"memory://{self._name} in this process", (nothing,))
+        return Diagnosis(f"memory://{self._name} in this process", (nothing,))
 
     async def close(self) -> None:
         """See Adapter."""
@@ -87,14 +87,14 @@ class MemoryAdapter(Adapter):
         self._consumers.append(consumer)
         return consumer
 
-    async def open_letters(self, address: Address) -> Letters:
+    async def open_dead_letters(self, address: Address) -> DeadLetterStore:
         """See Adapter."""
-        return MemoryLetters(await self._reach(), address)
+        return MemoryDeadLetterStore(await self._reach(), address)
 
     async def rewind(self, address: Address, group: str, to: Position) -> None:
         """See Adapter."""
         queue = (await self._reach()).find(address)
-        place = place_of(queue, address, to)
+        place = resolve_position(queue, address, to)
         members = queue.group(group).members
         if members:
             raise GroupActive(
@@ -102,11 +102,13 @@ class MemoryAdapter(Adapter):
             )
         queue.group(group).rewind(place)
 
-    async def open_stretch(self, address: Address, group: str, since: Position, until: Position | None) -> Stretch:
+    async def open_history(
+        self, address: Address, group: str, since: Position, until: Position | None
+    ) -> HistoryReader:
         """See Adapter."""
         queue = (await self._reach()).find(address)
-        begin, end = (place_of(queue, address, one) for one in (since, until or "newest"))
-        return MemoryStretch(queue, address, group, begin, end)
+        begin, end = (resolve_position(queue, address, one) for one in (since, until or "newest"))
+        return MemoryHistoryReader(queue, address, group, begin, end)
 
     def sever(self) -> None:
         """Cut this adapter off for ever, as a killed process is: what it holds goes back. For tests of crashes."""

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from msgbus.adapter import Consumer
-from msgbus.adapter.envelope import Delivery, received
+from msgbus.adapter.envelope import Delivery, build_message
 from msgbus.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 __all__ = ["MemoryConsumer"]
 
-DRAIN: Final = 18.0
+DRAIN_SECONDS: Final = 18.0
 """Seconds a queue that is let go of has to be drained."""
 
 
-class Session:
+class QueueSession:
     """A member's time on one queue."""
 
     __slots__ = ("address", "group", "limit", "queue")
@@ -41,7 +41,7 @@ class Session:
 
     def _delivery(self, entry: Entry) -> Delivery:
         outgoing = entry.outgoing
-        message = received(
+        message = build_message(
             self.address,
             self.group.name,
             outgoing.body,
@@ -59,7 +59,7 @@ class Session:
         self.queue.waiting.remove(event)
         self.group.members.discard(self)
         if self.group.give_back(self):
-            self.queue.tell()
+            self.queue.notify()
 
 
 class MemoryConsumer(Consumer):
@@ -69,7 +69,7 @@ class MemoryConsumer(Consumer):
         self._server = server
         self._group = group
         self._listener = listener
-        self._sessions: dict[Address, Session] = {}
+        self._sessions: dict[Address, QueueSession] = {}
         self._event = asyncio.Event()
         self._closed = False
         self._severed = False
@@ -79,7 +79,7 @@ class MemoryConsumer(Consumer):
     ) -> AbstractSet[Address]:
         """See Consumer."""
         self._alive()
-        await self._leave([address for address in self._sessions if address not in limits], DRAIN)
+        await self._leave([address for address in self._sessions if address not in limits], DRAIN_SECONDS)
         missing = {address for address in limits if address not in self._server.queues}
         for address, limit in limits.items():
             if address in self._sessions:
@@ -91,21 +91,21 @@ class MemoryConsumer(Consumer):
     def _join(self, address: Address, limit: int, *, at_end: bool) -> None:
         queue = self._server.find(address)
         group = queue.group(self._group, at_end=at_end)
-        session = self._sessions[address] = Session(address, queue, group, limit)
+        session = self._sessions[address] = QueueSession(address, queue, group, limit)
         queue.waiting.append(self._event)
         self._listener.begun(session)
 
-    async def receive(self, room: Mapping[Address, int], wait: float) -> Sequence[Delivery]:
+    async def receive(self, capacity: Mapping[Address, int], timeout: float) -> Sequence[Delivery]:
         """See Consumer."""
         self._alive()
-        if not (deliveries := self._take(room)):
+        if not (deliveries := self._take(capacity)):
             try:
-                async with asyncio.timeout(wait):
+                async with asyncio.timeout(timeout):
                     await self._event.wait()
             except TimeoutError:
                 return ()
             self._alive()
-            deliveries = self._take(room)
+            deliveries = self._take(capacity)
         self._event.clear()
         return deliveries
 
@@ -124,7 +124,7 @@ class MemoryConsumer(Consumer):
         """See Consumer."""
         self._alive()
         for delivery in deliveries:
-            session: Session = delivery.session  # type: ignore[assignment]  # the core gives back what it got
+            session: QueueSession = delivery.session  # type: ignore[assignment]  # the core gives back what it got
             session.group.acknowledge(delivery.receipt, session)
 
     async def extend(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:

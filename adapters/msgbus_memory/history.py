@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from msgbus.adapter import Stretch
-from msgbus.adapter.envelope import Delivery, received
+from msgbus.adapter import HistoryReader
+from msgbus.adapter.envelope import Delivery, build_message
 from msgbus.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from msgbus.adapter.address import Address
     from msgbus_memory.server import Entry, Queue
 
-__all__ = ["MemoryStretch", "place_of"]
+__all__ = ["MemoryHistoryReader", "resolve_position"]
 
 
-def place_of(queue: Queue, address: Address, position: Position) -> int:
+def resolve_position(queue: Queue, address: Address, position: Position) -> int:
     """The place that ``position`` means; the oldest for one that is no longer kept. Raises ConfigurationError."""
     if position in {"oldest", "newest"}:
         return queue.first if position == "oldest" else queue.end
@@ -32,7 +32,7 @@ def place_of(queue: Queue, address: Address, position: Position) -> int:
     return min(max(int(position), queue.first), queue.end)
 
 
-class MemoryStretch(Stretch):
+class MemoryHistoryReader(HistoryReader):
     """The log between two places."""
 
     def __init__(self, queue: Queue, address: Address, group: str, begin: int, end: int) -> None:
@@ -43,17 +43,17 @@ class MemoryStretch(Stretch):
         self._end = end
 
     async def read(self, limit: int) -> Sequence[Delivery]:
-        """See Stretch."""
+        """See HistoryReader."""
         begin = max(self._next, self._queue.first)
         self._next = max(begin, min(begin + limit, self._end))
         return [self._delivery(self._queue.at(place)) for place in range(begin, self._next)]
 
     async def close(self) -> None:
-        """See Stretch: nothing is held."""
+        """See HistoryReader: nothing is held."""
 
     def _delivery(self, entry: Entry) -> Delivery:
         one = entry.outgoing
-        message = received(
+        message = build_message(
             self._address,
             self._group,
             one.body,

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Entry", "Group", "Queue", "Server", "server"]
 
-RETENTION: Final = 3600.0
+RETENTION_SECONDS: Final = 3600.0
 """Seconds that messages are kept when all groups have acknowledged them, for groups that come later."""
 
-_PART: Final = 8
+_TRIM_PARTS: Final = 8
 """A log is trimmed when one of so many parts of it is too old: each time all of it moves up."""
 
 _servers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Server]] = WeakKeyDictionary()
@@ -53,14 +53,14 @@ class Entry:
 class Group:
     """A group's place in a queue: what comes next, what came back, what its members hold."""
 
-    __slots__ = ("_back", "_queue", "held", "members", "name", "next", "seen")
+    __slots__ = ("_back", "_queue", "in_flight", "members", "name", "next", "seen")
 
     def __init__(self, name: str, queue: Queue, start: int) -> None:
         self.name = name
         self._queue = queue
         self.members: set[object] = set()
         self._back: list[Entry] = []
-        self.held: dict[Entry, object] = {}
+        self.in_flight: dict[Entry, object] = {}
         self.next = start
         self.seen: set[Entry] = set()
 
@@ -69,23 +69,23 @@ class Group:
         taken: list[Entry] = []
         while self._back and len(taken) < most:
             taken.append(heapq.heappop(self._back))
-        fresh = self._queue.some(self.next, most - len(taken))
+        fresh = self._queue.read(self.next, most - len(taken))
         self.next += len(fresh)
         taken += fresh
-        self.held.update(dict.fromkeys(taken, owner))
+        self.in_flight.update(dict.fromkeys(taken, owner))
         return taken
 
     def acknowledge(self, entry: Entry, owner: object) -> None:
         """``entry`` is done; ignored when it is not ``owner``'s any more."""
-        if self.held.get(entry) is owner:
-            del self.held[entry]
+        if self.in_flight.get(entry) is owner:
+            del self.in_flight[entry]
             self.seen.discard(entry)
 
     def give_back(self, owner: object) -> bool:
         """Everything ``owner`` holds goes back, in order; True if there was something."""
-        entries = [entry for entry, holder in self.held.items() if holder is owner]
+        entries = [entry for entry, holder in self.in_flight.items() if holder is owner]
         for entry in entries:
-            del self.held[entry]
+            del self.in_flight[entry]
             self.seen.add(entry)
             heapq.heappush(self._back, entry)
         return bool(entries)
@@ -99,7 +99,7 @@ class Group:
     @property
     def lowest(self) -> int:
         """The first place that is not acknowledged."""
-        return min((entry.place for entry in (*self.held, *self._back[:1])), default=self.next)
+        return min((entry.place for entry in (*self.in_flight, *self._back[:1])), default=self.next)
 
     @property
     def lag(self) -> int:
@@ -110,7 +110,7 @@ class Group:
 class Queue:
     """A log of messages and its groups."""
 
-    __slots__ = ("_log", "_removed", "first", "groups", "retention", "taker", "waiting")
+    __slots__ = ("_log", "_removed", "first", "groups", "lock_holder", "retention", "waiting")
 
     def __init__(self, retention: float) -> None:
         self.retention = retention
@@ -118,7 +118,7 @@ class Queue:
         self.waiting: deque[asyncio.Event] = deque()
         """Each in its turn is woken first: the one that always was would take everything."""
         self.first = 0
-        self.taker: object | None = None
+        self.lock_holder: object | None = None
         """Who has the letters of this dead-letter queue in hand."""
         self._log: list[Entry] = []  # not a deque: what is read lies anywhere in it
         self._removed: set[Entry] = set()
@@ -132,7 +132,7 @@ class Queue:
         """The message at ``place``."""
         return self._log[place - self.first]
 
-    def some(self, place: int, most: int) -> list[Entry]:
+    def read(self, place: int, most: int) -> list[Entry]:
         """Up to ``most`` messages from ``place`` on."""
         begin = place - self.first
         return self._log[begin : begin + most]
@@ -141,9 +141,9 @@ class Queue:
         """Publish at ``now`` (event loop time), and wake those who wait."""
         log = self._log
         log += [Entry(place, outgoing, now) for place, outgoing in enumerate(messages, self.end)]
-        if log[len(log) // _PART].at < now - self.retention:
+        if log[len(log) // _TRIM_PARTS].at < now - self.retention:
             self._trim(now - self.retention)
-        self.tell()
+        self.notify()
 
     def group(self, name: str, *, at_end: bool = False) -> Group:
         """The group; a new one is made at the oldest message that is kept, or behind the newest."""
@@ -151,13 +151,13 @@ class Queue:
             self.groups[name] = Group(name, self, self.end if at_end else self.first)
         return self.groups[name]
 
-    def tell(self) -> None:
+    def notify(self) -> None:
         """Wake everyone who waits for a message."""
         self.waiting.rotate()
         for event in self.waiting:
             event.set()
 
-    def letters(self) -> list[Entry]:
+    def dead_letters(self) -> list[Entry]:
         """What lies in a dead-letter queue, oldest first."""
         return [entry for entry in self._log if entry not in self._removed]
 
@@ -186,7 +186,7 @@ class Server:
 
     def create(self, address: Address, retention: float | None) -> Queue:
         """The queue, made if it is new."""
-        return self.queues.setdefault(address, Queue(RETENTION if retention is None else retention))
+        return self.queues.setdefault(address, Queue(RETENTION_SECONDS if retention is None else retention))
 
     def find(self, address: Address) -> Queue:
         """The queue. Raises QueueNotFound."""

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from msgbus.adapter import Adapter, Capabilities, Lag
 from msgbus.errors import ConfigurationError
-from msgbus_rabbitmq.connection.connection import Link
+from msgbus_rabbitmq.connection.connection import AmqpConnection
 from msgbus_rabbitmq.consumer.consumer import RabbitConsumer
-from msgbus_rabbitmq.dead_letters import RabbitLetters
-from msgbus_rabbitmq.diagnostics import examine
+from msgbus_rabbitmq.dead_letters import RabbitDeadLetterStore
+from msgbus_rabbitmq.diagnostics import diagnose
 from msgbus_rabbitmq.options import RabbitOptions
 from msgbus_rabbitmq.publisher import Publisher
-from msgbus_rabbitmq.topology import check, create, ready_messages
+from msgbus_rabbitmq.topology import check_spec, create_queues, ready_messages
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
     from msgbus.adapter import QueueSpec, SessionListener, Start
     from msgbus.adapter.address import Address
-    from msgbus.adapter.diagnostics import Checkup
+    from msgbus.adapter.diagnostics import Diagnosis
     from msgbus.adapter.envelope import Outgoing
     from msgbus.adapter.options import AdapterOptions
     from msgbus.adapter.url import BrokerURL
     from msgbus.errors import BrokerError
-    from msgbus_rabbitmq.consumer.expected_redeliveries import Returning
+    from msgbus_rabbitmq.consumer.expected_redeliveries import ExpectedRedeliveries
 
 __all__ = ["RabbitAdapter"]
 
-HELD_MOST: Final = 5 / 6
+CONSUMER_TIMEOUT_FRACTION: Final = 5 / 6
 """Of the server's consumer_timeout: what is held for so long goes back before the server takes it."""
 
 
@@ -41,10 +41,10 @@ class RabbitAdapter(Adapter):
 
     capabilities: ClassVar[Capabilities] = Capabilities(
         history=False,
-        rests_on="quorum queues, publisher confirms and mandatory; at-least-once dead-lettering",
+        relies_on="quorum queues, publisher confirms and mandatory; at-least-once dead-lettering",
     )
     Options: ClassVar[type[AdapterOptions]] = RabbitOptions
-    starts: AbstractSet[Start] = frozenset({"newest"})
+    supported_starts: AbstractSet[Start] = frozenset({"newest"})
 
     def __init__(self, url: BrokerURL, options: AdapterOptions) -> None:
         """See Adapter."""
@@ -52,28 +52,28 @@ class RabbitAdapter(Adapter):
             raise ConfigurationError(f"{url}: name a host, e.g. rabbitmq://localhost:5672")
         if not isinstance(options, RabbitOptions):
             raise ConfigurationError(f"rabbitmq: the options should be RabbitOptions, not {type(options).__name__}")
-        self._held_most: Final = options.consumer_timeout * HELD_MOST
+        self._max_in_flight_seconds: Final = options.consumer_timeout * CONSUMER_TIMEOUT_FRACTION
         self._url = url
         self._options = options
-        self._link = Link(url, options, "publisher")
-        self._publisher = Publisher(self._link)
-        self._returning: dict[str, dict[Address, Returning]] = {}
+        self._connection = AmqpConnection(url, options, "publisher")
+        self._publisher = Publisher(self._connection)
+        self._expected_redeliveries: dict[str, dict[Address, ExpectedRedeliveries]] = {}
         self._consumers: set[RabbitConsumer] = set()
-        self._letters: set[RabbitLetters] = set()
+        self._dead_letter_stores: set[RabbitDeadLetterStore] = set()
 
     async def connect(self) -> None:
         """See Adapter."""
-        await self._link.up()
+        await self._connection.ensure_connected()
 
     async def ping(self) -> str:
         """See Adapter. A server short of memory or disk says so to those who have published since."""
-        return await self._link.ping()
+        return await self._connection.ping()
 
-    async def examine(self) -> Checkup:
+    async def diagnose(self) -> Diagnosis:
         """See Adapter. By a connection of its own: it publishes, and would be blocked."""
-        link = Link(self._url, self._options, "doctor")
+        link = AmqpConnection(self._url, self._options, "doctor")
         try:
-            return await examine(link)
+            return await diagnose(link)
         finally:
             await link.close()
 
@@ -81,17 +81,17 @@ class RabbitAdapter(Adapter):
         """See Adapter."""
         while self._consumers:
             await self._consumers.pop().close(0)
-        while self._letters:
-            await self._letters.pop().close()
+        while self._dead_letter_stores:
+            await self._dead_letter_stores.pop().close()
         await self._publisher.close()
-        await self._link.close()
+        await self._connection.close()
 
     async def create_queues(self, specs: Sequence[QueueSpec]) -> None:
         """See Adapter."""
         for spec in specs:
-            check(spec)
+            check_spec(spec)
         if specs:
-            await create(self._link, specs)
+            await create_queues(self._connection, specs)
 
     def publish(
         self, messages: Sequence[Outgoing], timeout: float
@@ -101,20 +101,22 @@ class RabbitAdapter(Adapter):
 
     async def lag(self, address: Address, group: str) -> Lag:
         """See Adapter; what lies in a member's prefetch counts as handed to it."""
-        return Lag(await ready_messages(self._link, address, group))
+        return Lag(await ready_messages(self._connection, address, group))
 
-    async def open_letters(self, address: Address) -> RabbitLetters:
+    async def open_dead_letters(self, address: Address) -> RabbitDeadLetterStore:
         """See Adapter."""
-        link = Link(self._url, self._options, f"letters of {address}")
-        letters = RabbitLetters(link, self._publisher, address, self._letters.discard)
-        self._letters.add(letters)
+        link = AmqpConnection(self._url, self._options, f"letters of {address}")
+        letters = RabbitDeadLetterStore(link, self._publisher, address, self._dead_letter_stores.discard)
+        self._dead_letter_stores.add(letters)
         return letters
 
     async def open_consumer(self, group: str, listener: SessionListener) -> RabbitConsumer:
         """See Adapter."""
-        link = Link(self._url, self._options, f"consumer of {group}")
-        await link.up()
-        returning = self._returning.setdefault(group, {})
-        consumer = RabbitConsumer(link, group, listener, self._consumers.discard, self._held_most, returning)
+        link = AmqpConnection(self._url, self._options, f"consumer of {group}")
+        await link.ensure_connected()
+        returning = self._expected_redeliveries.setdefault(group, {})
+        consumer = RabbitConsumer(
+            link, group, listener, self._consumers.discard, self._max_in_flight_seconds, returning
+        )
         self._consumers.add(consumer)
         return consumer

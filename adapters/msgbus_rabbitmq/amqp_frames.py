@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BODY",
-    "END",
-    "FRAME",
+    "FRAME_END",
+    "FRAME_HEADER",
     "HEADER",
     "METHOD",
     "PERSISTENT",
     "Delivered",
     "Properties",
-    "content",
-    "frame",
-    "of_client",
-    "written",
+    "decode_content_header",
+    "encode_content_header",
+    "encode_frame",
+    "from_aiormq",
 ]
 
-FRAME: Final = Struct(">BHI")
+FRAME_HEADER: Final = Struct(">BHI")
 """Kind, channel and size of what follows, behind which there is one byte more."""
-END: Final = 0xCE
+FRAME_END: Final = 0xCE
 METHOD, HEADER, BODY = 1, 2, 3
 _START: Final = Struct(">HHQH")
 """Class, weight, size of the body, flags: which of the properties follow, in the order of their bits."""
@@ -81,13 +81,13 @@ class Delivered(NamedTuple):
     """One message, pushed by the server."""
 
     tag: int
-    again: bool
+    redelivered: bool
     """The server has delivered it before."""
     properties: Properties
     body: bytes
 
 
-def of_client(message: DeliveredMessage) -> Delivered:
+def from_aiormq(message: DeliveredMessage) -> Delivered:
     """The same, as aiormq has decoded it."""
     said = message.header.properties
     time = None if said.timestamp is None else int(said.timestamp.timestamp() * 1000)
@@ -95,12 +95,14 @@ def of_client(message: DeliveredMessage) -> Delivered:
     return Delivered(message.delivery_tag or 0, bool(message.redelivered), properties, message.body)
 
 
-def frame(kind: int, channel: int, payload: bytes) -> bytes:
+def encode_frame(kind: int, channel: int, payload: bytes) -> bytes:
     """A whole frame."""
-    return b"%b%b\xce" % (FRAME.pack(kind, channel, len(payload)), payload)
+    return b"%b%b\xce" % (FRAME_HEADER.pack(kind, channel, len(payload)), payload)
 
 
-def written(size: int, content_type: str, headers: Mapping[str, str], message_id: str, time: int) -> bytes:
+def encode_content_header(
+    size: int, content_type: str, headers: Mapping[str, str], message_id: str, time: int
+) -> bytes:
     """A content header frame's payload: of a persistent message with a body of ``size`` bytes, sent at ``time``.
 
     ``content_type`` (may be empty), ``message_id`` and the names of the headers have at most 255 bytes. What came in as
@@ -136,7 +138,7 @@ def _short(text: str) -> bytes:
 _name: Final = lru_cache(maxsize=1024)(_short)
 
 
-def content(payload: bytes) -> tuple[int, Properties]:
+def decode_content_header(payload: bytes) -> tuple[int, Properties]:
     """The size of the body, and the properties, of a content header frame. Raises InvalidFrameError."""
     try:
         _, _, size, flags = _START.unpack_from(payload)

@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING, Any, Final
 from pamqp.commands import Basic
 from pamqp.frame import marshal
 
-from msgbus.adapter.envelope import received
+from msgbus.adapter.envelope import build_message
 from msgbus.adapter.headers import (
     CONTENT_TYPE,
+    DEAD_LETTER_ID,
     ID,
     KEY,
     LAST_FAILURE,
-    LETTER,
     ORIGIN_GROUP,
     ORIGIN_QUEUE,
     REASON,
     TIME,
 )
-from msgbus_rabbitmq.amqp_frames import BODY, HEADER, PERSISTENT, frame, written
+from msgbus_rabbitmq.amqp_frames import BODY, HEADER, PERSISTENT, encode_content_header, encode_frame
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,19 +36,19 @@ if TYPE_CHECKING:
     from msgbus_rabbitmq.amqp_frames import Delivered
 
 __all__ = [
-    "FENCE",
-    "fence_of",
-    "headers_of",
-    "identity",
-    "letter",
-    "marshalled",
-    "message",
-    "properties_of",
+    "END_MARKER",
+    "client_properties",
+    "decode_dead_letter",
+    "decode_headers",
+    "decode_message",
+    "encode_publish",
+    "end_marker_of",
+    "key_and_id",
     "refused",
     "route",
 ]
 
-FENCE: Final = "msgbus-fence"
+END_MARKER: Final = "msgbus-fence"
 """Of a letter that is none: who looks at a dead-letter queue publishes it there, to know where the queue ends."""
 
 _SHORT: Final = 255
@@ -61,15 +61,15 @@ def route(address: Address) -> tuple[str, str]:
     return ("", str(address)) if address.part else (address.queue, address.queue)
 
 
-def marshalled(outgoing: Outgoing, attempt: str, channel: int, content_max: int) -> bytes:
+def encode_publish(outgoing: Outgoing, attempt: str, channel: int, content_max: int) -> bytes:
     """A publish on ``channel`` as its frames; ``attempt`` is the AMQP message_id.
 
     Raises ValueError or struct.error for what AMQP cannot carry.
     """
     body = outgoing.body
-    header = written(len(body), *_said(outgoing), attempt, outgoing.time)
-    parts = [_opening(*route(outgoing.address), channel), frame(HEADER, channel, header)]
-    parts += [frame(BODY, channel, body[at : at + content_max]) for at in range(0, len(body), content_max)]
+    header = encode_content_header(len(body), *_said(outgoing), attempt, outgoing.time)
+    parts = [_opening(*route(outgoing.address), channel), encode_frame(HEADER, channel, header)]
+    parts += [encode_frame(BODY, channel, body[at : at + content_max]) for at in range(0, len(body), content_max)]
     return b"".join(parts)
 
 
@@ -79,8 +79,8 @@ def _opening(exchange: str, key: str, channel: int) -> bytes:
     return marshal(Basic.Publish(exchange=exchange, routing_key=key, mandatory=True), channel)
 
 
-def properties_of(outgoing: Outgoing, attempt: str) -> Basic.Properties:
-    """The same for the client to write; ``attempt`` as in marshalled()."""
+def client_properties(outgoing: Outgoing, attempt: str) -> Basic.Properties:
+    """The same for the client to write; ``attempt`` as in encode_publish()."""
     kind, headers = _said(outgoing)
     return Basic.Properties(
         content_type=kind or None,
@@ -114,12 +114,12 @@ def _outward(text: str) -> str | bytearray:
     return text
 
 
-def message(address: Address, group: str, delivered: Delivered) -> Message:
+def decode_message(address: Address, group: str, delivered: Delivered) -> Message:
     """What a callback gets of a delivery, ours or a foreign publisher's."""
     return _message(address, group, delivered, {})
 
 
-def identity(delivered: Delivered) -> tuple[str | None, str]:
+def key_and_id(delivered: Delivered) -> tuple[str | None, str]:
     """Its key, and its id or ``""`` where the publisher gave none."""
     properties = delivered.properties
     table = properties.headers
@@ -127,15 +127,17 @@ def identity(delivered: Delivered) -> tuple[str | None, str]:
     return key, _inward(table[ID]) if ID in table else properties.message_id or ""
 
 
-def fence_of(delivered: Delivered) -> str:
+def end_marker_of(delivered: Delivered) -> str:
     """The name of the fence that this letter is, or ``""``."""
-    return _inward(delivered.properties.headers.get(FENCE, ""))
+    return _inward(delivered.properties.headers.get(END_MARKER, ""))
 
 
-def letter(address: Address, delivered: Delivered) -> Message:
+def decode_dead_letter(address: Address, delivered: Delivered) -> Message:
     """A dead letter. One that the server made (delivery limit) or a foreign client gets what our own have."""
     table = delivered.properties.headers
-    return _message(address, address.group, delivered, {} if LETTER in table else _made(address, delivered, table))
+    return _message(
+        address, address.group, delivered, {} if DEAD_LETTER_ID in table else _made(address, delivered, table)
+    )
 
 
 def _made(address: Address, delivered: Delivered, table: Mapping[str, Any]) -> dict[str, str]:
@@ -144,7 +146,7 @@ def _made(address: Address, delivered: Delivered, table: Mapping[str, Any]) -> d
     properties = delivered.properties
     about = (properties.message_id, table.get(ID), sorted(map(repr, death.items())), delivered.body)
     name = uuid.uuid5(uuid.NAMESPACE_OID, repr(about)).hex
-    ours = {LETTER: name, ORIGIN_QUEUE: address.queue, ORIGIN_GROUP: address.group}
+    ours = {DEAD_LETTER_ID: name, ORIGIN_QUEUE: address.queue, ORIGIN_GROUP: address.group}
     if ID not in table and not properties.message_id:
         ours[ID] = name
     if death:
@@ -164,22 +166,22 @@ def _death(address: Address, table: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _message(address: Address, group: str, delivered: Delivered, more: Mapping[str, str]) -> Message:
     properties = delivered.properties
-    headers = headers_of(properties.headers)
+    headers = decode_headers(properties.headers)
     headers.update(more)
     if properties.content_type:
         headers.setdefault(CONTENT_TYPE, properties.content_type)
-    return received(
+    return build_message(
         address,
         group,
         delivered.body,
         headers,
         id=properties.message_id or uuid.uuid4().hex,
         time=time.time_ns() // 1_000_000 if properties.time is None else properties.time,
-        redelivered=delivered.again,
+        redelivered=delivered.redelivered,
     )
 
 
-def headers_of(table: Mapping[str, Any]) -> dict[str, str]:
+def decode_headers(table: Mapping[str, Any]) -> dict[str, str]:
     """AMQP headers as text, without those that the server added. What is no string becomes JSON."""
     return {
         name: value if isinstance(value, str) else _inward(value)

@@ -5,58 +5,58 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING, Final
 
-from msgbus.adapter.diagnostics import Checkup, Finding
+from msgbus.adapter.diagnostics import Diagnosis, Finding
 from msgbus.errors import AccessRefused, BrokerUnavailable
-from msgbus_rabbitmq.aiormq_internals.blocked import text, why_blocked
+from msgbus_rabbitmq.aiormq_internals.blocked import decode_reason, why_blocked
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
 
-    from msgbus_rabbitmq.connection.connection import Link
+    from msgbus_rabbitmq.connection.connection import AmqpConnection
 
-__all__ = ["examine", "findings"]
+__all__ = ["diagnose", "findings"]
 
-OLDEST: Final = (3, 10)
+MIN_VERSION: Final = (3, 10)
 """Quorum queues that dead-letter at least once."""
-PATIENCE: Final = 2.0
+CONFIRM_TIMEOUT_SECONDS: Final = 2.0
 """Seconds for the confirmation of one message that goes nowhere."""
-REFUSED: Final = Finding(
+PUBLISH_REFUSED_FINDING: Final = Finding(
     "error",
     "this user may not write to the default exchange, by which retries and dead letters are published",
     "let its write permission match amq.default: see docs/security.md",
 )
 
 
-async def examine(link: Link) -> Checkup:
+async def diagnose(link: AmqpConnection) -> Diagnosis:
     """See Adapter; ``link`` is one of its own, since a server short of memory stops reading from it."""
-    connection = await link.up()
-    told = {name: text(value) for name, value in connection.server_properties.items()}
+    connection = await link.ensure_connected()
+    told = {name: decode_reason(value) for name, value in connection.server_properties.items()}
     found = [*findings(told), *[one async for one in _published(link)]]
-    return Checkup(f"{told.get('product', 'RabbitMQ')} {told.get('version', '')} at {link.servers}", tuple(found))
+    return Diagnosis(f"{told.get('product', 'RabbitMQ')} {told.get('version', '')} at {link.servers}", tuple(found))
 
 
 def findings(told: Mapping[str, str]) -> Iterator[Finding]:
     """What endangers the promise, by what the server tells of itself. Pure."""
     version = told.get("version", "")
     known = [int(part) for part in version.split(".")[:2] if part.isdigit()]
-    if known and tuple(known) < OLDEST:
+    if known and tuple(known) < MIN_VERSION:
         yield Finding(
             "error", f"version {version} is too old: it loses what it dead-letters", "use RabbitMQ 3.10 or later"
         )
 
 
-async def _published(link: Link) -> AsyncIterator[Finding]:
+async def _published(link: AmqpConnection) -> AsyncIterator[Finding]:
     """Who publishes is told of alarms. What is published is routed to no queue, and gone."""
     channel = await link.channel(confirms=True)
     name = f"msgbus.doctor.{secrets.token_hex(8)}"
     try:
         for _ in range(2):  # the first may be confirmed still, and the next is read no more
             publish = channel.basic_publish(b"", exchange="", routing_key=name, mandatory=False)
-            await link.bounded(publish, f"{link.where}: publishing", PATIENCE)
+            await link.bounded(publish, f"{link.where}: publishing", CONFIRM_TIMEOUT_SECONDS)
     except AccessRefused:
-        yield REFUSED
+        yield PUBLISH_REFUSED_FINDING
     except BrokerUnavailable:
-        if not (reason := await why_blocked(await link.up())):
+        if not (reason := await why_blocked(await link.ensure_connected())):
             raise
         yield Finding(
             "error",

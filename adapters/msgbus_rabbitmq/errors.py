@@ -16,14 +16,21 @@ from aiormq.exceptions import (
     ProbableAuthenticationError,
 )
 
-from msgbus.errors import AccessRefused, BrokerUnavailable, LettersBusy, QueueConflict, QueueNotFound, translated
+from msgbus.errors import (
+    AccessRefused,
+    BrokerUnavailable,
+    DeadLettersLocked,
+    QueueConflict,
+    QueueNotFound,
+    translate_errors,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from msgbus.errors import MsgbusError
 
-__all__ = ["guarded"]
+__all__ = ["translate_client_errors"]
 
 _TABLE: Final[dict[type[BaseException], type[MsgbusError]]] = {
     ProbableAuthenticationError: AccessRefused,
@@ -31,7 +38,7 @@ _TABLE: Final[dict[type[BaseException], type[MsgbusError]]] = {
     ssl.SSLCertVerificationError: AccessRefused,
     ChannelAccessRefused: AccessRefused,
     ChannelNotFoundEntity: QueueNotFound,
-    ChannelLockedResource: LettersBusy,
+    ChannelLockedResource: DeadLettersLocked,
     ChannelPreconditionFailed: QueueConflict,
     # Only the client's own calls stand inside guarded(), and it raises a bare Exception or RuntimeError too.
     Exception: BrokerUnavailable,
@@ -39,10 +46,10 @@ _TABLE: Final[dict[type[BaseException], type[MsgbusError]]] = {
 
 
 @contextmanager
-def guarded(doing: str) -> Iterator[None]:
+def translate_client_errors(doing: str) -> Iterator[None]:
     """The client's errors as ours; also its CancelledError, when it gave up a connection and nobody cancelled us."""
     try:
-        with translated(_TABLE, doing):
+        with translate_errors(_TABLE, doing):
             yield
     except asyncio.CancelledError as error:
         task = asyncio.current_task()

@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
     from msgbus.adapter import QueueSpec
     from msgbus.adapter.address import Address
-    from msgbus_rabbitmq.connection.connection import Link
+    from msgbus_rabbitmq.connection.connection import AmqpConnection
 
 __all__ = [
-    "check",
-    "create",
+    "check_spec",
+    "create_queues",
     "dead_letter_queue",
     "declare_group",
-    "exists",
-    "passive",
+    "declare_passive",
+    "queue_exists",
     "ready_messages",
     "server_queue",
 ]
@@ -53,7 +53,7 @@ def dead_letter_queue(address: Address, group: str) -> str:
     return f"{address.queue}.{group}.dlq"
 
 
-def check(spec: QueueSpec) -> None:
+def check_spec(spec: QueueSpec) -> None:
     """Raise Unsupported for what RabbitMQ cannot honour."""
     refused = {
         "partitions": spec.partitions is not None,
@@ -65,14 +65,16 @@ def check(spec: QueueSpec) -> None:
         raise Unsupported(f"queue {str(spec.address)!r}: RabbitMQ cannot honour {' and '.join(wrong)}; leave it out")
 
 
-async def create(link: Link, specs: Sequence[QueueSpec]) -> None:
+async def create_queues(link: AmqpConnection, specs: Sequence[QueueSpec]) -> None:
     """Make these queues and their groups on one short-lived channel. Raises QueueConflict."""
 
     async def work(channel: AbstractChannel) -> None:
         for spec in specs:
             await _create(channel, spec)
 
-    await link.once(f"{link.where}: cannot create {', '.join(str(spec.address) for spec in specs)}", work)
+    await link.on_temporary_channel(
+        f"{link.where}: cannot create {', '.join(str(spec.address) for spec in specs)}", work
+    )
 
 
 async def _create(channel: AbstractChannel, spec: QueueSpec) -> None:
@@ -93,7 +95,7 @@ async def _group(channel: AbstractChannel, address: Address, group: str) -> None
     await channel.queue_bind(name, address.queue, routing_key="#")
 
 
-async def exists(link: Link, address: Address) -> bool:
+async def queue_exists(link: AmqpConnection, address: Address) -> bool:
     """There is something to publish to or to consume at ``address``; asked on a channel of its own."""
 
     async def work(channel: AbstractChannel) -> None:
@@ -103,13 +105,13 @@ async def exists(link: Link, address: Address) -> bool:
             await channel.exchange_declare(address.queue, passive=True)
 
     try:
-        await link.once(f"{link.where}: cannot look for queue {str(address)!r}", work)
+        await link.on_temporary_channel(f"{link.where}: cannot look for queue {str(address)!r}", work)
     except QueueNotFound:
         return False
     return True
 
 
-async def declare_group(link: Link, address: Address, group: str) -> list[QueueConflict]:
+async def declare_group(link: AmqpConnection, address: Address, group: str) -> list[QueueConflict]:
     """Make the group where it is missing. What exists in another shape is to be used as it is; the conflicts."""
 
     async def work(channel: AbstractChannel) -> None:
@@ -118,24 +120,26 @@ async def declare_group(link: Link, address: Address, group: str) -> list[QueueC
     if address.part:
         return []
     try:
-        await link.once(f"{link.where}: group {group!r} of queue {address.queue!r}", work)
+        await link.on_temporary_channel(f"{link.where}: group {group!r} of queue {address.queue!r}", work)
     except QueueConflict:
-        return await _declare_apart(link, address, group)
+        return await _declare_separately(link, address, group)
     return []
 
 
-async def _declare_apart(link: Link, address: Address, group: str) -> list[QueueConflict]:
+async def _declare_separately(link: AmqpConnection, address: Address, group: str) -> list[QueueConflict]:
     """The same in pieces, each on a channel of its own, as a conflict closes it."""
     name, letters = server_queue(address, group), dead_letter_queue(address, group)
     declared = {letters: _KEPT, name: {**_GROUP, "x-dead-letter-routing-key": letters}}
     conflicts: list[QueueConflict] = []
     for queue, arguments in declared.items():
         try:
-            await link.once(f"{link.where}: queue {queue!r}", partial(_declare, queue=queue, arguments=arguments))
+            await link.on_temporary_channel(
+                f"{link.where}: queue {queue!r}", partial(_declare, queue=queue, arguments=arguments)
+            )
         except QueueConflict as conflict:
             conflicts.append(conflict)
     doing = f"{link.where}: group {group!r} of queue {address.queue!r}"
-    await link.once(doing, lambda channel: channel.queue_bind(name, address.queue, routing_key="#"))
+    await link.on_temporary_channel(doing, lambda channel: channel.queue_bind(name, address.queue, routing_key="#"))
     return conflicts
 
 
@@ -143,20 +147,20 @@ async def _declare(channel: AbstractChannel, queue: str, arguments: Arguments) -
     await channel.queue_declare(queue, durable=True, arguments=dict(arguments))
 
 
-async def passive(link: Link, queue: str) -> tuple[int, int]:
+async def declare_passive(link: AmqpConnection, queue: str) -> tuple[int, int]:
     """Messages of the server's ``queue`` that nobody has, and its consumers. Raises QueueNotFound."""
-    declared = await link.once(
+    declared = await link.on_temporary_channel(
         f"{link.where}: cannot count queue {queue!r}",
         lambda channel: channel.queue_declare(queue, passive=True),
     )
     return declared.message_count or 0, declared.consumer_count or 0
 
 
-async def ready_messages(link: Link, address: Address, group: str) -> int:
+async def ready_messages(link: AmqpConnection, address: Address, group: str) -> int:
     """Messages that no member of the group has; 0 where the group is not there yet. Raises QueueNotFound."""
-    if not await exists(link, address):
+    if not await queue_exists(link, address):
         raise QueueNotFound(f"queue {str(address)!r} does not exist: create_queue() makes it")
     try:
-        return (await passive(link, server_queue(address, group)))[0]
+        return (await declare_passive(link, server_queue(address, group)))[0]
     except QueueNotFound:
         return 0

@@ -17,25 +17,25 @@ from msgbus.errors import (
     QueueNotFound,
     Unsupported,
 )
-from msgbus_redis.connection.pool import Client
+from msgbus_redis.connection.pool import ConnectionPool
 from msgbus_redis.consumer.consumer import RedisConsumer
-from msgbus_redis.consumer.handover import KEEPER, Leaving
-from msgbus_redis.consumer.maintenance import RETENTION
-from msgbus_redis.dead_letters import RedisLetters
-from msgbus_redis.diagnostics import UNSEEN, examine, findings, look
-from msgbus_redis.errors import ours
-from msgbus_redis.history import RedisStretch, before, first, last, rewind
-from msgbus_redis.keys import about, stream
-from msgbus_redis.lua import CREATE, call
-from msgbus_redis.options import RedisOptions, place_of
+from msgbus_redis.consumer.handover import HANDOVER_CONSUMER, Handover
+from msgbus_redis.consumer.maintenance import DEFAULT_RETENTION_SECONDS
+from msgbus_redis.dead_letters import RedisDeadLetterStore
+from msgbus_redis.diagnostics import SETTINGS_HIDDEN_FINDING, diagnose, findings, server_info
+from msgbus_redis.errors import translate
+from msgbus_redis.history import RedisHistoryReader, id_before, lowest_id, newest_id, rewind
+from msgbus_redis.keys import settings_key, stream_key
+from msgbus_redis.lua import CREATE_STREAM, script_command
+from msgbus_redis.options import RedisOptions, server_address
 from msgbus_redis.publisher.publisher import Publisher
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Sequence
 
-    from msgbus.adapter import Consumer, Letters, Position, QueueSpec, SessionListener, Stretch
+    from msgbus.adapter import Consumer, DeadLetterStore, HistoryReader, Position, QueueSpec, SessionListener
     from msgbus.adapter.address import Address
-    from msgbus.adapter.diagnostics import Checkup
+    from msgbus.adapter.diagnostics import Diagnosis
     from msgbus.adapter.envelope import Outgoing
     from msgbus.adapter.options import AdapterOptions
     from msgbus.adapter.url import BrokerURL
@@ -45,7 +45,7 @@ __all__ = ["RedisAdapter"]
 
 logger = logging.getLogger("msgbus")
 
-PAGE: Final = 1000
+LAG_PAGE_ENTRIES: Final = 1000
 """Entries of one XRANGE where the server does not know a group's lag."""
 
 
@@ -57,7 +57,7 @@ class RedisAdapter(Adapter):
     """
 
     capabilities: ClassVar[Capabilities] = Capabilities(
-        rests_on="appendonly yes (appendfsync always where a power cut must lose nothing), maxmemory-policy noeviction"
+        relies_on="appendonly yes (appendfsync always where a power cut must lose nothing), maxmemory-policy noeviction"
     )
     Options: ClassVar[type[AdapterOptions]] = RedisOptions
 
@@ -66,31 +66,33 @@ class RedisAdapter(Adapter):
         if not isinstance(options, RedisOptions):
             raise ConfigurationError(f"redis: the options should be RedisOptions, not {type(options).__name__}")
         self._options: Final = options
-        self.extend_every = options.visibility / 3
-        place = place_of(url, options)
-        self._client: Final = Client(place)
-        self._leaving: Final = Leaving(self._client, options.visibility)
+        self.extend_interval_seconds = options.visibility / 3
+        place = server_address(url, options)
+        self._client: Final = ConnectionPool(place)
+        self._handover: Final = Handover(self._client, options.visibility)
         self._publisher: Final = Publisher(place, options.prefix)
         self._consumers: Final[set[RedisConsumer]] = set()
-        self._letters: Final[set[RedisLetters]] = set()
+        self._dead_letter_stores: Final[set[RedisDeadLetterStore]] = set()
 
     async def connect(self) -> None:
         """See Adapter. A server that would lose messages is a ConfigurationError."""
-        await self._client.one(("PING",), "connecting")
+        await self._client.run_one(("PING",), "connecting")
         try:
-            info = await look(self._client)
+            info = await server_info(self._client)
         except AccessRefused as error:
-            logger.warning("%s; %s", error, UNSEEN)
+            logger.warning("%s; %s", error, SETTINGS_HIDDEN_FINDING)
             return
         for finding in findings(info):
             if finding.severity == "error":
-                raise ConfigurationError(f"{self._client.place}: {finding}")
-            logger.warning("%s: %s", self._client.place, finding)
+                raise ConfigurationError(f"{self._client.address}: {finding}")
+            logger.warning("%s: %s", self._client.address, finding)
 
     async def ping(self) -> str:
         """See Adapter. A publish to a stream that is not there: it adds nothing, and fails where any other would."""
         try:
-            await self._client.one(("XADD", f"{self._options.prefix}:ping", "NOMKSTREAM", "*", "ping", ""), "pinging")
+            await self._client.run_one(
+                ("XADD", f"{self._options.prefix}:ping", "NOMKSTREAM", "*", "ping", ""), "pinging"
+            )
         except AccessRefused as error:
             if isinstance(error.__cause__, NoPermissionError):
                 return ""  # who may not write everywhere is answered all the same
@@ -101,17 +103,17 @@ class RedisAdapter(Adapter):
             raise
         return ""
 
-    async def examine(self) -> Checkup:
+    async def diagnose(self) -> Diagnosis:
         """See Adapter."""
-        return await examine(self._client, await self.ping())
+        return await diagnose(self._client, await self.ping())
 
     async def close(self) -> None:
         """See Adapter."""
         for consumer in list(self._consumers):
             await consumer.close(0)
         self._consumers.clear()
-        await asyncio.gather(*(letters.close() for letters in self._letters))
-        self._letters.clear()
+        await asyncio.gather(*(letters.close() for letters in self._dead_letter_stores))
+        self._dead_letter_stores.clear()
         await self._publisher.close()
         await self._client.close()
 
@@ -125,7 +127,7 @@ class RedisAdapter(Adapter):
         replies = await self._client.run([self._creating(spec) for spec in wanted], "creating queues")
         for spec, reply in zip(wanted, replies, strict=True):
             if isinstance(reply, ResponseError):
-                raise ours(reply, f"{self._client.place}: queue {spec.address}")
+                raise translate(reply, f"{self._client.address}: queue {spec.address}")
             if isinstance(reply, list):
                 raise self._conflict(spec, int(reply[0]) / 1000)
 
@@ -142,14 +144,14 @@ class RedisAdapter(Adapter):
         ]
 
     def _creating(self, spec: QueueSpec) -> Command:
-        keys = (self._key(spec.address), about(self._options.prefix, spec.address))
+        keys = (self._key(spec.address), settings_key(self._options.prefix, spec.address))
         retention = "" if spec.retention is None else round(spec.retention * 1000)
-        return call(CREATE, keys, (round(RETENTION * 1000), retention, *spec.groups))
+        return script_command(CREATE_STREAM, keys, (round(DEFAULT_RETENTION_SECONDS * 1000), retention, *spec.groups))
 
     def _conflict(self, spec: QueueSpec, kept: float) -> QueueConflict:
-        key = about(self._options.prefix, spec.address).decode()
+        key = settings_key(self._options.prefix, spec.address).decode()
         return QueueConflict(
-            f"{self._client.place}: queue {spec.address}: retention is {kept:g} s, not {spec.retention:g} s; "
+            f"{self._client.address}: queue {spec.address}: retention is {kept:g} s, not {spec.retention:g} s; "
             f"HSET {key} retention {round((spec.retention or 0) * 1000)} changes it"
         )
 
@@ -167,7 +169,7 @@ class RedisAdapter(Adapter):
         if isinstance(groups, ResponseError):
             if "no such key" in str(groups):
                 raise QueueNotFound(f"queue {address} does not exist: create_queue() makes it")
-            raise ours(groups, f"{self._client.place}: {doing}")
+            raise translate(groups, f"{self._client.address}: {doing}")
         for fields in groups:
             state = dict(zip(fields[::2], fields[1::2], strict=True))
             if state[b"name"] == group.encode():
@@ -178,16 +180,16 @@ class RedisAdapter(Adapter):
     async def _after(self, key: bytes, last: bytes, doing: str) -> int:
         """Entries after ``last``, counted: the server does not know where any was deleted, or before 7.0."""
         count = 0
-        while page := await self._client.one(("XRANGE", key, b"(" + last, "+", "COUNT", PAGE), doing):
+        while page := await self._client.run_one(("XRANGE", key, b"(" + last, "+", "COUNT", LAG_PAGE_ENTRIES), doing):
             count += len(page)
             last = page[-1][0]
         return count
 
-    async def open_letters(self, address: Address) -> Letters:
+    async def open_dead_letters(self, address: Address) -> DeadLetterStore:
         """See Adapter."""
-        self._letters.difference_update([one for one in self._letters if one.closed])
-        letters = RedisLetters(self._client, self._options.prefix, address)
-        self._letters.add(letters)
+        self._dead_letter_stores.difference_update([one for one in self._dead_letter_stores if one.closed])
+        letters = RedisDeadLetterStore(self._client, self._options.prefix, address)
+        self._dead_letter_stores.add(letters)
         return letters
 
     async def open_consumer(self, group: str, listener: SessionListener) -> Consumer:
@@ -199,7 +201,7 @@ class RedisAdapter(Adapter):
             listener,
             prefix=self._options.prefix,
             visibility=self._options.visibility,
-            leaving=self._leaving,
+            leaving=self._handover,
         )
         self._consumers.add(consumer)
         return consumer
@@ -207,18 +209,20 @@ class RedisAdapter(Adapter):
     async def rewind(self, address: Address, group: str, to: Position) -> None:
         """See Adapter. A consumer that was heard of within the visibility time is a member."""
         key, visibility = self._key(address), self._options.visibility
-        await rewind(self._client, key, KEEPER, visibility, address, group, to)
+        await rewind(self._client, key, HANDOVER_CONSUMER, visibility, address, group, to)
 
-    async def open_stretch(self, address: Address, group: str, since: Position, until: Position | None) -> Stretch:
+    async def open_history(
+        self, address: Address, group: str, since: Position, until: Position | None
+    ) -> HistoryReader:
         """See Adapter."""
         key = self._key(address)
-        end = await last(self._client, key, address)
+        end = await newest_id(self._client, key, address)
         if until is not None and until != "newest":
-            end = before(first(address, until))
-        return RedisStretch(self._client, key, address, group, first(address, since), end)
+            end = id_before(lowest_id(address, until))
+        return RedisHistoryReader(self._client, key, address, group, lowest_id(address, since), end)
 
     def _key(self, address: Address) -> bytes:
-        return stream(self._options.prefix, address)
+        return stream_key(self._options.prefix, address)
 
 
 def _has(reply: Any, groups: Iterable[str]) -> bool:

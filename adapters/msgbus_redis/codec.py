@@ -10,7 +10,7 @@ import json
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from msgbus.adapter.envelope import received
+from msgbus.adapter.envelope import build_message
 from msgbus.adapter.headers import CONTENT_TYPE
 
 if TYPE_CHECKING:
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from msgbus.message import Message
     from msgbus_redis.connection.connection import Command
 
-__all__ = ["append", "message", "text"]
+__all__ = ["decode_message", "decode_text", "encode_xadd"]
 
-_LAST: Final = 253_402_300_799_999
+_MAX_TIME_MS: Final = 253_402_300_799_999
 """The last millisecond that a datetime can say."""
 
 
-def append(key: bytes, outgoing: Outgoing) -> Command:
+def encode_xadd(key: bytes, outgoing: Outgoing) -> Command:
     """The XADD of a message; nil answers it where the stream does not exist."""
     fields: list[str | bytes | int] = [b"id", _bytes(outgoing.id), b"time", outgoing.time, b"body", outgoing.body]
     if outgoing.key is not None:
@@ -37,36 +37,36 @@ def append(key: bytes, outgoing: Outgoing) -> Command:
     return ("XADD", key, "NOMKSTREAM", "*", *fields)
 
 
-def message(address: Address, group: str, entry: bytes, flat: Sequence[bytes], *, redelivered: bool) -> Message:
+def decode_message(address: Address, group: str, entry: bytes, flat: Sequence[bytes], *, redelivered: bool) -> Message:
     """The message that lies in the stream as ``entry``; ``flat`` is name, value, name, value. Raises nothing."""
     fields = dict(zip(flat[::2], flat[1::2], strict=False))
     origin = entry.decode()
     written = int(origin.partition("-")[0])
     body, identity, key = fields.get(b"body"), fields.get(b"id"), fields.get(b"key")
     if body is None:
-        foreign = {text(name): text(value) for name, value in fields.items()}
+        foreign = {decode_text(name): decode_text(value) for name, value in fields.items()}
         body, identity, key = json.dumps(foreign).encode(), None, None
         headers: Mapping[str, str] = {CONTENT_TYPE: "application/json"}
         time = written
     else:
         headers, time = _headers(fields.get(b"headers")), _time(fields.get(b"time"), written)
-    message_id = origin if identity is None else text(identity)
-    lane = None if key is None else text(key)
+    message_id = origin if identity is None else decode_text(identity)
+    lane = None if key is None else decode_text(key)
 
-    return received(
+    return build_message(
         address,
         group,
         body,
         headers,
         id=message_id,
-        time=min(time, _LAST),
+        time=min(time, _MAX_TIME_MS),
         key=lane,
         origin=origin,
         redelivered=redelivered,
     )
 
 
-def text(raw: bytes) -> str:
+def decode_text(raw: bytes) -> str:
     """``raw`` as text that keeps what is no UTF-8."""
     return raw.decode("utf-8", "surrogateescape")
 

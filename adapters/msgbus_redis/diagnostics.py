@@ -4,42 +4,42 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from msgbus.adapter.diagnostics import Checkup, Finding
+from msgbus.adapter.diagnostics import Diagnosis, Finding
 from msgbus.errors import AccessRefused, BrokerUnavailable, ConfigurationError, Unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from msgbus.errors import MsgbusError
-    from msgbus_redis.connection.pool import Client
+    from msgbus_redis.connection.pool import ConnectionPool
 
-__all__ = ["UNSEEN", "examine", "findings", "look"]
+__all__ = ["SETTINGS_HIDDEN_FINDING", "diagnose", "findings", "server_info"]
 
-OLDEST: Final = (6, 2)
+MIN_VERSION: Final = (6, 2)
 """XADD NOMKSTREAM and XAUTOCLAIM."""
-UNSEEN: Final = Finding(
+SETTINGS_HIDDEN_FINDING: Final = Finding(
     "warning",
     "the server's settings may not be looked at, and promise 1 rests on noeviction and appendonly yes",
     "check them by hand",
 )
 
 
-async def look(client: Client) -> Mapping[str, str]:
+async def server_info(client: ConnectionPool) -> Mapping[str, str]:
     """What INFO says of a server that can be worked with; raises for another, and AccessRefused."""
-    info = _fields(await client.one(("INFO",), "looking at the server's settings"))
-    if (error := _refusal(client.place, info)) is not None:
+    info = _fields(await client.run_one(("INFO",), "looking at the server's settings"))
+    if (error := _refusal(client.address, info)) is not None:
         raise error
     return info
 
 
-async def examine(client: Client, trouble: str) -> Checkup:
+async def diagnose(client: ConnectionPool, trouble: str) -> Diagnosis:
     """See Adapter; ``trouble`` is what it suffers from now."""
     now = [Finding("error", trouble)] if trouble else []
     try:
-        info = await look(client)
+        info = await server_info(client)
     except AccessRefused:
-        return Checkup(f"Redis at {client.place.where}", (*now, UNSEEN))
-    return Checkup(f"{_name(info)} at {client.place.where}", (*now, *findings(info)))
+        return Diagnosis(f"Redis at {client.address.where}", (*now, SETTINGS_HIDDEN_FINDING))
+    return Diagnosis(f"{_name(info)} at {client.address.where}", (*now, *findings(info)))
 
 
 def _fields(info: Any) -> dict[str, str]:
@@ -69,7 +69,7 @@ def _refusal(place: object, info: Mapping[str, str]) -> MsgbusError | None:
 def findings(info: Mapping[str, str]) -> Iterator[Finding]:
     """What endangers the promise, by its INFO. Pure."""
     version = info.get("redis_version", "")
-    if version and tuple(int(part) for part in version.split(".")[:2] if part.isdigit()) < OLDEST:
+    if version and tuple(int(part) for part in version.split(".")[:2] if part.isdigit()) < MIN_VERSION:
         yield Finding("error", f"version {version} is too old", "use Redis 6.2 or later, or Valkey")
     if (policy := info.get("maxmemory_policy", "")).startswith("allkeys-"):
         yield Finding(

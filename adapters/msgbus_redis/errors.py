@@ -25,7 +25,7 @@ from msgbus.errors import AccessRefused, BrokerError, BrokerUnavailable, QueueCo
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["FAILURES", "ours", "refusal"]
+__all__ = ["CLIENT_ERRORS", "first_refusal", "translate"]
 
 _FULL: Final = "the server has no memory left (raise maxmemory, or let groups catch up)"
 
@@ -52,11 +52,11 @@ _TABLE: Final[tuple[tuple[type[BaseException], str, type[BrokerError], str], ...
     (RedisError, "", BrokerUnavailable, ""),
     (OSError, "", BrokerUnavailable, ""),
 )
-FAILURES: Final = (RedisError, OSError)
+CLIENT_ERRORS: Final = (RedisError, OSError)
 """Everything that the client library raises."""
 
 
-def ours(error: BaseException, doing: str) -> BrokerError:
+def translate(error: BaseException, doing: str) -> BrokerError:
     """The client's or server's ``error`` in our words; ``doing`` opens the text and names the queue or the host."""
     if isinstance(error, BrokerError):
         return error
@@ -71,6 +71,6 @@ def ours(error: BaseException, doing: str) -> BrokerError:
     return BrokerError(f"{doing}: {text}")
 
 
-def refusal(replies: Iterable[Any]) -> ResponseError | None:
+def first_refusal(replies: Iterable[Any]) -> ResponseError | None:
     """The first reply that is an error."""
     return next((reply for reply in replies if isinstance(reply, ResponseError)), None)

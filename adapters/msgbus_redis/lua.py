@@ -15,25 +15,25 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ACKNOWLEDGE",
-    "ADD",
-    "CREATE",
+    "ACKNOWLEDGE_AND_DELETE",
+    "ACQUIRE_LOCK",
+    "ADD_MISSING",
+    "CREATE_STREAM",
+    "DELETE_DEAD_CONSUMERS",
     "EXTEND",
-    "FINISH",
-    "HOLD",
-    "KEEP",
-    "LEAVE",
-    "LET_GO",
-    "REAP",
-    "REMOVE",
+    "HAND_OVER",
+    "RELEASE_LOCK",
+    "REMOVE_DEAD_LETTERS",
+    "RENEW_LOCK",
     "TRIM",
-    "call",
     "chunks",
+    "script_command",
 ]
 
-CHUNK: Final = 500
+IDS_PER_SCRIPT: Final = 500
 """Ids of one script: it holds the server up for as long as it runs, about 1 ms."""
 
-CREATE: Final = """
+CREATE_STREAM: Final = """
 local kind = redis.call('TYPE', KEYS[1]).ok
 if kind == 'none' then
   redis.call('XGROUP', 'CREATE', KEYS[1], 'msgbus-made', '0', 'MKSTREAM')
@@ -56,7 +56,7 @@ return 'OK'
 '', groups. An empty stream where there is none, and the groups that are missing, at 0. Where there is one with another
 retention than wanted, answers with that and makes nothing."""
 
-ADD: Final = """
+ADD_MISSING: Final = """
 local messages, wanted, open = {}, {}, 0
 local at = 2
 while at <= #ARGV do
@@ -108,7 +108,7 @@ return done
 """
 """ARGV: group, consumer, ids. Acknowledges those that are pending for this consumer."""
 
-FINISH: Final = """
+ACKNOWLEDGE_AND_DELETE: Final = """
 local done = 0
 for i = 3, #ARGV do
   if #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[i], ARGV[i], 1, ARGV[2]) > 0 then
@@ -135,7 +135,7 @@ return lost
 
 A bare XCLAIM would take an entry back from whoever took it over."""
 
-LEAVE: Final = """
+HAND_OVER: Final = """
 local from, given = '-', 0
 while true do
   local page = redis.pcall('XPENDING', KEYS[1], ARGV[1], from, '+', 500, ARGV[2])
@@ -156,7 +156,7 @@ return given
 """ARGV: group, consumer, who keeps it for others, idle ms. All that is pending goes to the keeper, idle for so long;
 then the consumer's name is deleted, which would drop what is pending for it."""
 
-REAP: Final = """
+DELETE_DEAD_CONSUMERS: Final = """
 local reaped = 0
 local consumers = redis.pcall('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])
 if consumers.err then return 0 end
@@ -219,7 +219,7 @@ most, ms. Deletes what is older than the retention and handled by every group: b
 below the last that was delivered. Answers how many, and the groups that hold older entries and have no consumer that
 was heard of for so long. Whole nodes first, since only they can be limited; then the rest of one node."""
 
-HOLD: Final = """
+ACQUIRE_LOCK: Final = """
 local holder = redis.call('GET', KEYS[1])
 if holder == ARGV[1] then
   redis.call('PEXPIRE', KEYS[1], ARGV[2])
@@ -235,27 +235,27 @@ return 2
 The DEL deletes nothing: a server without memory refuses a SET, but not one that comes after another write of a script,
 and a purge is what gives it memory."""
 
-KEEP: Final = """
+RENEW_LOCK: Final = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('PEXPIRE', KEYS[1], ARGV[2])
 """
 """ARGV: token, ms. 0 where it is not ours."""
 
-REMOVE: Final = """
+REMOVE_DEAD_LETTERS: Final = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return -1 end
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return redis.call('XDEL', KEYS[2], unpack(ARGV, 3))
 """
 """ARGV: token, ms, ids. Deletes them; -1, and nothing is deleted, where the taker's key is not ours."""
 
-LET_GO: Final = """
+RELEASE_LOCK: Final = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1])
 """
 """ARGV: token."""
 
 
-def call(script: str, keys: bytes | tuple[bytes, ...], arguments: Iterable[str | bytes | int]) -> Command:
+def script_command(script: str, keys: bytes | tuple[bytes, ...], arguments: Iterable[str | bytes | int]) -> Command:
     """The command that runs ``script`` on these keys."""
     named = (keys,) if isinstance(keys, bytes) else keys
     return ("EVAL", script, len(named), *named, *arguments)
@@ -263,8 +263,8 @@ def call(script: str, keys: bytes | tuple[bytes, ...], arguments: Iterable[str |
 
 def chunks(ids: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
     """``ids`` in pieces for one script each."""
-    for begin in range(0, len(ids), CHUNK):
-        yield ids[begin : begin + CHUNK]
+    for begin in range(0, len(ids), IDS_PER_SCRIPT):
+        yield ids[begin : begin + IDS_PER_SCRIPT]
 
 
 REWIND: Final = """

@@ -10,15 +10,15 @@ from pydantic import Field, SecretStr
 from msgbus.adapter.options import AdapterOptions
 from msgbus.errors import ConfigurationError
 from msgbus_redis.connection.sentinel import Sentinels
-from msgbus_redis.connection.server import Place
+from msgbus_redis.connection.server import ServerAddress
 
 if TYPE_CHECKING:
     from msgbus.adapter.url import BrokerURL
 
-__all__ = ["RedisOptions", "place_of"]
+__all__ = ["RedisOptions", "server_address"]
 
-PORT: Final = 6379
-SENTINEL_PORT: Final = 26379
+DEFAULT_PORT: Final = 6379
+DEFAULT_SENTINEL_PORT: Final = 26379
 
 
 class RedisOptions(AdapterOptions):
@@ -36,16 +36,16 @@ class RedisOptions(AdapterOptions):
     """The password that the sentinels want."""
 
 
-def place_of(url: BrokerURL, options: RedisOptions) -> Place:
+def server_address(url: BrokerURL, options: RedisOptions) -> ServerAddress:
     """Where ``url`` leads. Raises ConfigurationError."""
     tls = _tls(url, options)
     sentinels = _sentinels(url, options, tls)
     if sentinels is None and len(url.hosts) != 1:
-        raise ConfigurationError(f"{url}: the URL should name one host, e.g. redis://localhost:{PORT}")
+        raise ConfigurationError(f"{url}: the URL should name one host, e.g. redis://localhost:{DEFAULT_PORT}")
     if url.path and not url.path.isdecimal():
         raise ConfigurationError(f"{url}: the path should be the number of a database")
     host, port = url.hosts[0]
-    return Place(host, port or PORT, int(url.path or 0), url.username, url.password, tls, sentinels)
+    return ServerAddress(host, port or DEFAULT_PORT, int(url.path or 0), url.username, url.password, tls, sentinels)
 
 
 def _sentinels(url: BrokerURL, options: RedisOptions, tls: ssl.SSLContext | None) -> Sentinels | None:
@@ -59,10 +59,10 @@ def _sentinels(url: BrokerURL, options: RedisOptions, tls: ssl.SSLContext | None
         return None
     if not (options.service and url.hosts):
         raise ConfigurationError(
-            f"{url}: name sentinels and a service, e.g. redis+sentinel://h1:{SENTINEL_PORT},h2/0?service=main"
+            f"{url}: name sentinels and a service, e.g. redis+sentinel://h1:{DEFAULT_SENTINEL_PORT},h2/0?service=main"
         )
-    hosts = [(host, port or SENTINEL_PORT) for host, port in url.hosts]
-    return Sentinels(options.service, [Place(*at, username=user, password=password, tls=tls) for at in hosts])
+    hosts = [(host, port or DEFAULT_SENTINEL_PORT) for host, port in url.hosts]
+    return Sentinels(options.service, [ServerAddress(*at, username=user, password=password, tls=tls) for at in hosts])
 
 
 def _tls(url: BrokerURL, options: RedisOptions) -> ssl.SSLContext | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import aio_pika
 
 from bench.asked import GROUP
-from msgbus.failure.retry_queues import own_queues
+from msgbus.failure.retry_queues import group_queues
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -43,7 +43,7 @@ def amqp(url: str) -> str:
 
 
 def _names(queue: str) -> list[str]:
-    return [queue, f"{queue}.{GROUP}", *(str(one.address) for one in own_queues(queue, GROUP))]
+    return [queue, f"{queue}.{GROUP}", *(str(one.address) for one in group_queues(queue, GROUP))]
 
 
 async def _delete(connection: AbstractConnection, doomed: Iterator[tuple[str, str]]) -> None:

@@ -14,11 +14,11 @@ from aiokafka import TopicPartition
 
 from bench.contenders.kafka_raw import RawKafka, create
 from msgbus.adapter.url import BrokerURL
-from msgbus_kafka.aiokafka_internals.accumulator import batches_of
-from msgbus_kafka.connection import Access
+from msgbus_kafka.aiokafka_internals.accumulator import accumulator_of
+from msgbus_kafka.connection import ConnectionSettings
 from msgbus_kafka.options import KafkaOptions
-from msgbus_kafka.producer.partition_writer import Lane
-from msgbus_kafka.producer.producer_slot import BATCH, Line
+from msgbus_kafka.producer.partition_writer import PartitionWriter
+from msgbus_kafka.producer.producer_slot import BATCH_BYTES, ProducerSlot
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,26 +38,26 @@ class KafkaFloor(RawKafka):
 
     def __init__(self, place: Place) -> None:
         super().__init__(place)
-        self._line = Line(Access(BrokerURL.parse(place.url), KafkaOptions()), BATCH)
-        self._lanes: list[Lane] = []
+        self._line = ProducerSlot(ConnectionSettings(BrokerURL.parse(place.url), KafkaOptions()), BATCH_BYTES)
+        self._lanes: list[PartitionWriter] = []
 
     async def open(self) -> None:
         await create(self._hosts, [self.place.queue])
         self._producer = await self._line.ready()
-        batches = batches_of(self._producer)
+        batches = accumulator_of(self._producer)
         for partition in sorted(await self._producer.partitions_for(self.place.queue)):
             where = TopicPartition(self.place.queue, partition)
-            self._lanes.append(Lane(batches, where, self._ended, lambda lane: lane.go_on()))
+            self._lanes.append(PartitionWriter(batches, where, self._ended, lambda lane: lane.resume()))
 
     async def publish(self, item: Item) -> None:
         sent = Sent(item)
-        self._lanes[self._line.spread.partition(sent.key, range(len(self._lanes)), ())].put(cast("Record", sent))
+        self._lanes[self._line.partitioner.partition(sent.key, range(len(self._lanes)), ())].put(cast("Record", sent))
         await sent.confirmed
 
     def _ended(self, items: Sequence[Record], error: BaseException | None) -> None:
         if error is not None:
             raise error
-        self._line.halves.answered(lambda: _confirm(cast("Sequence[Sent]", items)))
+        self._line.ack_pacer.complete(lambda: _confirm(cast("Sequence[Sent]", items)))
 
     async def close(self) -> None:
         await self._line.close(1.0)

@@ -5,18 +5,18 @@ queues and groups), ``envelope`` and ``headers`` (messages on the wire), ``url``
 ``publish_calls``, ``batch_writer``, ``watermark`` and ``timeouts`` (tools that every adapter needs).
 """
 
-from msgbus.adapter.interface import Adapter, Consumer, Letters, SessionListener, Stretch
+from msgbus.adapter.interface import Adapter, Consumer, DeadLetterStore, HistoryReader, SessionListener
 from msgbus.adapter.specs import Capabilities, Lag, Position, QueueSpec, Start
 
 __all__ = [
     "Adapter",
     "Capabilities",
     "Consumer",
+    "DeadLetterStore",
+    "HistoryReader",
     "Lag",
-    "Letters",
     "Position",
     "QueueSpec",
     "SessionListener",
     "Start",
-    "Stretch",
 ]

@@ -15,9 +15,9 @@ from msgbus.errors import InvalidName
 
 __all__ = ["Address", "group_name", "queue_address", "queue_name"]
 
-QUEUE_MAX = 120
-GROUP_MAX = 60
-EXCHANGE_MAX = 40
+QUEUE_NAME_MAX_CHARACTERS = 120
+GROUP_NAME_MAX_CHARACTERS = 60
+EXCHANGE_NAME_MAX_CHARACTERS = 40
 
 _QUEUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*", re.ASCII)
@@ -54,10 +54,10 @@ def queue_name(queue: str, exchange: str = "") -> str:
     Raises InvalidName, which says what is wrong with it.
     """
     if exchange:
-        _check("exchange", exchange, _PLAIN, EXCHANGE_MAX)
+        _check("exchange", exchange, _PLAIN, EXCHANGE_NAME_MAX_CHARACTERS)
     name = f"{exchange}.{queue}" if exchange else queue
-    _check("queue", queue, _QUEUE, QUEUE_MAX)
-    _check("queue", name, _QUEUE, QUEUE_MAX)
+    _check("queue", queue, _QUEUE, QUEUE_NAME_MAX_CHARACTERS)
+    _check("queue", name, _QUEUE, QUEUE_NAME_MAX_CHARACTERS)
     if name.startswith("amq."):
         raise InvalidName(f"queue {name!r}: names that begin with 'amq.' belong to RabbitMQ")
     if _OURS.search(name):
@@ -86,7 +86,7 @@ def group_name(group: str) -> str:
 
     Raises InvalidName, which says what is wrong with it.
     """
-    _check("group", group, _PLAIN, GROUP_MAX)
+    _check("group", group, _PLAIN, GROUP_NAME_MAX_CHARACTERS)
     return group
 
 

@@ -9,18 +9,18 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from msgbus.adapter.publish_calls import Item
+from msgbus.adapter.publish_calls import PendingMessage
 from msgbus.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-__all__ = ["Writer"]
+__all__ = ["BatchWriter"]
 
-ItemT = TypeVar("ItemT", bound=Item)
+ItemT = TypeVar("ItemT", bound=PendingMessage)
 
 
-class Writer(Generic[ItemT]):
+class BatchWriter(Generic[ItemT]):
     """The items that wait, and the one task that writes them, batch after batch."""
 
     def __init__(

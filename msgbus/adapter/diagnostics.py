@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-__all__ = ["Checkup", "Finding", "Severity"]
+__all__ = ["Diagnosis", "Finding", "Severity"]
 
 Severity = Literal["error", "warning", "note"]
 """``error``: msgbus does not work with it, or would lose messages in ordinary service. ``warning``: a fault that the
@@ -26,7 +26,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Checkup:
+class Diagnosis:
     """What a server is, and what was found."""
 
     server: str

@@ -11,7 +11,7 @@ from msgbus.adapter.headers import (
     CONTENT_TYPE,
     ID,
     KEY,
-    RESERVED,
+    RESERVED_PREFIX,
     TIME,
 )
 from msgbus.message import Message
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
     from msgbus.adapter.address import Address
 
-__all__ = ["Delivery", "Outgoing", "number", "received"]
+__all__ = ["Delivery", "Outgoing", "build_message", "parse_number"]
 
 
-DIGITS: Final = 15
+MAX_NUMBER_DIGITS: Final = 15
 """Fewer digits than this are a time before the year 5138, in milliseconds."""
 
 
@@ -63,11 +63,11 @@ class Delivery:
     """The place in a log where acknowledging moves a watermark (Kafka); None where each is acknowledged alone."""
 
 
-_Made: Any = type("_Made", (), {"__slots__": Message.__slots__})
+_MessageInMaking: Any = type("_Made", (), {"__slots__": Message.__slots__})
 """A Message while it is made: the same slots, not frozen yet. Frozen from the start takes eight times as long."""
 
 
-def received(  # noqa: PLR0913 - one row per thing a broker may know of a message
+def build_message(  # noqa: PLR0913 - one row per thing a broker may know of a message
     address: Address,
     group: str,
     body: bytes,
@@ -84,31 +84,31 @@ def received(  # noqa: PLR0913 - one row per thing a broker may know of a messag
     ``id`` and ``time`` are what the broker knows; our headers, where there are any, win over them, and over ``key``.
     """
     more = dict(headers)
-    made = _Made()
+    made = _MessageInMaking()
     made.body = body
     made.id = more.pop(ID, id)
     made.key = more.pop(KEY, key)
-    made.time = number(more.pop(TIME), time) if TIME in more else time
+    made.time = parse_number(more.pop(TIME), time) if TIME in more else time
     made.content_type = more.pop(CONTENT_TYPE, "")
     made.queue = address.queue
     made.group = group
     made.redelivered = redelivered
     made.origin = origin
-    made.headers, made.system = _apart(more) if more else (_NONE, _NONE)  # nothing is left of most
-    made.attempt = number(more[ATTEMPTS], 0) + 1 if ATTEMPTS in more else 1
+    made.headers, made.system = _split_headers(more) if more else (_NONE, _NONE)  # nothing is left of most
+    made.attempt = parse_number(more[ATTEMPTS], 0) + 1 if ATTEMPTS in more else 1
     made.__class__ = Message
     return cast("Message", made)
 
 
-def _apart(headers: Mapping[str, str]) -> tuple[Mapping[str, str], Mapping[str, str]]:
+def _split_headers(headers: Mapping[str, str]) -> tuple[Mapping[str, str], Mapping[str, str]]:
     """The publisher's own and ours, read-only."""
     own: dict[str, str] = {}
     system: dict[str, str] = {}
     for name, text in headers.items():
-        (system if name.startswith(RESERVED) else own)[name] = text
+        (system if name.startswith(RESERVED_PREFIX) else own)[name] = text
     return MappingProxyType(own) if own else _NONE, MappingProxyType(system) if system else _NONE
 
 
-def number(text: str, otherwise: int) -> int:
+def parse_number(text: str, otherwise: int) -> int:
     """What we wrote, and never an error: a foreign client may write anything, and one message must not stop a queue."""
-    return int(text) if len(text) < DIGITS and text.isascii() and text.isdecimal() else otherwise
+    return int(text) if len(text) < MAX_NUMBER_DIGITS and text.isascii() and text.isdecimal() else otherwise

@@ -9,33 +9,33 @@ from typing import Final
 
 __all__ = [
     "ATTEMPTS",
-    "BODY_MAX",
+    "BODY_MAX_BYTES",
     "CONTENT_TYPE",
+    "DEAD_LETTER_ID",
     "ERROR_MESSAGE",
     "ERROR_TRACEBACK",
     "ERROR_TYPE",
-    "FAILING",
+    "FAILING_MILLISECONDS",
     "FIRST_FAILURE",
-    "FREE",
-    "HEADERS_MAX",
-    "HOP",
+    "FREE_TRIES",
+    "HEADERS_MAX_BYTES",
     "ID",
     "KEY",
     "LAST_FAILURE",
-    "LETTER",
     "NOT_BEFORE",
     "ORIGIN_GROUP",
     "ORIGIN_POSITION",
     "ORIGIN_QUEUE",
     "REASON",
     "REDRIVES",
-    "RESERVED",
+    "RESERVED_PREFIX",
+    "TIER_DEADLINE",
     "TIME",
     "TOMBSTONE",
 ]
 
 
-RESERVED: Final = "msgbus-"
+RESERVED_PREFIX: Final = "msgbus-"
 
 
 ID: Final = "msgbus-id"
@@ -51,11 +51,11 @@ ATTEMPTS: Final = "msgbus-attempts"
 """Failures so far; absent is 0."""
 
 
-FREE: Final = "msgbus-free"
+FREE_TRIES: Final = "msgbus-free"
 """Tries that failed during an outage and cost no attempt; absent is 0."""
 
 
-FAILING: Final = "msgbus-failing"
+FAILING_MILLISECONDS: Final = "msgbus-failing"
 """Of a message that had free tries: milliseconds from its first failure until it is due, added up by the members that
 had it, so that clocks which disagree do not matter."""
 
@@ -64,11 +64,11 @@ NOT_BEFORE: Final = "msgbus-not-before"
 """When it is due: nobody's callback sees it earlier."""
 
 
-HOP: Final = "msgbus-hop"
+TIER_DEADLINE: Final = "msgbus-hop"
 """When its time in this retry queue is over; it may have others to wait in."""
 
 
-LETTER: Final = "msgbus-letter"
+DEAD_LETTER_ID: Final = "msgbus-letter"
 """Of a dead letter: fresh for every dead-lettering, never the message's id."""
 
 
@@ -110,9 +110,9 @@ TOMBSTONE: Final = "msgbus-tombstone"
 CONTENT_TYPE: Final = "content-type"
 
 
-BODY_MAX: Final = 1024 * 1024
+BODY_MAX_BYTES: Final = 1024 * 1024
 """Bytes of a body: 1 MiB, what every broker takes with its own defaults or with what create_queue() sets."""
 
 
-HEADERS_MAX: Final = 32 * 1024
+HEADERS_MAX_BYTES: Final = 32 * 1024
 """Bytes of all names and values of a message's headers together."""

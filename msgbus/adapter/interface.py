@@ -13,7 +13,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from msgbus.adapter.diagnostics import Checkup, Finding
+from msgbus.adapter.diagnostics import Diagnosis, Finding
 from msgbus.errors import Unsupported
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from msgbus.adapter.url import BrokerURL
     from msgbus.errors import BrokerError
 
-__all__ = ["Adapter", "Consumer", "Letters", "SessionListener", "Stretch"]
+__all__ = ["Adapter", "Consumer", "DeadLetterStore", "HistoryReader", "SessionListener"]
 
 
 class SessionListener(Protocol):
@@ -75,7 +75,7 @@ class Consumer(ABC):
         """
 
     @abstractmethod
-    async def receive(self, room: Mapping[Address, int], wait: float) -> Sequence[Delivery]:
+    async def receive(self, capacity: Mapping[Address, int], timeout: float) -> Sequence[Delivery]:
         """Up to ``room[a]`` deliveries of each queue a (none of a queue that is not in it), oldest first.
 
         Waits at most ``wait`` seconds for the first, then gives what there is. Never hands out what lies ``limit`` or
@@ -99,10 +99,10 @@ class Consumer(ABC):
     async def extend(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
         """Still working on these. Returns those that are no longer ours.
 
-        Called every ``Adapter.extend_every`` seconds with all that is held; never where that is None.
+        Called every ``Adapter.extend_interval_seconds`` seconds with all that is held; never where that is None.
         """
 
-    def trouble(self) -> str:
+    def problem(self) -> str:
         """What keeps this consumer from receiving, in words; empty where nothing does, or receive() would say it.
 
         Only what is known without asking anybody: instant, no I/O.
@@ -118,7 +118,7 @@ class Consumer(ABC):
         """
 
 
-class Letters(ABC):
+class DeadLetterStore(ABC):
     """A dead-letter queue under a person's hands: looked at, taken from, never consumed.
 
     A cursor is whatever look() or take() returned as the next one; it dies with this object. Each letter is a Delivery
@@ -134,24 +134,24 @@ class Letters(ABC):
     async def look(self, after: Hashable | None, limit: int) -> tuple[Sequence[Delivery], Hashable | None]:
         """The next letters, at most ``limit``, oldest first, and the cursor behind them; None is the end.
 
-        Changes nothing for good: no order, no counter that could drop a letter. LettersBusy where somebody else has
-        them, never an empty answer. Raises QueueNotFound.
+        Changes nothing for good: no order, no counter that could drop a letter. DeadLettersLocked where somebody else
+        has them, never an empty answer. Raises QueueNotFound.
         """
 
     @abstractmethod
     async def take(self, after: Hashable | None, limit: int) -> tuple[Sequence[Delivery], Hashable | None]:
-        """As look(), but they are this object's, to remove. One taker at a time: another gets LettersBusy."""
+        """As look(), but they are this object's, to remove. One taker at a time: another gets DeadLettersLocked."""
 
     @abstractmethod
     async def remove(self, letters: Sequence[Delivery]) -> None:
-        """Delete letters that this object took, for good on return. LettersLost when it lost its hold on them."""
+        """Delete letters that this object took, for good on return. Raises DeadLetterLockLost."""
 
     @abstractmethod
     async def close(self) -> None:
         """What was taken and not removed is there again, in its order, for others at once. Never raises, idempotent."""
 
 
-class Stretch(ABC):
+class HistoryReader(ABC):
     """A stretch of what a queue has kept, read without a group: it changes nothing for anybody. Used from one task."""
 
     @abstractmethod
@@ -168,12 +168,12 @@ class Adapter(ABC):
 
     capabilities: ClassVar[Capabilities]
     Options: ClassVar[type[AdapterOptions]]
-    extend_every: float | None = None
+    extend_interval_seconds: float | None = None
     """Seconds between two extend() calls (Redis: a third of the visibility time); None where nothing expires."""
-    gather: float = 0.0
+    change_delay_seconds: float = 0.0
     """Seconds without another change after which changed subscriptions are applied, where that costs the whole group a
     pause (Kafka: a rebalance); 0 where it is cheap."""
-    starts: AbstractSet[Start] = frozenset({"oldest", "newest"})
+    supported_starts: AbstractSet[Start] = frozenset({"oldest", "newest"})
     """Where a new group can begin; what is not in it, consume() refuses."""
 
     @abstractmethod
@@ -193,13 +193,13 @@ class Adapter(ABC):
         await self.connect()
         return ""
 
-    async def examine(self) -> Checkup:
+    async def diagnose(self) -> Diagnosis:
         """What the server is, and what about it endangers the promise: read, not changed; warned of by connect() too.
 
         Raises as connect() does, but not for what is a finding. As it stands here it looks at nothing.
         """
         await self.connect()
-        return Checkup("a server", (Finding("note", "this adapter knows no settings to look at"),))
+        return Diagnosis("a server", (Finding("note", "this adapter knows no settings to look at"),))
 
     @abstractmethod
     async def close(self) -> None:
@@ -232,7 +232,7 @@ class Adapter(ABC):
         """A consumer of ``group``, subscribed to nothing yet. Several may be open at once for different groups."""
 
     @abstractmethod
-    async def open_letters(self, address: Address) -> Letters:
+    async def open_dead_letters(self, address: Address) -> DeadLetterStore:
         """The letters of the dead-letter queue ``address`` (its part is ``dlq``)."""
 
     async def rewind(self, address: Address, group: str, to: Position) -> None:
@@ -244,7 +244,9 @@ class Adapter(ABC):
         """
         raise Unsupported(f"queue {address}, group {group}: this broker cannot rewind to {to}: it keeps no history")
 
-    async def open_stretch(self, address: Address, group: str, since: Position, until: Position | None) -> Stretch:
+    async def open_history(
+        self, address: Address, group: str, since: Position, until: Position | None
+    ) -> HistoryReader:
         """What was kept of the queue from ``since`` up to ``until``, exclusively, as messages for ``group``.
 
         Without ``until`` up to what is the newest now. Raises as rewind(), but for GroupActive.

@@ -34,7 +34,7 @@ class Capabilities:
     """Messages are kept for groups that come later; without it publishing to a queue without groups is NoRoute."""
     partitions: bool = False
     """create_queue(partitions=n) is honoured."""
-    rests_on: str = ""
+    relies_on: str = ""
     """The settings of the server that 'no confirmed publish is lost' rests on, for the docs."""
 
 

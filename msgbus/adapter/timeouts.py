@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Self
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["Limit", "within"]
+__all__ = ["ReusableTimeout", "wait_for_event"]
 
 
-class Limit:
+class ReusableTimeout:
     """``with limit.within(5.0):`` raises TimeoutError where the block takes longer; the next may be another task's."""
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ class Limit:
             self._task.cancel()
 
 
-async def within(seconds: float, event: asyncio.Event) -> None:
+async def wait_for_event(seconds: float, event: asyncio.Event) -> None:
     """Return when ``event`` is set, or after ``seconds``."""
     try:
         async with asyncio.timeout(seconds):

@@ -16,12 +16,12 @@ from msgbus.cli.options import DryRun, Exchange, Group, Json, Queue, Rate, Url
 from msgbus.cli.progress import advancing
 from msgbus.cli.reaching import reach
 from msgbus.cli.report import detailed, grouped
-from msgbus.operations.dead_letters import Filter
+from msgbus.operations.dead_letters import DeadLetterFilter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from msgbus.operations.dead_letters import Account, DeadLetters
+    from msgbus.operations.dead_letters import DeadLetters, RedriveResult
 
 __all__ = ["dlq"]
 
@@ -54,7 +54,7 @@ def list_(  # noqa: PLR0913, PLR0917 - a command's options
     as_json: Json = False,
 ) -> None:
     """Count dead letters by error."""
-    which = Filter(error=error, key=key, id=id, since=since, until=until)
+    which = DeadLetterFilter(error=error, key=key, id=id, since=since, until=until)
 
     async def work(letters: DeadLetters) -> list[dict[str, Any]]:
         return grouped([letter async for letter in letters.look(which)], datetime.now(UTC))
@@ -84,7 +84,7 @@ def show(  # noqa: PLR0913, PLR0917 - a command's options
     as_json: Json = False,
 ) -> None:
     """Show dead letters, oldest first, with all that is known of them."""
-    which = Filter(error=error, key=key, id=id, since=since, until=until)
+    which = DeadLetterFilter(error=error, key=key, id=id, since=since, until=until)
 
     async def work(letters: DeadLetters) -> list[dict[str, Any]]:
         return [letter.as_dict() async for letter in letters.look(which, limit=limit)]
@@ -116,9 +116,9 @@ def redrive(  # noqa: PLR0913, PLR0917 - a command's options
     as_json: Json = False,
 ) -> None:
     """Send dead letters back to the group that failed, and to no other."""
-    which = Filter(error=error, key=key, id=id, since=since, until=until)
+    which = DeadLetterFilter(error=error, key=key, id=id, since=since, until=until)
 
-    async def work(letters: DeadLetters) -> Account:
+    async def work(letters: DeadLetters) -> RedriveResult:
         total = (await letters.redrive(which, limit=limit, looping=looping, dry_run=True)).taken
         with advancing(total, "redriven") as progress:
             return await letters.redrive(
@@ -126,16 +126,18 @@ def redrive(  # noqa: PLR0913, PLR0917 - a command's options
             )
 
     account = _with(url, queue, group, exchange, work)
-    said = {"taken": account.taken, "arrived": account.arrived, "left": account.left, "skipped": account.skipped}
+    said = {"taken": account.taken, "arrived": account.arrived, "left": account.remaining, "skipped": account.skipped}
     if as_json:
         _lines([{**said, "dry_run": dry_run, "refused": [str(one) for one in account.refused]}])
     elif dry_run:
-        typer.echo(f"would redrive {account.taken:,}, skip {account.skipped:,} that loop; {account.left:,} lie there")
+        typer.echo(
+            f"would redrive {account.taken:,}, skip {account.skipped:,} that loop; {account.remaining:,} lie there"
+        )
     else:
         typer.echo(", ".join(f"{count:,} {word}" for word, count in said.items()))
         for refusal in account.refused[:3]:
             typer.echo(f"did not arrive: {refusal}", err=True)
-    if not dry_run and not account.adds_up:
+    if not dry_run and not account.complete:
         raise typer.Exit(1)
 
 
@@ -159,7 +161,7 @@ def purge(  # noqa: PLR0913, PLR0917 - a command's options
     if not yes and not dry_run:
         typer.echo("purge deletes messages for good: say --yes, or --dry-run to see how many", err=True)
         raise typer.Exit(2)
-    which = Filter(error=error, key=key, id=id, since=since, until=until)
+    which = DeadLetterFilter(error=error, key=key, id=id, since=since, until=until)
 
     async def work(letters: DeadLetters) -> int:
         return await letters.purge(which, limit=limit, dry_run=dry_run)
@@ -186,7 +188,7 @@ def export(  # noqa: PLR0913, PLR0917 - a command's options
     output: Annotated[str, typer.Option("--output", "-o", help="A file; - is the standard output.")] = "-",
 ) -> None:
     """Write dead letters as JSON lines; they stay where they are."""
-    which = Filter(error=error, key=key, id=id, since=since, until=until)
+    which = DeadLetterFilter(error=error, key=key, id=id, since=since, until=until)
 
     async def work(letters: DeadLetters) -> int:
         with contextlib.ExitStack() as stack:

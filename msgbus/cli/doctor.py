@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from msgbus.adapter.diagnostics import Checkup, Finding
+from msgbus.adapter.diagnostics import Diagnosis, Finding
 from msgbus.adapter.url import BrokerURL
 from msgbus.cli.options import Json, Url
 from msgbus.cli.reaching import reach
@@ -33,11 +33,11 @@ def doctor(url: Url = "", as_json: Json = False) -> None:
     """Look at the server: what it is, what about it endangers messages, and the way out. Changes nothing."""
     where = BrokerURL.parse(url or configured_url())
 
-    async def work(broker: Broker) -> Checkup:
+    async def work(broker: Broker) -> Diagnosis:
         try:
-            return await broker.examine()
+            return await broker.diagnose()
         except MsgbusError as error:
-            return Checkup(str(where), (_unmet(error),))
+            return Diagnosis(str(where), (_unmet(error),))
 
     checkup = reach(url, "", work, memory=True)
     if as_json:
@@ -53,7 +53,7 @@ def _unmet(error: MsgbusError) -> Finding:
     return Finding("error", f"{type(error).__name__}: {error}", remedy)
 
 
-def _show(checkup: Checkup) -> None:
+def _show(checkup: Diagnosis) -> None:
     console = Console(highlight=False, soft_wrap=True)
     console.print(Text(checkup.server, "bold"))
     for one in checkup.findings:

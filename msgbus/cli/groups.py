@@ -16,7 +16,7 @@ from msgbus.errors import ConfigurationError
 if TYPE_CHECKING:
     from msgbus.adapter import Position
     from msgbus.broker import Broker
-    from msgbus.operations.history import Replay
+    from msgbus.operations.history import ReplayResult
 
 __all__ = ["group"]
 
@@ -66,7 +66,7 @@ def replay(  # noqa: PLR0913, PLR0917 - a command's options
     if begin is None:
         raise ConfigurationError("replay: say from where, by --from or --since")
 
-    async def work(broker: Broker) -> Replay:
+    async def work(broker: Broker) -> ReplayResult:
         history = broker.history(queue, exchange=exchange)
         found = await history.replay(begin, end, dry_run=True)
         if dry_run:
@@ -84,7 +84,7 @@ def replay(  # noqa: PLR0913, PLR0917 - a command's options
         )
         for refusal in account.refused[:3]:
             typer.echo(f"did not arrive: {refusal}", err=True)
-    if not dry_run and not account.adds_up:
+    if not dry_run and not account.complete:
         raise typer.Exit(1)
 
 

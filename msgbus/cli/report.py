@@ -12,21 +12,21 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from msgbus.operations.dead_letters import Letter
+    from msgbus.operations.dead_letters import DeadLetter
 
 __all__ = ["age", "detailed", "grouped"]
 
 
-def grouped(letters: Sequence[Letter], now: datetime) -> list[dict[str, Any]]:
+def grouped(letters: Sequence[DeadLetter], now: datetime) -> list[dict[str, Any]]:
     """One row for each type of error, the most frequent first."""
-    groups: dict[str, list[Letter]] = defaultdict(list)
+    groups: dict[str, list[DeadLetter]] = defaultdict(list)
     for letter in letters:
         groups[letter.error_type or letter.reason or "unknown"].append(letter)
     rows = sorted(groups.items(), key=lambda one: (-len(one[1]), one[0]))
     return [_row(error, some, now) for error, some in rows]
 
 
-def _row(error: str, letters: Sequence[Letter], now: datetime) -> dict[str, Any]:
+def _row(error: str, letters: Sequence[DeadLetter], now: datetime) -> dict[str, Any]:
     times = [letter.last_failure for letter in letters if letter.last_failure is not None]
     return {
         "error": error,

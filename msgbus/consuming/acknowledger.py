@@ -19,35 +19,35 @@ if TYPE_CHECKING:
     from random import Random
 
     from msgbus.adapter import Consumer
-    from msgbus.in_flight.deliveries import Held
+    from msgbus.in_flight.deliveries import InFlight
 
-__all__ = ["Settlement"]
+__all__ = ["Acknowledger"]
 
 logger = logging.getLogger("msgbus")
 
-_AGAIN = Backoff(first=0.05, most=2.0)
-_FLOW: Final = attrgetter("flow")
+_RETRY_BACKOFF = Backoff(first=0.05, most=2.0)
+_BY_FLOW: Final = attrgetter("flow")
 
 
-class Settlement:
+class Acknowledger:
     """Acknowledges what is done, as long as its session lives."""
 
     def __init__(self, consumer: Consumer, random: Random) -> None:
         self._consumer = consumer
         self._random = random
-        self._batch: list[Held] = []
-        self._pump: asyncio.Task[None] | None = None
+        self._batch: list[InFlight] = []
+        self._task: asyncio.Task[None] | None = None
 
-    def done(self, held: Held) -> None:
+    def add(self, held: InFlight) -> None:
         """``held`` is finished: acknowledge it soon."""
         self._batch.append(held)
-        if self._pump is None:
-            self._pump = asyncio.get_running_loop().create_task(self._acknowledge_all(), name="msgbus acknowledging")
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._acknowledge_all(), name="msgbus acknowledging")
 
     async def flush(self) -> None:
         """Wait until everything done so far is acknowledged, or its session is over."""
-        while self._pump is not None:
-            await asyncio.wait({self._pump})
+        while self._task is not None:
+            await asyncio.wait({self._task})
 
     async def _acknowledge_all(self) -> None:
         failures = 0
@@ -58,11 +58,11 @@ class Settlement:
                     failures = 0
                     continue
                 failures += 1
-                await asyncio.sleep(_AGAIN.wait(failures, self._random.random()))
+                await asyncio.sleep(_RETRY_BACKOFF.wait(failures, self._random.random()))
         finally:
-            self._pump = None
+            self._task = None
 
-    async def _acknowledge(self, batch: list[Held]) -> bool:
+    async def _acknowledge(self, batch: list[InFlight]) -> bool:
         """Whether ``batch`` is out of hand; if not, it is in the next one."""
         current = [held.delivery for held in batch if not held.session.over]
         try:
@@ -75,7 +75,7 @@ class Settlement:
         self._release(batch)
         return True
 
-    def _release(self, batch: list[Held]) -> None:
-        room_again = [flow.released(count) for flow, count in Counter(map(_FLOW, batch)).items()]
+    def _release(self, batch: list[InFlight]) -> None:
+        room_again = [flow.release(count) for flow, count in Counter(map(_BY_FLOW, batch)).items()]
         if any(room_again):
             self._consumer.wake()

@@ -6,8 +6,8 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
-from msgbus.consuming.provisioning import OwnQueues
-from msgbus.health import of_queue
+from msgbus.consuming.provisioning import QueueProvisioner
+from msgbus.health import queue_health
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -16,91 +16,93 @@ if TYPE_CHECKING:
 
     from msgbus.adapter import Adapter, Consumer
     from msgbus.adapter.address import Address
-    from msgbus.consuming.retry_intake import Heads
-    from msgbus.consuming.worker_pool import Workers
+    from msgbus.consuming.retry_intake import RetryIntake
+    from msgbus.consuming.worker_pool import WorkerPool
     from msgbus.health import QueueHealth
     from msgbus.subscription import Subscription
 
-__all__ = ["Roster"]
+__all__ = ["Assignment"]
 
 logger = logging.getLogger("msgbus")
 
-LOOK_AGAIN: Final = 10.0
+MISSING_QUEUE_CHECK_SECONDS: Final = 10.0
 """Seconds after which a missing queue is looked for again."""
-GATHERED: Final = 20
-"""A change of subscriptions waits for others for so many times the adapter's ``gather`` at most."""
+MAX_GATHER_FACTOR: Final = 20
+"""A change of subscriptions waits for others for so many times the adapter's ``change_delay_seconds`` at most."""
 
 
-class Roster:
+class Assignment:
     """What is wanted changes at any time; what the consumer has, in apply() only."""
 
     def __init__(self, adapter: Adapter, group: str) -> None:
-        self.wanted: dict[Address, Workers] = {}
+        self.wanted: dict[Address, WorkerPool] = {}
         self._group = group
-        self._gather = adapter.gather
-        self._own_queues = OwnQueues(adapter, group)
-        self._heads: dict[Workers, dict[Address, Heads]] = {}
+        self._gather = adapter.change_delay_seconds
+        self._provisioner = QueueProvisioner(adapter, group)
+        self._retry_intakes: dict[WorkerPool, dict[Address, RetryIntake]] = {}
         """The retry queues, once they are known to exist."""
-        self._applied: dict[Address, Workers] = {}
-        self._intakes: dict[Address, Workers | Heads] = {}
-        self._leaving: list[Subscription] = []
+        self._applied: dict[Address, WorkerPool] = {}
+        self._intakes: dict[Address, WorkerPool | RetryIntake] = {}
+        self._discarded: list[Subscription] = []
         self._missing: AbstractSet[Address] = frozenset()
         self._now = asyncio.get_running_loop().time
         self._reopened: set[Address] = set()
         self._changed = False
         self._look_at = 0.0
-        self._due = 0.0
+        self._due_at = 0.0
         self._latest = 0.0
 
     # What is wanted.
 
-    def add(self, workers: Workers) -> None:
+    def add(self, workers: WorkerPool) -> None:
         """One queue more."""
         self.wanted[workers.subscription.address] = workers
-        self.look_again()
+        self.recheck_queues()
 
     def discard(self, subscription: Subscription) -> None:
         """One queue less; its ``gone()`` is called when nothing of it is in hand."""
         if (workers := self.wanted.pop(subscription.address, None)) is not None:
-            workers.stop()
-        self._leaving.append(subscription)
-        self.look_again()
+            workers.cancel_probes()
+        self._discarded.append(subscription)
+        self.recheck_queues()
 
-    def look_again(self) -> None:
+    def recheck_queues(self) -> None:
         """What is wanted, or which queues there are, has changed; more may follow within moments."""
         now = self._now()
         if not self._latest:
-            self._latest = now + GATHERED * self._gather
-        self._due = min(now + self._gather, self._latest)
+            self._latest = now + MAX_GATHER_FACTOR * self._gather
+        self._due_at = min(now + self._gather, self._latest)
         self._changed = True
 
-    def change(self) -> None:
+    def request_apply(self) -> None:
         """Apply what is wanted and its limits again soon."""
         self._changed = True
 
     def reopen(self, subscription: Subscription) -> None:
         """Give its queue up and take it again, soon."""
         self._reopened.add(subscription.address)
-        self.change()
+        self.request_apply()
 
     # What the consumer has.
 
     @property
-    def due(self) -> bool:
+    def is_due(self) -> bool:
         """It is time for apply()."""
         now = self._now()
-        return now >= self._due and (self._changed or now >= self._look_at)
+        return now >= self._due_at and (self._changed or now >= self._look_at)
 
-    def patience(self, most: float) -> float:
+    def seconds_until_due(self, most: float) -> float:
         """Seconds, up to ``most``, in which apply() will not be due."""
-        return min(most, max(self._due - self._now(), 0.0)) if self._changed else most
+        return min(most, max(self._due_at - self._now(), 0.0)) if self._changed else most
 
     async def apply(self, consumer: Consumer) -> None:
         """Subscribe ``consumer`` to what is wanted and exists. Raises what the adapter raises."""
         self._changed = False
-        self._look_at = self._now() + LOOK_AGAIN
+        self._look_at = self._now() + MISSING_QUEUE_CHECK_SECONDS
         wanted = dict(self.wanted)
-        self._heads |= await self._own_queues.make([one for one in wanted.values() if one not in self._heads])
+        self._retry_intakes |= await self._provisioner.provision(
+            [one for one in wanted.values() if one not in self._retry_intakes]
+        )
         if self._changed and self._now() < self._latest:
             return  # more came meanwhile, and goes with these
         self._latest = 0.0
@@ -117,27 +119,27 @@ class Roster:
         if wanted or self._applied:
             missing = await consumer.subscribe(self._limits(wanted), _newest(wanted))
         self._applied = {address: workers for address, workers in wanted.items() if address not in missing}
-        known, self._heads, self._intakes = self._heads, {}, {}
+        known, self._retry_intakes, self._intakes = self._retry_intakes, {}, {}
         for address, workers in self._applied.items():
             self._intakes[address] = workers
             heads = known.get(workers)
             if heads and missing.isdisjoint(heads):  # else somebody deleted one: it is made again at the next look
-                self._heads[workers] = heads
+                self._retry_intakes[workers] = heads
                 self._intakes |= heads
-        self.left()
+        self.finish_discarded()
         self._tell(missing)
 
-    def _limits(self, subscribed: Mapping[Address, Workers]) -> dict[Address, int]:
+    def _limits(self, subscribed: Mapping[Address, WorkerPool]) -> dict[Address, int]:
         limits: dict[Address, int] = {}
         for address, workers in subscribed.items():
             limits[address] = workers.flow.limit
-            limits |= {one: heads.flow.limit for one, heads in self._heads.get(workers, {}).items()}
+            limits |= {one: heads.flow.limit for one, heads in self._retry_intakes.get(workers, {}).items()}
         return limits
 
     def _tell(self, missing: AbstractSet[Address]) -> None:
         for workers in self._applied.values():
             if workers.subscription.state != "cancelled":
-                workers.subscription.assigned()
+                workers.subscription.mark_active()
         for address in missing - self._missing:
             logger.warning(
                 "queue %s, group %s: the queue does not exist; waiting for it (create_queue() makes it)",
@@ -146,27 +148,27 @@ class Roster:
             )
         self._missing = missing
 
-    def left(self) -> None:
+    def finish_discarded(self) -> None:
         """Nothing of the discarded ones is in hand any more."""
-        leaving, self._leaving = self._leaving, []
+        leaving, self._discarded = self._discarded, []
         for subscription in leaving:
-            subscription.gone()
+            subscription.finish_cancel()
 
-    def dropped(self) -> None:
+    def consumer_lost(self) -> None:
         """The consumer is no more, and has nothing."""
         self._applied = {}
         self._intakes = {}
         for workers in self.wanted.values():
-            workers.subscription.pending()
+            workers.subscription.mark_waiting()
 
     # What comes.
 
-    def rooms(self) -> dict[Address, int]:
+    def demand(self) -> dict[Address, int]:
         """Room for the next receive(), where there is any."""
-        rooms = {address: intake.asked() for address, intake in self._intakes.items()}
+        rooms = {address: intake.demand() for address, intake in self._intakes.items()}
         return {address: room for address, room in rooms.items() if room}
 
-    def intake(self, address: Address) -> Workers | Heads | None:
+    def intake(self, address: Address) -> WorkerPool | RetryIntake | None:
         """Who takes in what comes of ``address``; nobody where it is not wanted any more."""
         intake = self._intakes.get(address)
         return None if intake is None or intake.cancelled else intake
@@ -175,10 +177,10 @@ class Roster:
         """How each queue is, those too that are drained after their cancel(). No I/O."""
         for workers in self.wanted.values():
             missing = workers.subscription.address in self._missing
-            yield of_queue(workers.subscription, when, missing=missing, draining=draining, trouble=trouble)
-        for subscription in self._leaving:
-            yield of_queue(subscription, when, missing=False, draining=True, trouble="")
+            yield queue_health(workers.subscription, when, missing=missing, draining=draining, trouble=trouble)
+        for subscription in self._discarded:
+            yield queue_health(subscription, when, missing=False, draining=True, trouble="")
 
 
-def _newest(subscribed: Mapping[Address, Workers]) -> AbstractSet[Address]:
+def _newest(subscribed: Mapping[Address, WorkerPool]) -> AbstractSet[Address]:
     return {address for address, workers in subscribed.items() if workers.subscription.start == "newest"}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from msgbus.consuming.member import Member
 from msgbus.consuming.session_metrics import SessionCounts
 from msgbus.errors import ConfigurationError, DuplicateSubscription, Unsupported
-from msgbus.health import of_queue
+from msgbus.health import queue_health
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from msgbus.health import QueueHealth
     from msgbus.subscription import Subscription
 
-__all__ = ["Members"]
+__all__ = ["GroupMembers"]
 
 
-class Members:
+class GroupMembers:
     """Registers at any time; the members live from start() to stop()."""
 
     def __init__(self, adapter: Adapter, random: Random, clock: Callable[[], float]) -> None:
@@ -67,26 +67,26 @@ class Members:
         self._started = False
         self.by_group.clear()
 
-    def hurry(self) -> None:
+    def end_grace(self) -> None:
         """The grace is over now."""
         for member in self.by_group.values():
-            member.hurry()
+            member.end_grace()
 
-    def look_again(self) -> None:
+    def recheck_queues(self) -> None:
         """There is a queue that some may wait for."""
         for member in self.by_group.values():
-            member.look_again()
+            member.recheck_queues()
 
     def health(self, when: Callable[[float], datetime]) -> list[QueueHealth]:
         """How every queue is. No I/O."""
         idle = (one for one in self._subscriptions.values() if one.state == "registered")
-        found = [of_queue(one, when, missing=False, draining=False, trouble="") for one in idle]
+        found = [queue_health(one, when, missing=False, draining=False, trouble="") for one in idle]
         return found + [one for member in self.by_group.values() for one in member.health(when)]
 
     def _check_start(self, address: Address, start: object) -> None:
         if start not in {None, "oldest", "newest"}:
             raise ConfigurationError(f"queue {address}: start is 'oldest', 'newest' or None, not {start!r}")
-        if start is not None and start not in self._adapter.starts:
+        if start is not None and start not in self._adapter.supported_starts:
             raise Unsupported(f"queue {address}: a group cannot begin at the {start} message here; leave start= out")
 
     def _attach(self, subscription: Subscription) -> None:

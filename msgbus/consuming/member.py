@@ -10,13 +10,13 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
-from msgbus.consuming.acknowledger import Settlement
-from msgbus.consuming.assignment import Roster
-from msgbus.consuming.session_metrics import Observed
-from msgbus.consuming.session_tracker import Hands
-from msgbus.consuming.worker_pool import Workers
+from msgbus.consuming.acknowledger import Acknowledger
+from msgbus.consuming.assignment import Assignment
+from msgbus.consuming.session_metrics import SessionMetrics
+from msgbus.consuming.session_tracker import SessionTracker
+from msgbus.consuming.worker_pool import WorkerPool
 from msgbus.errors import AccessRefused, BrokerClosed, BrokerError
-from msgbus.failure.forwarder import Forwarding
+from msgbus.failure.forwarder import Forwarder
 from msgbus.retry import Backoff
 
 if TYPE_CHECKING:
@@ -28,20 +28,20 @@ if TYPE_CHECKING:
     from msgbus.adapter.envelope import Delivery, Outgoing
     from msgbus.consuming.session_metrics import SessionCounts
     from msgbus.health import QueueHealth
-    from msgbus.in_flight.deliveries import Held
+    from msgbus.in_flight.deliveries import InFlight
     from msgbus.subscription import Subscription
 
 __all__ = ["Member"]
 
 logger = logging.getLogger("msgbus")
 
-WAIT: Final = 1.0
+RECEIVE_TIMEOUT_SECONDS: Final = 1.0
 """Seconds a receive() waits at most; wake() ends it earlier."""
-STABLE: Final = 10.0
+STABLE_AFTER_SECONDS: Final = 10.0
 """Seconds of consuming after which the next interruption is a first one again."""
-FLUSH: Final = 5.0
+FLUSH_TIMEOUT_SECONDS: Final = 5.0
 """Seconds that the last acknowledgements of a drain may take."""
-_RECONNECT: Final = Backoff(first=0.1, most=5.0)
+_RECONNECT_BACKOFF: Final = Backoff(first=0.1, most=5.0)
 
 
 class Member:
@@ -51,16 +51,16 @@ class Member:
         self, adapter: Adapter, group: str, random: Random, clock: Callable[[], float], counts: SessionCounts
     ) -> None:
         self.group = group
-        self._hands = Hands(group, Observed(group, counts), self._flush)
+        self._sessions = SessionTracker(group, SessionMetrics(group, counts), self._flush)
         self._adapter = adapter
-        self._roster = Roster(adapter, group)
+        self._assignment = Assignment(adapter, group)
         self._random = random
         self._clock = clock
-        self._forwarding = Forwarding(adapter, lambda held: held.workers.forwarded(held), random)
+        self._forwarder = Forwarder(adapter, lambda held: held.runner.copy_confirmed(held), random)
         self._loop = asyncio.get_running_loop()
         self._trouble = ""
         self._consumer: Consumer | None = None
-        self._settlement: Settlement | None = None
+        self._acknowledger: Acknowledger | None = None
         self._stop = asyncio.Event()
         self._grace = 0.0
         self._task: asyncio.Task[None] | None = None
@@ -69,30 +69,30 @@ class Member:
 
     def add(self, subscription: Subscription) -> None:
         """Consume one more queue."""
-        self._roster.add(Workers(subscription, self, self, self._random, self._clock))
-        subscription.belong(self)
+        self._assignment.add(WorkerPool(subscription, self, self, self._random, self._clock))
+        subscription.attach(self)
         self._wake()
 
     def discard(self, subscription: Subscription) -> None:
         """Stop consuming its queue; its ``gone()`` is called when nothing of it is in hand."""
-        self._roster.discard(subscription)
+        self._assignment.discard(subscription)
         self._wake()
         if self._task is None or self._task.done():
-            self._roster.left()
+            self._assignment.finish_discarded()
 
     def reopen(self, subscription: Subscription) -> None:
         """End the sessions of its queue and begin new ones: what has not started goes back."""
-        self._roster.reopen(subscription)
+        self._assignment.reopen(subscription)
         self._wake()
 
-    def look_again(self) -> None:
+    def recheck_queues(self) -> None:
         """Which queues there are has changed; more may follow within moments."""
-        self._roster.look_again()
+        self._assignment.recheck_queues()
         self._wake()
 
-    def changed(self) -> None:
+    def subscriptions_changed(self) -> None:
         """Apply the subscriptions and their limits again soon."""
-        self._roster.change()
+        self._assignment.request_apply()
         self._wake()
 
     def _wake(self) -> None:
@@ -111,29 +111,29 @@ class Member:
         if self._task is not None:
             await asyncio.wait({self._task})
         await self._end_callbacks()
-        await self._forwarding.close()
+        await self._forwarder.close()
         self._close_subscriptions()
 
-    def hurry(self) -> None:
+    def end_grace(self) -> None:
         """Grace is over now: callbacks that still run are cancelled."""
         self._grace = 0.0
-        self._hands.abandon_all()
+        self._sessions.abandon_all()
 
     def health(self, when: Callable[[float], datetime]) -> Iterator[QueueHealth]:
         """How each of its queues is. No I/O."""
-        trouble = self._trouble or (self._consumer.trouble() if self._consumer is not None else "")
-        return self._roster.health(when, trouble, draining=self._stop.is_set())
+        trouble = self._trouble or (self._consumer.problem() if self._consumer is not None else "")
+        return self._assignment.health(when, trouble, draining=self._stop.is_set())
 
     # What the workers call: a Settler.
 
-    def done(self, held: Held) -> None:
-        """See Settler."""
-        if self._settlement is not None:
-            self._settlement.done(held)
+    def acknowledge(self, held: InFlight) -> None:
+        """See OutcomeSink."""
+        if self._acknowledger is not None:
+            self._acknowledger.add(held)
 
-    def forward(self, held: Held, outgoing: Outgoing) -> None:
-        """See Settler."""
-        self._forwarding.send(held, outgoing)
+    def publish_copy(self, held: InFlight, outgoing: Outgoing) -> None:
+        """See OutcomeSink."""
+        self._forwarder.send(held, outgoing)
 
     # The loop.
 
@@ -146,42 +146,48 @@ class Member:
                 self._trouble = ""
                 await self._serve()
             except Exception as error:  # noqa: BLE001 - whatever an adapter raises, the member must live on
-                failures = 1 if self._loop.time() - began > STABLE else failures + 1
+                failures = 1 if self._loop.time() - began > STABLE_AFTER_SECONDS else failures + 1
                 self._report(error, failures)
                 if isinstance(error, AccessRefused):
                     self._refuse(error)
                 await self._drop_consumer(0)
-                await self._pause(_RECONNECT.wait(failures, self._random.random()))
+                await self._pause(_RECONNECT_BACKOFF.wait(failures, self._random.random()))
         await self._drop_consumer(self._grace)
 
     async def _open(self) -> None:
-        self._consumer = await self._adapter.open_consumer(self.group, self._hands)
-        self._settlement = Settlement(self._consumer, self._random)
-        await self._roster.apply(self._consumer)
+        self._consumer = await self._adapter.open_consumer(self.group, self._sessions)
+        self._acknowledger = Acknowledger(self._consumer, self._random)
+        await self._assignment.apply(self._consumer)
 
     async def _serve(self) -> None:
         consumer = self._consumer
-        every = self._adapter.extend_every
-        extending = self._loop.create_task(self._hands.extend(consumer, every)) if consumer and every else None
+        every = self._adapter.extend_interval_seconds
+        extending = (
+            self._loop.create_task(self._sessions.keep_extending(consumer, every)) if consumer and every else None
+        )
         try:
             while consumer is not None and not self._stop.is_set():
-                if self._roster.due:
-                    await self._roster.apply(consumer)
-                self._accept(await consumer.receive(self._roster.rooms(), self._roster.patience(WAIT)))
+                if self._assignment.is_due:
+                    await self._assignment.apply(consumer)
+                self._accept(
+                    await consumer.receive(
+                        self._assignment.demand(), self._assignment.seconds_until_due(RECEIVE_TIMEOUT_SECONDS)
+                    )
+                )
         finally:
             if extending is not None:
                 extending.cancel()
                 await asyncio.wait({extending})
 
     def _accept(self, deliveries: Sequence[Delivery]) -> None:
-        touched: dict[Workers, None] = {}  # no set: in which order tasks begin shall not depend on their addresses
+        touched: dict[WorkerPool, None] = {}  # no set: in which order tasks begin shall not depend on their addresses
         before: Delivery | None = None
         intake, session = None, None
         for delivery in deliveries:
             # They come in runs of one queue and session, which are looked up once.
             if before is None or delivery.session is not before.session or delivery.address is not before.address:
-                intake, session = self._roster.intake(delivery.address), self._hands.find(delivery.session)
-                if isinstance(intake, Workers):
+                intake, session = self._assignment.intake(delivery.address), self._sessions.find(delivery.session)
+                if isinstance(intake, WorkerPool):
                     touched[intake] = None
             before = delivery
             if intake is not None and session is not None:
@@ -190,8 +196,8 @@ class Member:
         for workers in touched:
             workers.start()
             # A limit may only change with the session (RabbitMQ), and what is stuck would be called once more for it.
-            if not self._forwarding.stuck and workers.flow.adapt(self._loop.time()):
-                self._roster.change()
+            if not self._forwarder.stalled and workers.flow.adapt(self._loop.time()):
+                self._assignment.request_apply()
 
     def _report(self, error: Exception, failures: int) -> None:
         self._trouble = str(error) if isinstance(error, BrokerError) else f"{type(error).__name__}: {error}"
@@ -201,7 +207,7 @@ class Member:
 
     def _refuse(self, error: AccessRefused) -> None:
         """Waiting would not help: who waits in ready() is told. The member tries again, as rights may be given."""
-        for workers in self._roster.wanted.values():
+        for workers in self._assignment.wanted.values():
             workers.subscription.fail(error)
 
     async def _pause(self, seconds: float) -> None:
@@ -218,32 +224,32 @@ class Member:
         if consumer is None:
             return
         if not self._stop.is_set():
-            self._hands.lose_all()
+            self._sessions.mark_all_lost()
         try:
             await consumer.close(budget)
         except Exception:
             logger.exception("group %s: the adapter failed to close its consumer", self.group)
-        self._hands.lose_all()
-        self._roster.dropped()
+        self._sessions.mark_all_lost()
+        self._assignment.consumer_lost()
 
     async def _flush(self) -> None:
-        if self._settlement is None:
+        if self._acknowledger is None:
             return
         try:
-            async with asyncio.timeout(FLUSH):
-                await self._settlement.flush()
+            async with asyncio.timeout(FLUSH_TIMEOUT_SECONDS):
+                await self._acknowledger.flush()
         except TimeoutError:
             logger.warning("group %s: the last acknowledgements were not confirmed; they may come again", self.group)
 
     async def _end_callbacks(self) -> None:
-        tasks = {task for workers in self._roster.wanted.values() for task in workers.tasks}
+        tasks = {task for workers in self._assignment.wanted.values() for task in workers.tasks}
         if tasks:
             await asyncio.wait(tasks, timeout=1.0)
 
     def _close_subscriptions(self) -> None:
-        self._roster.left()
-        for workers in self._roster.wanted.values():
-            workers.stop()
+        self._assignment.finish_discarded()
+        for workers in self._assignment.wanted.values():
+            workers.cancel_probes()
             subscription = workers.subscription
             subscription.fail(BrokerClosed(f"{subscription!r}: the broker was closed"))
-            subscription.belong(None)
+            subscription.attach(None)

@@ -6,23 +6,23 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from msgbus.consuming.retry_intake import Heads
+from msgbus.consuming.retry_intake import RetryIntake
 from msgbus.errors import QueueConflict, QueueNotFound
-from msgbus.failure.retry_queues import ladder, own_queues
+from msgbus.failure.retry_queues import group_queues, retry_tiers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from msgbus.adapter import Adapter, QueueSpec
     from msgbus.adapter.address import Address
-    from msgbus.consuming.worker_pool import Workers
+    from msgbus.consuming.worker_pool import WorkerPool
 
-__all__ = ["OwnQueues"]
+__all__ = ["QueueProvisioner"]
 
 logger = logging.getLogger("msgbus")
 
 
-class OwnQueues:
+class QueueProvisioner:
     """Makes them, once for each queue."""
 
     def __init__(self, adapter: Adapter, group: str) -> None:
@@ -31,7 +31,7 @@ class OwnQueues:
         self._conflicts: set[Address] = set()
         """Those that exist in another shape, which was told."""
 
-    async def make(self, fresh: Sequence[Workers]) -> dict[Workers, dict[Address, Heads]]:
+    async def provision(self, fresh: Sequence[WorkerPool]) -> dict[WorkerPool, dict[Address, RetryIntake]]:
         """Those of every queue of ``fresh`` that exists, and the heads of each: nothing fails before they do.
 
         Raises what the adapter raises, but no QueueConflict.
@@ -41,11 +41,14 @@ class OwnQueues:
             for workers, exists in zip(fresh, await asyncio.gather(*map(self._exists, fresh)), strict=True)
             if exists
         ]
-        specs = [spec for workers in there for spec in own_queues(workers.subscription.queue, self._group)]
+        specs = [spec for workers in there for spec in group_queues(workers.subscription.queue, self._group)]
         if specs:
             await self._create(specs)
         return {
-            workers: {address: Heads(address, workers) for address in ladder(workers.subscription.queue, self._group)}
+            workers: {
+                address: RetryIntake(address, workers)
+                for address in retry_tiers(workers.subscription.queue, self._group)
+            }
             for workers in there
         }
 
@@ -61,7 +64,7 @@ class OwnQueues:
                 self._conflicts.add(specs[0].address)
                 logger.warning("group %s: %s; it is used as it is", self._group, conflict)
 
-    async def _exists(self, workers: Workers) -> bool:
+    async def _exists(self, workers: WorkerPool) -> bool:
         try:
             await self._adapter.lag(workers.subscription.address, self._group)
         except QueueNotFound:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from dataclasses import dataclass
 
-__all__ = ["Observed", "SessionCounts"]
+__all__ = ["SessionCounts", "SessionMetrics"]
 
 logger = logging.getLogger("msgbus.sessions")
 
@@ -34,7 +34,7 @@ class SessionCounts:
         return self.assigned - self.revoked - self.lost
 
 
-class Observed:
+class SessionMetrics:
     """Counts a member's sessions, and says so at level INFO, or WARNING for what was not in good order."""
 
     def __init__(self, group: str, counts: SessionCounts) -> None:
@@ -42,7 +42,7 @@ class Observed:
         self._group = group
         self._begun = 0
 
-    def begun(self) -> None:
+    def record_begun(self) -> None:
         """A session begins; those of one assignment are told together."""
         self.counts.assigned += 1
         self._begun += 1
@@ -53,7 +53,7 @@ class Observed:
         begun, self._begun = self._begun, 0
         logger.info("group %s: %d sessions assigned, %d in all", self._group, begun, self.counts.current)
 
-    def revoked(self, sessions: int, drained: int, abandoned: int) -> None:
+    def record_revoked(self, sessions: int, drained: int, abandoned: int) -> None:
         """So many sessions ended in good order."""
         self.counts.revoked += sessions
         self.counts.drained += drained
@@ -67,7 +67,7 @@ class Observed:
             abandoned,
         )
 
-    def lost(self, sessions: int, fenced: int) -> None:
+    def record_lost(self, sessions: int, fenced: int) -> None:
         """So many sessions were lost."""
         self.counts.lost += sessions
         self.counts.fenced += fenced

@@ -10,27 +10,27 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from msgbus.in_flight.deliveries import Session, Stage
+from msgbus.in_flight.deliveries import DeliveryState, Session
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Sequence
 
     from msgbus.adapter import Consumer
     from msgbus.adapter.envelope import Delivery
-    from msgbus.consuming.session_metrics import Observed
+    from msgbus.consuming.session_metrics import SessionMetrics
 
-__all__ = ["Hands"]
+__all__ = ["SessionTracker"]
 
 logger = logging.getLogger("msgbus")
 
 
-class Hands:
+class SessionTracker:
     """See SessionListener."""
 
-    def __init__(self, group: str, observed: Observed, flush: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, group: str, observed: SessionMetrics, flush: Callable[[], Awaitable[None]]) -> None:
         """``flush`` waits until what is done is acknowledged."""
         self._group = group
-        self._observed = observed
+        self._metrics = observed
         self._flush = flush
         self._sessions: dict[Hashable, Session] = {}
 
@@ -42,36 +42,36 @@ class Hands:
     def begun(self, session: Hashable) -> None:
         """See SessionListener."""
         self._sessions[session] = Session(session)
-        self._observed.begun()
+        self._metrics.record_begun()
 
     async def ending(self, sessions: Sequence[Hashable], budget: float) -> None:
         """See SessionListener: the cut drain."""
         mine = [self._sessions[one] for one in sessions if one in self._sessions]
         for session in mine:
             _begin_to_drain(session)
-        in_hand, abandoned = sum(len(session.held) for session in mine), 0
+        in_hand, abandoned = sum(len(session.in_flight) for session in mine), 0
         try:
             async with asyncio.timeout(budget):
                 for session in mine:
-                    await session.empty()
+                    await session.wait_until_empty()
         except TimeoutError:
-            abandoned = sum(len(session.held) for session in mine)
+            abandoned = sum(len(session.in_flight) for session in mine)
             for session in mine:
                 self._abandon(session)
         await self._flush()
         if ended := self._forget(mine):
-            self._observed.revoked(ended, in_hand - abandoned, abandoned)
+            self._metrics.record_revoked(ended, in_hand - abandoned, abandoned)
 
     def lost(self, sessions: Sequence[Hashable]) -> None:
         """See SessionListener."""
         mine = [self._sessions[one] for one in sessions if one in self._sessions]
         if ended := self._forget(mine):
-            self._observed.lost(ended, sum(len(session.held) for session in mine))
+            self._metrics.record_lost(ended, sum(len(session.in_flight) for session in mine))
         for session in mine:
-            for held in list(session.held):
-                held.workers.fence(held)
+            for held in list(session.in_flight):
+                held.runner.fence(held)
 
-    def lose_all(self) -> None:
+    def mark_all_lost(self) -> None:
         """The consumer is gone, and every session with it."""
         self.lost(list(self._sessions))
 
@@ -80,14 +80,14 @@ class Hands:
         for session in list(self._sessions.values()):
             self._abandon(session)
 
-    async def extend(self, consumer: Consumer, every: float) -> None:
+    async def keep_extending(self, consumer: Consumer, every: float) -> None:
         """Say every so many seconds, for ever, that what is held is still worked on; fence what is somebody else's."""
         while True:
             await asyncio.sleep(every)
-            held = {one.delivery: one for session in self._sessions.values() for one in session.held}
+            held = {one.delivery: one for session in self._sessions.values() for one in session.in_flight}
             if held:
                 for delivery in await self._extended(consumer, list(held)):
-                    held[delivery].workers.fence(held[delivery])
+                    held[delivery].runner.fence(held[delivery])
 
     async def _extended(self, consumer: Consumer, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
         try:
@@ -103,7 +103,7 @@ class Hands:
         return sum(self._sessions.pop(session.id, None) is not None for session in sessions)
 
     def _abandon(self, session: Session) -> None:
-        running = list(session.held)
+        running = list(session.in_flight)
         if running:
             logger.warning(
                 "queue %s, group %s: %d messages were not finished in time; they go back",
@@ -113,15 +113,15 @@ class Hands:
             )
         for held in running:
             if not held.dropped:
-                held.workers.abandon(held)
+                held.runner.abandon(held)
 
 
 def _begin_to_drain(session: Session) -> None:
     session.draining = True
     for held in session.beyond_cut():
-        held.workers.give_up(held)
-    for held in (*session.at(Stage.QUEUED), *session.at(Stage.PAUSED)):
-        if held.workers.paused:
-            held.workers.drain(held)
-    for held in (*session.at(Stage.PARKED), *session.at(Stage.WAITING)):
-        held.workers.hurry(held)
+        held.runner.give_up(held)
+    for held in (*session.in_state(DeliveryState.QUEUED), *session.in_state(DeliveryState.PAUSED)):
+        if held.runner.paused:
+            held.runner.drain(held)
+    for held in (*session.in_state(DeliveryState.SUSPENDED), *session.in_state(DeliveryState.WAITING)):
+        held.runner.expedite(held)

@@ -35,7 +35,7 @@ REOPEN_WINDOW_SECONDS: Final = 60.0
 """After the breaker has closed. When it opens again within it, more failures are needed each time."""
 MAX_REOPEN_FACTOR: Final = 16
 """How many times ``pause_after`` failures are needed at most."""
-PARKING_SECONDS: Final = ((60.0, 30.0), (10.0, 5.0), (0.0, 1.0))
+PARKING_STEPS_SECONDS: Final = ((60.0, 30.0), (10.0, 5.0), (0.0, 1.0))
 """From how many seconds of failing on a message is parked for how many: a tier of the retry queues, and no longer than
 half of what it has waited already. After an outage all are handled within a minute: the longest parking, and the time
 between two probes (25 s by default)."""
@@ -71,7 +71,7 @@ class Probe(NamedTuple):
 
 def parking_delay(failing: float) -> float:
     """Return the seconds for which a message is parked that has failed for ``failing`` seconds."""
-    return next((wait for since, wait in PARKING_SECONDS if failing >= since), PARKING_SECONDS[-1][1])
+    return next((wait for since, wait in PARKING_STEPS_SECONDS if failing >= since), PARKING_STEPS_SECONDS[-1][1])
 
 
 @dataclass(slots=True)
@@ -101,12 +101,12 @@ class CircuitBreaker:
     """Those of them that failed with an error of outage kind."""
 
     @property
-    def open(self) -> bool:
+    def is_open(self) -> bool:
         """Whether the subscription is paused."""
         return self.phase is Phase.OPEN
 
     @property
-    def needed(self) -> float:
+    def failures_needed(self) -> float:
         """How many different messages had to fail when it opened last."""
         return math.inf if self.pause_after is None else self.pause_after * self.reopen_factor
 
@@ -167,11 +167,11 @@ class CircuitBreaker:
         self.failing_since = math.inf
         return self._close(now)
 
-    def plan_probe(self, places: int, now: float, chance: float) -> Probe | None:
+    def plan_probe(self, capacity: int, now: float, chance: float) -> Probe | None:
         """Plan the next probe of an open breaker.
 
         Args:
-            places: Callbacks that may begin now.
+            capacity: Callbacks that may begin now.
             now: The time of day.
             chance: A random number in [0, 1).
 
@@ -190,10 +190,10 @@ class CircuitBreaker:
         self.probe_ended = self.probe_failed = 0
         left = self.failing_since + self.patience - now
         if now - self.opened_at < FAST_PROBING_SECONDS:
-            return Probe(places, 0, min(FAST_PROBE_SECONDS, left))
+            return Probe(capacity, 0, min(FAST_PROBE_SECONDS, left))
         self.slow_probes += 1
         wait = self.probe_backoff.wait(self.slow_probes, chance)
-        return Probe(places - places // 2, places // 2, min(wait, left))
+        return Probe(capacity - capacity // 2, capacity // 2, min(wait, left))
 
     def _out_of_patience(self, now: float) -> bool:
         return now >= self.failing_since + self.patience

@@ -10,28 +10,28 @@ import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from msgbus.adapter.envelope import Outgoing, number
+from msgbus.adapter.envelope import Outgoing, parse_number
 from msgbus.adapter.headers import (
     ATTEMPTS,
     CONTENT_TYPE,
+    DEAD_LETTER_ID,
     ERROR_MESSAGE,
     ERROR_TRACEBACK,
     ERROR_TYPE,
-    FAILING,
+    FAILING_MILLISECONDS,
     FIRST_FAILURE,
-    FREE,
-    HOP,
+    FREE_TRIES,
     LAST_FAILURE,
-    LETTER,
     NOT_BEFORE,
     ORIGIN_GROUP,
     ORIGIN_POSITION,
     ORIGIN_QUEUE,
     REASON,
     REDRIVES,
+    TIER_DEADLINE,
     TOMBSTONE,
 )
-from msgbus.failure.retry_queues import SHORTEST, STEPS, dead_letter_queue, step
+from msgbus.failure.retry_queues import SHORTEST_TIER, TIER_DELAY_SECONDS, dead_letter_queue, tier_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,24 +40,24 @@ if TYPE_CHECKING:
     from msgbus.message import Message
 
 __all__ = [
-    "REST",
+    "MAX_WAIT_IN_MEMORY_SECONDS",
     "Failure",
-    "asked",
-    "dead",
+    "dead_letter_copy",
     "due_at",
-    "failed",
-    "free",
-    "hold",
-    "parked",
-    "redriven",
-    "replayed",
-    "rest",
+    "failure_headers",
+    "free_try_headers",
+    "initial_delay",
+    "redriven_copy",
+    "remaining_delay",
+    "replayed_copy",
+    "retry_copy",
+    "time_in_tier",
 ]
 
-REST: Final = 1.0
+MAX_WAIT_IN_MEMORY_SECONDS: Final = 1.0
 """Seconds that are waited for in hand rather than in another retry queue."""
-MESSAGE_MAX: Final = 1024
-TRACEBACK_MAX: Final = 4096
+ERROR_MESSAGE_MAX_BYTES: Final = 1024
+TRACEBACK_MAX_BYTES: Final = 4096
 """Bytes of an error's message and traceback."""
 
 _KEPT: Final = (
@@ -84,10 +84,10 @@ class Failure:
 
 def due_at(message: Message) -> float:
     """When ``message`` may be handled at the earliest, in seconds since 1970; 0 for at once."""
-    return number(message.system.get(NOT_BEFORE, ""), 0) / 1000
+    return parse_number(message.system.get(NOT_BEFORE, ""), 0) / 1000
 
 
-def asked(message: Message, now: float) -> float:
+def initial_delay(message: Message, now: float) -> float:
     """Seconds that a message of the queue itself still has to wait for the delay it was published with.
 
     By the member's clock, and never longer than the delay, which both of its times, the publisher's, say between them.
@@ -96,47 +96,47 @@ def asked(message: Message, now: float) -> float:
     return min(due - now, due - message.time / 1000)
 
 
-def hold(address: Address, message: Message, now: float) -> float:
+def time_in_tier(address: Address, message: Message, now: float) -> float:
     """Seconds that a message of the retry queue ``address`` is held, counted from now.
 
     By the member's clock, and never longer than its step: clocks that disagree cost one step at most.
     """
-    until = number(message.system.get(HOP, ""), 0) / 1000
-    return min(max(until - now, 0.0), STEPS.get(address.part, 0.0) + REST)
+    until = parse_number(message.system.get(TIER_DEADLINE, ""), 0) / 1000
+    return min(max(until - now, 0.0), TIER_DELAY_SECONDS.get(address.part, 0.0) + MAX_WAIT_IN_MEMORY_SECONDS)
 
 
-def rest(message: Message) -> float:
+def remaining_delay(message: Message) -> float:
     """Seconds that are left when its time in this retry queue is over."""
-    return max(due_at(message) - number(message.system.get(HOP, ""), 0) / 1000, 0.0)
+    return max(due_at(message) - parse_number(message.system.get(TIER_DEADLINE, ""), 0) / 1000, 0.0)
 
 
-def parked(message: Message, wait: float, now: float, changes: Mapping[str, str] | None = None) -> Outgoing:
+def retry_copy(message: Message, wait: float, now: float, changes: Mapping[str, str] | None = None) -> Outgoing:
     """The copy for the retry queue in which ``message`` waits first, when it is due ``wait`` seconds from now."""
-    address = step(message.queue, message.group, wait)
-    seconds = STEPS[address.part]
-    here = wait if wait - seconds < REST else seconds
-    times = {NOT_BEFORE: _ms(now + wait), HOP: _ms(now + here)}
+    address = tier_for(message.queue, message.group, wait)
+    seconds = TIER_DELAY_SECONDS[address.part]
+    here = wait if wait - seconds < MAX_WAIT_IN_MEMORY_SECONDS else seconds
+    times = {NOT_BEFORE: _ms(now + wait), TIER_DEADLINE: _ms(now + here)}
     if changes is None:  # it only waits on: its free tries are still free
-        changes = _still_free(message, wait) if FREE in message.system else {}
+        changes = _kept_free_tries(message, wait) if FREE_TRIES in message.system else {}
     return _copy(message, address, {**_kept(message), **changes, **times})
 
 
-def free(message: Message, failure: Failure, tries: int, wait: float) -> dict[str, str]:
+def free_try_headers(message: Message, failure: Failure, tries: int, wait: float) -> dict[str, str]:
     """Return our headers after a try has failed that costs no attempt, as ``tries`` have by now.
 
     The message will be due in ``wait`` seconds.
     """
     failing = round((failure.at - failure.first + wait) * 1000)
-    counts = {ATTEMPTS: str(message.attempt - 1), FREE: str(tries), FAILING: str(failing)}
-    return failed(message, failure) | counts
+    counts = {ATTEMPTS: str(message.attempt - 1), FREE_TRIES: str(tries), FAILING_MILLISECONDS: str(failing)}
+    return failure_headers(message, failure) | counts
 
 
-def _still_free(message: Message, wait: float) -> dict[str, str]:
-    failing = number(message.system.get(FAILING, ""), 0) + round(wait * 1000)
-    return {FREE: message.system[FREE], FAILING: str(failing)}
+def _kept_free_tries(message: Message, wait: float) -> dict[str, str]:
+    failing = parse_number(message.system.get(FAILING_MILLISECONDS, ""), 0) + round(wait * 1000)
+    return {FREE_TRIES: message.system[FREE_TRIES], FAILING_MILLISECONDS: str(failing)}
 
 
-def failed(message: Message, failure: Failure) -> dict[str, str]:
+def failure_headers(message: Message, failure: Failure) -> dict[str, str]:
     """Our headers after attempt ``message.attempt`` has failed."""
     return {
         ATTEMPTS: str(message.attempt),
@@ -149,34 +149,36 @@ def failed(message: Message, failure: Failure) -> dict[str, str]:
     }
 
 
-def dead(message: Message, failure: Failure, reason: str, letter: str, *, with_traceback: bool) -> Outgoing:
+def dead_letter_copy(message: Message, failure: Failure, reason: str, letter: str, *, with_traceback: bool) -> Outgoing:
     """The dead letter, whose own id is ``letter``."""
     why = {
-        LETTER: letter,
-        REASON: _bounded(reason, MESSAGE_MAX),
-        ERROR_MESSAGE: _bounded(str(failure.error), MESSAGE_MAX),
+        DEAD_LETTER_ID: letter,
+        REASON: _bounded(reason, ERROR_MESSAGE_MAX_BYTES),
+        ERROR_MESSAGE: _bounded(str(failure.error), ERROR_MESSAGE_MAX_BYTES),
     }
     if with_traceback:
         lines = "".join(traceback.format_exception(failure.error))
-        why[ERROR_TRACEBACK] = _bounded(lines, TRACEBACK_MAX, tail=True)
+        why[ERROR_TRACEBACK] = _bounded(lines, TRACEBACK_MAX_BYTES, tail=True)
     address = dead_letter_queue(message.queue, message.group)
-    return _copy(message, address, {**_kept(message), **failed(message, failure), **why})
+    return _copy(message, address, {**_kept(message), **failure_headers(message, failure), **why})
 
 
-def redriven(letter: Message, now: float) -> Outgoing:
+def redriven_copy(letter: Message, now: float) -> Outgoing:
     """The copy that sends a dead letter back to its group, as if it had never failed."""
-    return _again(letter, now, {REDRIVES: str(number(letter.system.get(REDRIVES, ""), 0) + 1)})
+    return _again(letter, now, {REDRIVES: str(parse_number(letter.system.get(REDRIVES, ""), 0) + 1)})
 
 
-def replayed(message: Message, now: float) -> Outgoing:
+def replayed_copy(message: Message, now: float) -> Outgoing:
     """The copy that sends a message of the queue's history to its group once more."""
     return _again(message, now, {})
 
 
 def _again(message: Message, now: float, ours: Mapping[str, str]) -> Outgoing:
     kept = {name: text for name, text in message.system.items() if name == TOMBSTONE}
-    times = {NOT_BEFORE: _ms(now), HOP: _ms(now)}
-    return _copy(message, step(message.queue, message.group, STEPS[SHORTEST]), {**kept, **times, **ours})
+    times = {NOT_BEFORE: _ms(now), TIER_DEADLINE: _ms(now)}
+    return _copy(
+        message, tier_for(message.queue, message.group, TIER_DELAY_SECONDS[SHORTEST_TIER]), {**kept, **times, **ours}
+    )
 
 
 def _copy(message: Message, address: Address, ours: Mapping[str, str]) -> Outgoing:

@@ -11,7 +11,7 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from msgbus.in_flight.deliveries import Stage
+from msgbus.in_flight.deliveries import DeliveryState
 from msgbus.retry import Backoff
 
 if TYPE_CHECKING:
@@ -22,59 +22,59 @@ if TYPE_CHECKING:
     from msgbus.adapter.address import Address
     from msgbus.adapter.envelope import Outgoing
     from msgbus.errors import BrokerError
-    from msgbus.in_flight.deliveries import Held
+    from msgbus.in_flight.deliveries import InFlight
 
-__all__ = ["Forwarding"]
+__all__ = ["Forwarder"]
 
 logger = logging.getLogger("msgbus")
 
-TRY: Final = 30.0
+PUBLISH_TIMEOUT_SECONDS: Final = 30.0
 """Seconds of one try: a dead Kafka node stops every partition for 8 to 13 s."""
-BATCH: Final = 500
-_AGAIN: Final = Backoff(first=0.1, most=5.0)
+MAX_BATCH_MESSAGES: Final = 500
+_RETRY_BACKOFF: Final = Backoff(first=0.1, most=5.0)
 
 
-class Copy(NamedTuple):
+class PendingCopy(NamedTuple):
     """What is to be published before ``held`` is acknowledged."""
 
-    held: Held
+    held: InFlight
     outgoing: Outgoing
 
 
-class Forwarding:
+class Forwarder:
     """All destinations of one member."""
 
-    def __init__(self, adapter: Adapter, done: Callable[[Held], None], random: Random) -> None:
+    def __init__(self, adapter: Adapter, done: Callable[[InFlight], None], random: Random) -> None:
         """``done`` gets each held delivery whose copy is confirmed while it still counts."""
         self._adapter = adapter
         self._done = done
         self._random = random
-        self._pumps: dict[Address, Pump] = {}
-        self.stuck: Final[set[Address]] = set()
+        self._queues: dict[Address, DestinationQueue] = {}
+        self.stalled: Final[set[Address]] = set()
         """Destinations that cannot be written, while something waits for them."""
 
-    def send(self, held: Held, outgoing: Outgoing) -> None:
+    def send(self, held: InFlight, outgoing: Outgoing) -> None:
         """Publish ``outgoing``, then call ``done(held)``."""
-        pump = self._pumps.get(outgoing.address)
+        pump = self._queues.get(outgoing.address)
         if pump is None:
-            pump = Pump(self._adapter, outgoing.address, self._done, self._random, self.stuck)
-            self._pumps[outgoing.address] = pump
-        pump.send(Copy(held, outgoing))
+            pump = DestinationQueue(self._adapter, outgoing.address, self._done, self._random, self.stalled)
+            self._queues[outgoing.address] = pump
+        pump.send(PendingCopy(held, outgoing))
 
     async def close(self) -> None:
         """Stop; what is not published was given up already."""
-        for pump in self._pumps.values():
+        for pump in self._queues.values():
             await pump.close()
 
 
-class Pump:
+class DestinationQueue:
     """One destination: one publish in flight, and the next carries all that came meanwhile."""
 
     def __init__(
         self,
         adapter: Adapter,
         address: Address,
-        done: Callable[[Held], None],
+        done: Callable[[InFlight], None],
         random: Random,
         stuck: set[Address],
     ) -> None:
@@ -82,24 +82,24 @@ class Pump:
         self._address = address
         self._done = done
         self._random = random
-        self._stuck = stuck
-        self._copies: deque[Copy] = deque()
+        self._stalled = stuck
+        self._copies: deque[PendingCopy] = deque()
         self._failures = 0
         self._task: asyncio.Task[None] | None = None
 
-    def send(self, copy: Copy) -> None:
-        """See Forwarding."""
+    def send(self, copy: PendingCopy) -> None:
+        """See Forwarder."""
         held = copy.held
         if self._failures and held.session.draining:
-            held.workers.give_up(held)
+            held.runner.give_up(held)
             return
-        held.stage = Stage.STUCK if self._failures else Stage.SETTLING
+        held.state = DeliveryState.STALLED if self._failures else DeliveryState.FORWARDING
         self._copies.append(copy)
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run(), name=f"msgbus to {self._address}")
 
     async def close(self) -> None:
-        """See Forwarding."""
+        """See Forwarder."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})
@@ -107,41 +107,41 @@ class Pump:
     async def _run(self) -> None:
         try:
             while batch := self._batch():
-                if self._take_stock(batch, await self._publish(batch)):
+                if self._handle_results(batch, await self._publish(batch)):
                     self._recovered()
                 else:
-                    await asyncio.sleep(_AGAIN.wait(self._failures, self._random.random()))
+                    await asyncio.sleep(_RETRY_BACKOFF.wait(self._failures, self._random.random()))
         finally:
             self._task = None
-            self._stuck.discard(self._address)
+            self._stalled.discard(self._address)
 
-    def _batch(self) -> list[Copy]:
-        batch: list[Copy] = []
-        while self._copies and len(batch) < BATCH:
+    def _batch(self) -> list[PendingCopy]:
+        batch: list[PendingCopy] = []
+        while self._copies and len(batch) < MAX_BATCH_MESSAGES:
             copy = self._copies.popleft()
-            if copy.held.current:
-                copy.held.stage = Stage.SETTLING
+            if copy.held.is_current:
+                copy.held.state = DeliveryState.FORWARDING
                 batch.append(copy)
         return batch
 
-    async def _publish(self, batch: Sequence[Copy]) -> Sequence[BrokerError | Exception | None]:
+    async def _publish(self, batch: Sequence[PendingCopy]) -> Sequence[BrokerError | Exception | None]:
         try:
-            return await self._adapter.publish([copy.outgoing for copy in batch], TRY)
+            return await self._adapter.publish([copy.outgoing for copy in batch], PUBLISH_TIMEOUT_SECONDS)
         except Exception as error:  # noqa: BLE001 - an adapter's mistake must not end the pump
             return [error] * len(batch)
 
-    def _take_stock(self, batch: Sequence[Copy], verdicts: Sequence[BrokerError | Exception | None]) -> bool:
+    def _handle_results(self, batch: Sequence[PendingCopy], verdicts: Sequence[BrokerError | Exception | None]) -> bool:
         """True if all have arrived."""
-        again: list[Copy] = []
+        again: list[PendingCopy] = []
         for copy, verdict in zip(batch, verdicts, strict=True):
-            if not copy.held.current:
+            if not copy.held.is_current:
                 continue
             if verdict is None:
                 self._done(copy.held)
             elif copy.held.session.draining:
-                copy.held.workers.give_up(copy.held)
+                copy.held.runner.give_up(copy.held)
             else:
-                copy.held.stage = Stage.STUCK
+                copy.held.state = DeliveryState.STALLED
                 again.append(copy)
         errors = [verdict for verdict in verdicts if verdict is not None]
         if errors:
@@ -149,11 +149,11 @@ class Pump:
         self._copies.extendleft(reversed(again))
         return not errors
 
-    def _failed(self, copy: Copy, error: Exception) -> None:
+    def _failed(self, copy: PendingCopy, error: Exception) -> None:
         self._failures += 1
-        self._stuck.add(self._address)
+        self._stalled.add(self._address)
         if self._failures == 1:
-            copy.held.workers.subscription.counts.outages += 1
+            copy.held.runner.subscription.counts.outages += 1
             logger.error(
                 "queue %s cannot be written: what failed stays unacknowledged and its keys wait until it can: %s",
                 self._address,
@@ -164,4 +164,4 @@ class Pump:
         if self._failures:
             logger.info("queue %s can be written again", self._address)
         self._failures = 0
-        self._stuck.discard(self._address)
+        self._stalled.discard(self._address)

@@ -20,18 +20,18 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol
 
 from msgbus.failure.circuit_breaker import FAST_PROBE_SECONDS, CircuitBreaker, Phase, Verdict, parking_delay
-from msgbus.failure.copies import Failure, free, parked
-from msgbus.in_flight.deliveries import Stage
-from msgbus.retry import is_outage, too_old
+from msgbus.failure.copies import Failure, free_try_headers, retry_copy
+from msgbus.in_flight.deliveries import DeliveryState
+from msgbus.retry import is_outage, is_too_old
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
 
     from msgbus.adapter.envelope import Outgoing
-    from msgbus.in_flight.deliveries import Held
-    from msgbus.in_flight.flow_control import Flow
-    from msgbus.in_flight.key_scheduler import Lanes
+    from msgbus.in_flight.deliveries import InFlight
+    from msgbus.in_flight.flow_control import FlowController
+    from msgbus.in_flight.key_scheduler import KeyScheduler
     from msgbus.subscription import Subscription
 
 __all__ = ["Outage"]
@@ -45,33 +45,33 @@ left. Longer than a receive() takes."""
 
 COUNTED_MAX: Final = 1000
 """Messages whose counted failures are remembered, before those that are gone are forgotten."""
-_STILL_HERE: Final = frozenset({Stage.PARKED, Stage.QUEUED, Stage.RUNNING})
+_STILL_HERE: Final = frozenset({DeliveryState.SUSPENDED, DeliveryState.QUEUED, DeliveryState.RUNNING})
 
 
-class Pausable(Protocol):
+class PausablePool(Protocol):
     """The workers of the subscription."""
 
     subscription: Subscription
-    flow: Flow
-    lanes: Lanes[Held]
+    flow: FlowController
+    scheduler: KeyScheduler[InFlight]
     clock: Callable[[], float]
 
     def start(self) -> None:
         """Set tasks to work on what may run."""
 
-    def run(self, held: Held) -> None:
+    def run(self, held: InFlight) -> None:
         """Queue ``held`` for its callback, whether it keeps its lane already or not."""
 
-    def wait_no_longer(self, held: Held) -> None:
+    def cancel_immediate_retry(self, held: InFlight) -> None:
         """Cancel the try in place that ``held`` waits for."""
 
-    def forward(self, held: Held, outgoing: Outgoing) -> None:
+    def forward(self, held: InFlight, outgoing: Outgoing) -> None:
         """Publish ``outgoing``, then acknowledge ``held``."""
 
-    def give_up(self, held: Held) -> None:
+    def give_up(self, held: InFlight) -> None:
         """Leave ``held`` to the next session."""
 
-    def changed(self) -> None:
+    def capacity_changed(self) -> None:
         """Tell the member that there may be room."""
 
     def reopen(self) -> None:
@@ -81,30 +81,30 @@ class Pausable(Protocol):
 class Outage:
     """The circuit breaker of one subscription, with its timers and what it holds."""
 
-    def __init__(self, workers: Pausable, random: Random) -> None:
+    def __init__(self, workers: PausablePool, random: Random) -> None:
         policy = workers.subscription.policy
         self._workers = workers
         self._policy = policy
         self._random = random
-        self.on = False
+        self.paused = False
         """Whether the subscription is paused."""
         self.failing = False
         """Whether something has failed since a callback returned last."""
         self.succeeded_at = float("-inf")
         """The event loop's time at which a callback returned last."""
-        self._breaker = CircuitBreaker(policy.pause_after, policy.patience_seconds, policy.probes)
-        self._pool: deque[Held] = deque()
+        self._breaker = CircuitBreaker(policy.pause_after, policy.patience_seconds, policy.probe_backoff)
+        self._pool: deque[InFlight] = deque()
         """Messages that failed during the outage and wait here for a probe: for a moment, or, where they keep the order
         of their key, until one has room for them."""
-        self._counted: dict[Held, None] = {}
+        self._counted: dict[InFlight, None] = {}
         """Messages whose failures were counted, and are free after all if the breaker opens while they are here."""
-        self._fresh = 0
+        self._fresh_left = 0
         """Messages that the current probe may still try, of those that were never tried."""
-        self._parked = 0
+        self._parked_left = 0
         """The same of those that failed during the outage."""
         self._shared = False
         """Both are one number by now, for either kind."""
-        self._keys: set[str] = set()
+        self._probed_keys: set[str] = set()
         """Keys of the current probe: it tries one message of each."""
         self._gave_back = False
         """What was not started when the pause began has gone back."""
@@ -114,12 +114,12 @@ class Outage:
 
     # What the workers ask and tell.
 
-    def takes(self, held: Held, error: BaseException) -> bool:
+    def handle_failure(self, held: InFlight, error: BaseException) -> bool:
         """Deal with a failure if it is the outage's. Return False if it is the message's own, which its policy ends."""
         now = self._now()
-        breaker, probe = self._breaker, held.probe
-        held.probe = False
-        if not self._is_outage(held, error) or too_old(held.message, self._policy, self._workers.clock()):
+        breaker, probe = self._breaker, held.is_probe
+        held.is_probe = False
+        if not self._is_outage(held, error) or is_too_old(held.message, self._policy, self._workers.clock()):
             breaker.record_other_failure(probe=probe)
             return False
         self.failing = True
@@ -136,8 +136,8 @@ class Outage:
             self._note_counted(held)
             return False
         if verdict is Verdict.EXHAUSTED:
-            if self.on:
-                self._go_on("patience is over, and failures count again")
+            if self.paused:
+                self._resume("patience is over, and failures count again")
             held.count_free_tries()
             return False
         if verdict is Verdict.OPENED:
@@ -145,46 +145,46 @@ class Outage:
         self._set_aside(held, error)
         return True
 
-    def succeeded(self) -> None:
+    def record_success(self) -> None:
         """Record that a callback returned; to be called while ``failing``."""
         self.failing = False
         self._counted.clear()
         if self._breaker.record_success(self._now()):
-            self._go_on("a message was handled")
+            self._resume("a message was handled")
 
-    def wanted(self) -> int:
+    def demand(self) -> int:
         """Return how many fresh messages the current probe still lacks; what is received beyond would only wait."""
-        return self._fresh
+        return self._fresh_left
 
-    def accept_due(self, held: Held) -> bool:
+    def accept_due(self, held: InFlight) -> bool:
         """Take a message that failed during an outage and is due now. Return False if it may simply run."""
-        if not self.on or not held.free_tries:
+        if not self.paused or not held.free_tries:
             return False
         if self._take_parked(held):
             return False
         if self._shared:
             self._park_again(held)
         else:
-            held.stage = Stage.PAUSED
+            held.state = DeliveryState.PAUSED
             self._pool.append(held)  # what fresh messages leave of the probe is known in a moment
         return True
 
-    def _park_again(self, held: Held) -> None:
+    def _park_again(self, held: InFlight) -> None:
         now = self._workers.clock()
-        wait = self._parking(parking_delay(held.failing_for))
-        self._workers.forward(held, parked(held.delivery.message, wait, now))
+        wait = self._parking_seconds(parking_delay(held.failing_for))
+        self._workers.forward(held, retry_copy(held.delivery.message, wait, now))
 
-    def drain(self, held: Held) -> None:
+    def drain(self, held: InFlight) -> None:
         """End ``held``, which has not ended when its session does, without a try and so that nothing is repeated."""
         if self._keeps_order(held) or held.delivery.position is None:
             self._workers.give_up(held)
             return
         held.passed_over = True
-        held.in_lane = False  # as what is given up, it is passed over when its turn comes
+        held.is_scheduled = False  # as what is given up, it is passed over when its turn comes
         now = self._workers.clock()
-        self._workers.forward(held, parked(held.delivery.message, 0.0, now))
+        self._workers.forward(held, retry_copy(held.delivery.message, 0.0, now))
 
-    def stop(self) -> None:
+    def cancel_probes(self) -> None:
         """Cancel the timers: there will be no further probe."""
         for timer in self._timers:
             timer.cancel()
@@ -193,7 +193,7 @@ class Outage:
     # Pausing.
 
     def _pause(self, error: BaseException) -> None:
-        subscription, lanes = self._workers.subscription, self._workers.lanes
+        subscription, lanes = self._workers.subscription, self._workers.scheduler
         count = len(self._breaker.failing)
         reason = f"{count} different messages in a row failed, the last with {type(error).__name__}: {error}"
         logger.error(
@@ -203,47 +203,47 @@ class Outage:
             reason,
             lanes.concurrency,
         )
-        self.on = True
+        self.paused = True
         self._gave_back = False
-        subscription.paused(reason)
+        subscription.set_paused(reason)
         lanes.gate = self._admits
-        self._fresh = self._parked = 0
+        self._fresh_left = self._parked_left = 0
         counted, self._counted = self._counted, {}
         for held in counted:
-            if held.stage in _STILL_HERE:
+            if held.state in _STILL_HERE:
                 held.uncount()
-            if held.stage is Stage.PARKED:
-                self._workers.wait_no_longer(held)
+            if held.state is DeliveryState.SUSPENDED:
+                self._workers.cancel_immediate_retry(held)
                 self._set_aside(held, error)
         self._timers = [self._loop.call_later(FAST_PROBE_SECONDS, self._probe)]
 
-    def _set_aside(self, held: Held, error: BaseException) -> None:
+    def _set_aside(self, held: InFlight, error: BaseException) -> None:
         """Keep ``held``, which failed during the outage, until a later probe."""
-        held.free_try()
+        held.record_free_try()
         keeps_order = self._keeps_order(held)
         if held.session.draining and (keeps_order or held.delivery.position is None):
             self._workers.give_up(held)
-        elif keeps_order and self.on:
-            held.stage = Stage.PAUSED
+        elif keeps_order and self.paused:
+            held.state = DeliveryState.PAUSED
             self._pool.append(held)
         else:
             now = self._now()
             since = held.failing_since(now)
-            wait = self._parking(parking_delay(now - since))
-            headers = free(held.message, Failure(error, now, since), held.free_tries, wait)
-            self._workers.forward(held, parked(held.message, wait, self._workers.clock(), headers))
+            wait = self._parking_seconds(parking_delay(now - since))
+            headers = free_try_headers(held.message, Failure(error, now, since), held.free_tries, wait)
+            self._workers.forward(held, retry_copy(held.message, wait, self._workers.clock(), headers))
 
-    def _keeps_order(self, held: Held) -> bool:
-        return not self._policy.delays and held.lane is not None and not held.delivery.address.part
+    def _keeps_order(self, held: InFlight) -> bool:
+        return not self._policy.delays and held.ordering_key is not None and not held.delivery.address.part
 
-    def _parking(self, wait: float) -> float:
+    def _parking_seconds(self, wait: float) -> float:
         """Return ``wait``, shortened so that the message is due again when patience is over."""
         breaker = self._breaker
         return max(min(wait, breaker.failing_since + breaker.patience - self._now()), 1.0)
 
-    def _note_counted(self, held: Held) -> None:
+    def _note_counted(self, held: InFlight) -> None:
         if len(self._counted) >= COUNTED_MAX:
-            self._counted = {one: None for one in self._counted if one.stage in _STILL_HERE}
+            self._counted = {one: None for one in self._counted if one.state in _STILL_HERE}
         if self._policy.pause_after is not None:
             self._counted[held] = None
 
@@ -255,9 +255,9 @@ class Outage:
 
     def _probe(self) -> None:
         self._timers.clear()
-        if not self.on:
+        if not self.paused:
             return
-        lanes = self._workers.lanes
+        lanes = self._workers.scheduler
         places = max(lanes.concurrency - lanes.running, 0)
         if self._give_back():
             self._timers = [self._loop.call_later(FAST_PROBE_SECONDS, self._probe)]
@@ -265,18 +265,18 @@ class Outage:
         probe = self._breaker.plan_probe(places, self._now(), self._random.random())
         if probe is None:
             exhausted = self._breaker.phase is Phase.EXHAUSTED
-            self._go_on("patience is over, and failures count again" if exhausted else "no probe failed so any more")
+            self._resume("patience is over, and failures count again" if exhausted else "no probe failed so any more")
             return
-        self._keys.clear()
-        self._fresh, self._parked, self._shared = probe.fresh, probe.parked, False
+        self._probed_keys.clear()
+        self._fresh_left, self._parked_left, self._shared = probe.fresh, probe.parked, False
         self._use_pool()
         lanes.reopen_gate()
         self._timers = [
-            self._loop.call_later(FRESH_HEAD_START_SECONDS, self._share),
+            self._loop.call_later(FRESH_HEAD_START_SECONDS, self._share_probe),
             self._loop.call_later(max(probe.wait, FRESH_HEAD_START_SECONDS), self._probe),
         ]
         self._workers.start()
-        self._workers.changed()
+        self._workers.capacity_changed()
 
     def _give_back(self) -> bool:
         """Give back what was received and not started, once in a pause: another member may be well.
@@ -284,7 +284,7 @@ class Outage:
         Only where deliveries have no position: elsewhere they come back to this member, and its neighbours would have
         to stop for it. Not while a callback runs: the session would wait for its end, and other queues with it.
         """
-        lanes = self._workers.lanes
+        lanes = self._workers.scheduler
         waits = lanes.first_gated
         if self._gave_back or lanes.running or waits is None or waits.delivery.position is not None:
             return False
@@ -292,10 +292,10 @@ class Outage:
         self._workers.reopen()
         return True
 
-    def _share(self) -> None:
+    def _share_probe(self) -> None:
         """Let the one kind of messages use what the probe has left for the other."""
         self._shared = True
-        self._fresh = self._parked = self._fresh + self._parked
+        self._fresh_left = self._parked_left = self._fresh_left + self._parked_left
         self._use_pool()
         pool, self._pool = self._pool, deque()
         for held in pool:
@@ -303,50 +303,50 @@ class Outage:
                 self._pool.append(held)
             else:
                 self._park_again(held)
-        self._workers.changed()
+        self._workers.capacity_changed()
 
     def _use_pool(self) -> None:
         for _ in range(len(self._pool)):
             held = self._pool.popleft()
-            if held.stage is not Stage.PAUSED:
+            if held.state is not DeliveryState.PAUSED:
                 continue  # given up meanwhile
             if self._take_parked(held):
                 self._workers.run(held)
             else:
                 self._pool.append(held)
 
-    def _admits(self, held: Held) -> bool:
+    def _admits(self, held: InFlight) -> bool:
         """Return whether ``held`` may run now: the gate of the lanes."""
         if held.admitted:
             return True
         if held.session.draining:  # the pause began during the drain
             self.drain(held)
             return False
-        if not self._fresh or not self._new_key(held):
+        if not self._fresh_left or not self._new_key(held):
             return False
-        self._spend(held)
+        self._use_probe(held)
         return True
 
-    def _take_parked(self, held: Held) -> bool:
-        if not self._parked or not self._new_key(held):
+    def _take_parked(self, held: InFlight) -> bool:
+        if not self._parked_left or not self._new_key(held):
             return False
-        self._spend(held)
+        self._use_probe(held)
         return True
 
-    def _new_key(self, held: Held) -> bool:
+    def _new_key(self, held: InFlight) -> bool:
         """Return whether the probe has tried nothing of the key of ``held`` so far."""
-        return held.lane is None or held.lane not in self._keys
+        return held.ordering_key is None or held.ordering_key not in self._probed_keys
 
-    def _spend(self, held: Held) -> None:
-        if held.lane is not None:
-            self._keys.add(held.lane)
+    def _use_probe(self, held: InFlight) -> None:
+        if held.ordering_key is not None:
+            self._probed_keys.add(held.ordering_key)
         if self._shared or held.free_tries:
-            self._parked -= 1
+            self._parked_left -= 1
         if self._shared or not held.free_tries:
-            self._fresh -= 1
-        held.admitted = held.probe = True
+            self._fresh_left -= 1
+        held.admitted = held.is_probe = True
 
-    def _is_outage(self, held: Held, error: BaseException) -> bool:
+    def _is_outage(self, held: InFlight, error: BaseException) -> bool:
         try:
             return is_outage(error, self._policy)
         except Exception:
@@ -361,18 +361,18 @@ class Outage:
 
     # Going on.
 
-    def _go_on(self, why: str) -> None:
-        subscription, lanes = self._workers.subscription, self._workers.lanes
+    def _resume(self, why: str) -> None:
+        subscription, lanes = self._workers.subscription, self._workers.scheduler
         logger.info("queue %s, group %s: goes on: %s", subscription.address, subscription.group, why)
-        self.on = False
-        self.stop()
-        self._fresh = self._parked = 0
-        subscription.paused("")
+        self.paused = False
+        self.cancel_probes()
+        self._fresh_left = self._parked_left = 0
+        subscription.set_paused("")
         lanes.gate = None
         lanes.reopen_gate()
         pool, self._pool = self._pool, deque()
         for held in pool:
-            if held.stage is Stage.PAUSED:
+            if held.state is DeliveryState.PAUSED:
                 self._workers.run(held)
         self._workers.start()
-        self._workers.changed()
+        self._workers.capacity_changed()

@@ -14,41 +14,41 @@ from enum import Enum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Protocol
 
-from msgbus.adapter.envelope import number
-from msgbus.adapter.headers import FAILING, FIRST_FAILURE, FREE
+from msgbus.adapter.envelope import parse_number
+from msgbus.adapter.headers import FAILING_MILLISECONDS, FIRST_FAILURE, FREE_TRIES
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
 
     from msgbus.adapter.envelope import Delivery
-    from msgbus.in_flight.flow_control import Flow
+    from msgbus.in_flight.flow_control import FlowController
     from msgbus.message import Message
     from msgbus.subscription import Subscription
 
-__all__ = ["DONE", "QUEUED", "RUNNING", "Held", "Keeper", "Session", "Stage"]
+__all__ = ["DONE", "QUEUED", "RUNNING", "DeliveryRunner", "DeliveryState", "InFlight", "Session"]
 
 
-class Stage(Enum):
+class DeliveryState(Enum):
     """Where a held delivery is."""
 
     WAITING = "not yet due"
     QUEUED = "not started"
     RUNNING = "in its callback"
-    PARKED = "failed, waits for its next try in place"
+    SUSPENDED = "failed, waits for its next try in place"
     PAUSED = "failed, waits until its subscription goes on"
-    SETTLING = "its copy is being published"
-    STUCK = "its copy could not be published yet"
+    FORWARDING = "its copy is being published"
+    STALLED = "its copy could not be published yet"
     DONE = "finished, to be acknowledged"
     DROPPED = "given up: the next session gets it"
 
 
 # What every message passes; an enumeration takes 0.1 µs to find its own member.
-QUEUED: Final = Stage.QUEUED
-RUNNING: Final = Stage.RUNNING
-DONE: Final = Stage.DONE
+QUEUED: Final = DeliveryState.QUEUED
+RUNNING: Final = DeliveryState.RUNNING
+DONE: Final = DeliveryState.DONE
 
 
-class Keeper(Protocol):
+class DeliveryRunner(Protocol):
     """Who runs what is held of a subscription, and is told when it ends otherwise: its workers."""
 
     subscription: Subscription
@@ -58,26 +58,26 @@ class Keeper(Protocol):
         """Whether the subscription is paused: only a probe's messages are called."""
         ...
 
-    def forwarded(self, held: Held) -> None:
+    def copy_confirmed(self, held: InFlight) -> None:
         """The copy of ``held`` is confirmed."""
 
-    def drain(self, held: Held) -> None:
+    def drain(self, held: InFlight) -> None:
         """End ``held`` of a paused subscription without a call, so that nothing above it is repeated."""
 
-    def hurry(self, held: Held) -> None:
+    def expedite(self, held: InFlight) -> None:
         """A drain has begun: ``held`` need not wait for its next try, nor for its time."""
 
-    def give_up(self, held: Held) -> None:
+    def give_up(self, held: InFlight) -> None:
         """The next session gets ``held``."""
 
-    def abandon(self, held: Held) -> None:
+    def abandon(self, held: InFlight) -> None:
         """Its time is over: cancel its callback."""
 
-    def fence(self, held: Held) -> None:
+    def fence(self, held: InFlight) -> None:
         """It is somebody else's now: its end counts for nothing."""
 
 
-class Held:
+class InFlight:
     """One delivery in a member's hands."""
 
     __slots__ = (
@@ -86,57 +86,57 @@ class Held:
         "dropped",
         "failed_at",
         "flow",
-        "free",
-        "in_lane",
-        "lane",
+        "free_since_received",
+        "is_probe",
+        "is_scheduled",
         "message",
+        "ordering_key",
         "passed_over",
-        "probe",
+        "runner",
         "session",
-        "stage",
+        "state",
         "timer",
         "worker",
-        "workers",
     )
 
-    def __init__(self, delivery: Delivery, session: Session, workers: Keeper, flow: Flow) -> None:
+    def __init__(self, delivery: Delivery, session: Session, workers: DeliveryRunner, flow: FlowController) -> None:
         """``workers`` run it; ``flow`` counts it, that of its own queue."""
         self.delivery = delivery
         self.message = message = delivery.message
         """With the attempt that it is at."""
-        self.lane = message.key
+        self.ordering_key = message.key
         self.session = session
-        self.workers = workers
+        self.runner = workers
         self.flow = flow
-        self.in_lane = False
+        self.is_scheduled = False
         """Its lane waits for it."""
         self.admitted = False
         """It may run although its subscription is paused."""
-        self.probe = False
+        self.is_probe = False
         """It was tried while its subscription was paused."""
         self.failed_at: float | None = None
         """See failing_since(); None while it has not failed here."""
-        self.free = 0
+        self.free_since_received = 0
         """Tries since it was received that failed during an outage and cost no attempt."""
-        self.stage: Stage = QUEUED
+        self.state: DeliveryState = QUEUED
         self.dropped = False
-        """Given up: ``stage`` is DROPPED, and stays so."""
+        """Given up: ``state`` is DROPPED, and stays so."""
         self.passed_over = False
         """It has ended without a call: what is queued of it does not run."""
         self.timer: asyncio.TimerHandle | None = None
         self.worker: asyncio.Task[None] | None = None
 
     @property
-    def current(self) -> bool:
+    def is_current(self) -> bool:
         """Whether its end still counts: not given up, and its session not over."""
         return not self.dropped and not self.session.over
 
     @property
-    def untried(self) -> bool:
+    def never_ran(self) -> bool:
         """Its callback was not called, or not so that it counts."""
         return self.message is self.delivery.message
 
-    def failed(self) -> Message:
+    def mark_failed(self) -> Message:
         """The message as it failed; it is one attempt further."""
         message = self.message
         self.message = replace(message, attempt=message.attempt + 1)
@@ -145,12 +145,12 @@ class Held:
     @property
     def free_tries(self) -> int:
         """How many of its tries cost no attempt, in any member."""
-        return number(self.message.system.get(FREE, ""), 0) + self.free
+        return parse_number(self.message.system.get(FREE_TRIES, ""), 0) + self.free_since_received
 
     @property
     def failing_for(self) -> float:
         """For how many seconds it had failed when it was received, where its tries were free."""
-        return number(self.message.system.get(FAILING, ""), 0) / 1000
+        return parse_number(self.message.system.get(FAILING_MILLISECONDS, ""), 0) / 1000
 
     def failing_since(self, now: float) -> float:
         """Return since when it has failed, in seconds since 1970 by this member's clock; it has failed ``now``.
@@ -164,76 +164,76 @@ class Held:
     def first_failure(self, now: float) -> float:
         """Return when it failed first, in any member and by its clock; it has failed ``now``."""
         system = self.delivery.message.system
-        told = number(system.get(FIRST_FAILURE, ""), 0) / 1000
-        return told if told and FREE not in system else self.failing_since(now)
+        told = parse_number(system.get(FIRST_FAILURE, ""), 0) / 1000
+        return told if told and FREE_TRIES not in system else self.failing_since(now)
 
     def count_free_tries(self) -> None:
         """Count the tries that were free as attempts."""
         message = self.message
-        system = MappingProxyType({name: text for name, text in message.system.items() if name != FREE})
+        system = MappingProxyType({name: text for name, text in message.system.items() if name != FREE_TRIES})
         self.message = replace(message, attempt=message.attempt + self.free_tries, system=system)
-        self.free = 0
+        self.free_since_received = 0
 
     def uncount(self) -> None:
         """Take back the attempts that were counted since it was received."""
         self.message = self.delivery.message
 
-    def free_try(self) -> None:
+    def record_free_try(self) -> None:
         """Note a try that costs no attempt."""
-        self.free += 1
-        self.probe = self.admitted = False
+        self.free_since_received += 1
+        self.is_probe = self.admitted = False
 
-    def drop(self) -> None:
+    def give_up(self) -> None:
         """Give it up."""
-        self.stage = Stage.DROPPED
+        self.state = DeliveryState.DROPPED
         self.dropped = self.passed_over = True
 
 
 class Session:
     """The core's record of a session."""
 
-    __slots__ = ("_empty", "draining", "held", "high", "id", "over")
+    __slots__ = ("_empty", "draining", "highest_started", "id", "in_flight", "over")
 
     def __init__(self, id: Hashable) -> None:
         self.id = id
-        self.held: dict[Held, None] = {}
+        self.in_flight: dict[InFlight, None] = {}
         """In the order in which it came, which a drain keeps."""
-        self.high = -1
+        self.highest_started = -1
         self.draining = False
         self.over = False
         self._empty = asyncio.Event()
 
-    def hold(self, held: Held) -> None:
+    def add(self, held: InFlight) -> None:
         """``held`` belongs to it."""
-        self.held[held] = None
+        self.in_flight[held] = None
 
-    def started(self, held: Held) -> None:
+    def mark_started(self, held: InFlight) -> None:
         """Its callback is called, or its copy is published: the cut moves up."""
         position = held.delivery.position
-        if position is not None and position > self.high:
-            self.high = position
+        if position is not None and position > self.highest_started:
+            self.highest_started = position
 
-    def release(self, held: Held) -> None:
+    def remove(self, held: InFlight) -> None:
         """``held`` is finished or given up."""
-        self.held.pop(held, None)
-        if not self.held:
+        self.in_flight.pop(held, None)
+        if not self.in_flight:
             self._empty.set()
 
-    def beyond_cut(self) -> Iterator[Held]:
+    def beyond_cut(self) -> Iterator[InFlight]:
         """What a drain gives up at once: what has not started above the cut, and what waits for others."""
         lowest = self._lowest_cut()
-        for held in list(self.held):
-            if held.workers.paused and held.stage in {Stage.QUEUED, Stage.WAITING, Stage.PAUSED}:
+        for held in list(self.in_flight):
+            if held.runner.paused and held.state in {DeliveryState.QUEUED, DeliveryState.WAITING, DeliveryState.PAUSED}:
                 if not self._below(held, lowest):
                     yield held
                 continue
-            unstarted = held.stage in {Stage.QUEUED, Stage.WAITING} and held.untried
-            if held.stage in {Stage.STUCK, Stage.PAUSED} or (unstarted and self._above(held)):
+            unstarted = held.state in {DeliveryState.QUEUED, DeliveryState.WAITING} and held.never_ran
+            if held.state in {DeliveryState.STALLED, DeliveryState.PAUSED} or (unstarted and self._above(held)):
                 yield held
 
-    def at(self, stage: Stage) -> list[Held]:
-        """What is held at ``stage``."""
-        return [held for held in self.held if held.stage is stage]
+    def in_state(self, stage: DeliveryState) -> list[InFlight]:
+        """What is held at ``state``."""
+        return [held for held in self.in_flight if held.state is stage]
 
     def _lowest_cut(self) -> int:
         """Return the highest position that has ended, or may end yet.
@@ -243,25 +243,25 @@ class Session:
         """
         waiting = {
             held.delivery.position
-            for held in self.held
-            if held.workers.paused and held.stage in {Stage.QUEUED, Stage.WAITING, Stage.PAUSED}
+            for held in self.in_flight
+            if held.runner.paused and held.state in {DeliveryState.QUEUED, DeliveryState.WAITING, DeliveryState.PAUSED}
         }
-        cut = self.high
+        cut = self.highest_started
         while cut in waiting:
             cut -= 1
         return cut
 
     @staticmethod
-    def _below(held: Held, cut: int) -> bool:
+    def _below(held: InFlight, cut: int) -> bool:
         position = held.delivery.position
         return position is not None and position < cut
 
-    def _above(self, held: Held) -> bool:
+    def _above(self, held: InFlight) -> bool:
         position = held.delivery.position
-        return position is None or position > self.high
+        return position is None or position > self.highest_started
 
-    async def empty(self) -> None:
+    async def wait_until_empty(self) -> None:
         """Wait until nothing of it is held."""
         self._empty.clear()
-        if self.held:
+        if self.in_flight:
             await self._empty.wait()

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["LaneItem", "Lanes"]
+__all__ = ["KeyScheduler", "Schedulable"]
 
 
-class LaneItem(Protocol):
+class Schedulable(Protocol):
     """What runs in a lane."""
 
     @property
-    def lane(self) -> str | None:
+    def ordering_key(self) -> str | None:
         """Its key; None runs beside everything."""
         ...
 
@@ -29,10 +29,10 @@ class LaneItem(Protocol):
         ...
 
 
-Item = TypeVar("Item", bound=LaneItem)
+Item = TypeVar("Item", bound=Schedulable)
 
 
-class Lanes(Generic[Item]):
+class KeyScheduler(Generic[Item]):
     """The lanes of one subscription."""
 
     __slots__ = ("_at_gate", "_behind", "_ready", "concurrency", "gate", "running")
@@ -50,7 +50,7 @@ class Lanes(Generic[Item]):
 
     def add(self, item: Item) -> None:
         """Queue ``item`` behind those of its lane."""
-        lane = item.lane
+        lane = item.ordering_key
         if lane is None:
             self._ready.append(item)
         elif lane not in self._behind:
@@ -61,15 +61,15 @@ class Lanes(Generic[Item]):
         else:
             behind.append(item)
 
-    def take(self) -> Item | None:
+    def next_item(self) -> Item | None:
         """The next item that may run, now running; None if there is none or no place is free."""
         while self._ready and self.running < self.concurrency:
             item = self._ready.popleft()
             if item.passed_over:
-                self._advance(item.lane)
+                self._advance(item.ordering_key)
             elif self.gate is not None and not self.gate(item):
                 if item.passed_over:  # the gate has ended it
-                    self._advance(item.lane)
+                    self._advance(item.ordering_key)
                 else:
                     self._at_gate.append(item)
             else:
@@ -100,9 +100,9 @@ class Lanes(Generic[Item]):
     def finish(self, item: Item) -> None:
         """``item`` has run: its place and its lane are free."""
         self.running -= 1
-        self._advance(item.lane)
+        self._advance(item.ordering_key)
 
-    def park(self) -> None:
+    def suspend(self) -> None:
         """A running item waits for its next try: its place is free, its lane is not."""
         self.running -= 1
 
@@ -110,11 +110,11 @@ class Lanes(Generic[Item]):
         """``item`` was parked and may run again, before what has not started."""
         self._ready.appendleft(item)
 
-    def leave(self, item: Item) -> None:
+    def release(self, item: Item) -> None:
         """``item`` was parked and is given up: its lane is free."""
-        self._advance(item.lane)
+        self._advance(item.ordering_key)
 
-    def behind(self, lane: str | None) -> Iterator[Item]:
+    def queued_behind(self, lane: str | None) -> Iterator[Item]:
         """What waits behind the first of ``lane``."""
         return iter((self._behind.get(lane) if lane is not None else None) or ())
 

@@ -9,45 +9,45 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
-from msgbus.adapter.envelope import number
+from msgbus.adapter.envelope import parse_number
 from msgbus.adapter.headers import (
     ATTEMPTS,
+    DEAD_LETTER_ID,
     ERROR_MESSAGE,
     ERROR_TRACEBACK,
     ERROR_TYPE,
     FIRST_FAILURE,
     LAST_FAILURE,
-    LETTER,
     ORIGIN_POSITION,
     REASON,
     REDRIVES,
 )
 from msgbus.errors import ConfigurationError
-from msgbus.failure.copies import redriven
+from msgbus.failure.copies import redriven_copy
 from msgbus.failure.retry_queues import dead_letter_queue
-from msgbus.operations.rate_limiter import Pace
+from msgbus.operations.rate_limiter import RateLimiter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 
-    from msgbus.adapter import Letters
+    from msgbus.adapter import DeadLetterStore
     from msgbus.adapter.envelope import Delivery
-    from msgbus.connection import Link
+    from msgbus.connection import BrokerConnection
     from msgbus.errors import BrokerError
     from msgbus.message import Message
 
-__all__ = ["EVERYTHING", "Account", "DeadLetters", "Filter", "Letter", "letter"]
+__all__ = ["EVERYTHING", "DeadLetter", "DeadLetterFilter", "DeadLetters", "RedriveResult", "parse_dead_letter"]
 
 
-LOOPING: Final = 3
+LOOPING_AFTER_REDRIVES: Final = 3
 """Redrives after which a letter that came back each time is left where it is, unless it is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class DeadLetter:
     """One dead letter: the message as it was, and why it lies here."""
 
-    letter: str
+    letter_id: str
     """Its own id, fresh for every dead-lettering."""
     message: Message
     """Body, id, key and headers as they were published."""
@@ -65,7 +65,7 @@ class Letter:
     @property
     def looping(self) -> bool:
         """It was sent back again and again, and came back each time."""
-        return self.redrives >= LOOPING
+        return self.redrives >= LOOPING_AFTER_REDRIVES
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, as JSON can say it; a body that is no UTF-8 is ``body_base64``."""
@@ -75,7 +75,7 @@ class Letter:
         except UnicodeDecodeError:
             body = {"body_base64": b64encode(message.body).decode()}
         return {
-            "letter": self.letter,
+            "letter": self.letter_id,
             "id": message.id,
             "key": message.key,
             **body,
@@ -97,7 +97,7 @@ class Letter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Filter:
+class DeadLetterFilter:
     """Which letters; what is not given matches all."""
 
     error: str = ""
@@ -109,10 +109,10 @@ class Filter:
     until: datetime | None = None
     """By the last failure; times without a zone are UTC."""
 
-    def matches(self, letter: Letter) -> bool:
+    def matches(self, letter: DeadLetter) -> bool:
         """Whether ``letter`` is meant."""
         said = f"{letter.error_type}\n{letter.error_message}\n{letter.reason}".lower()
-        if self.error.lower() not in said or self.id not in {None, letter.message.id, letter.letter}:
+        if self.error.lower() not in said or self.id not in {None, letter.message.id, letter.letter_id}:
             return False
         return self.key in {None, letter.message.key} and self._in_time(letter.last_failure)
 
@@ -124,30 +124,30 @@ class Filter:
         )
 
 
-EVERYTHING: Final = Filter()
+EVERYTHING: Final = DeadLetterFilter()
 
 
-def letter(delivery: Delivery) -> Letter:
+def parse_dead_letter(delivery: Delivery) -> DeadLetter:
     """The letter that an adapter handed over."""
     message = delivery.message
     system = message.system
-    return Letter(
-        letter=system.get(LETTER, ""),
+    return DeadLetter(
+        letter_id=system.get(DEAD_LETTER_ID, ""),
         message=message,
         reason=system.get(REASON, ""),
         error_type=system.get(ERROR_TYPE, ""),
         error_message=system.get(ERROR_MESSAGE, ""),
         traceback=system.get(ERROR_TRACEBACK, ""),
-        attempts=number(system.get(ATTEMPTS, ""), 0),
+        attempts=parse_number(system.get(ATTEMPTS, ""), 0),
         first_failure=_time(system.get(FIRST_FAILURE)),
         last_failure=_time(system.get(LAST_FAILURE)),
         position=system.get(ORIGIN_POSITION, ""),
-        redrives=number(system.get(REDRIVES, ""), 0),
+        redrives=parse_number(system.get(REDRIVES, ""), 0),
     )
 
 
 def _time(text: str | None) -> datetime | None:
-    stamp = number(text or "", -1)
+    stamp = parse_number(text or "", -1)
     return datetime.fromtimestamp(stamp / 1000, UTC) if stamp >= 0 else None
 
 
@@ -155,25 +155,25 @@ def _utc(at: datetime) -> datetime:
     return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
-PAGE: Final = 100
+PAGE_MESSAGES: Final = 100
 """Letters read at once."""
 
 
 @dataclass(slots=True)
-class Account:
+class RedriveResult:
     """What became of a redrive: what was taken either arrived or is still there."""
 
     taken: int = 0
     arrived: int = 0
     skipped: int = 0
     """Looping, and not asked for."""
-    left: int = 0
+    remaining: int = 0
     """In the queue at the end, whatever the filter."""
     refused: list[BrokerError] = field(default_factory=list["BrokerError"])
     """Why what was taken did not arrive; it is still there."""
 
     @property
-    def adds_up(self) -> bool:
+    def complete(self) -> bool:
         """All that was taken has arrived."""
         return self.taken == self.arrived
 
@@ -181,25 +181,28 @@ class Account:
 class DeadLetters:
     """The dead letters of one queue and group; Broker.dead_letters() makes it."""
 
-    def __init__(self, link: Link, queue: str, group: str, clock: Callable[[], float]) -> None:
+    def __init__(self, link: BrokerConnection, queue: str, group: str, clock: Callable[[], float]) -> None:
         self.address = dead_letter_queue(queue, group)
-        self._link = link
+        self._connection = link
         self._clock = clock
 
     async def count(self) -> int:
-        """How many there are. Raises QueueNotFound, BrokerUnavailable, LettersBusy (RabbitMQ)."""
+        """How many there are. Raises QueueNotFound, BrokerUnavailable, DeadLettersLocked (RabbitMQ)."""
         async with self._open() as letters:
             return (await letters.count())[0]
 
-    async def look(self, which: Filter = EVERYTHING, *, limit: int | None = None) -> AsyncIterator[Letter]:
+    async def look(
+        self, which: DeadLetterFilter = EVERYTHING, *, limit: int | None = None
+    ) -> AsyncIterator[DeadLetter]:
         """The letters, oldest first. Looking changes nothing.
 
-        On RabbitMQ nobody else can look or redrive meanwhile. Raises QueueNotFound, BrokerUnavailable, LettersBusy.
+        On RabbitMQ nobody else can look or redrive meanwhile. Raises QueueNotFound, BrokerUnavailable,
+        DeadLettersLocked.
         """
         found = 0
         async with self._open() as letters:
             async for page in _pages(letters.look):
-                for one in map(letter, page):
+                for one in map(parse_dead_letter, page):
                     if found == limit:
                         return
                     if which.matches(one):
@@ -208,7 +211,7 @@ class DeadLetters:
 
     async def redrive(  # noqa: PLR0913 - by keyword
         self,
-        which: Filter = EVERYTHING,
+        which: DeadLetterFilter = EVERYTHING,
         *,
         limit: int | None = None,
         rate: float | None = None,
@@ -216,18 +219,18 @@ class DeadLetters:
         looping: bool = False,
         dry_run: bool = False,
         progress: Callable[[int], None] = lambda _: None,
-    ) -> Account:
+    ) -> RedriveResult:
         """Send letters back to their group, and to no other, with the same id and key and no attempts.
 
         ``rate``: messages a second at most. ``looping``: also those that came back again and again. ``dry_run``: only
         count. ``progress`` is told how many more have arrived. Each is confirmed in the group's retry queue before it
         is removed here, ``batch`` together: a redrive that dies loses nothing, and what it had in hand, so many at
-        most, may be handled twice. Raises ConfigurationError, LettersBusy while another is at work, LettersLost,
-        QueueNotFound, BrokerUnavailable.
+        most, may be handled twice. Raises ConfigurationError, DeadLettersLocked while another is at work,
+        DeadLetterLockLost, QueueNotFound, BrokerUnavailable.
         """
         self._check(rate, batch)
-        account = Account()
-        pace = Pace(rate)
+        account = RedriveResult()
+        pace = RateLimiter(rate)
         async with self._open() as letters:
             async for page in _pages(letters.look if dry_run else letters.take):
                 chosen = self._choose(page, which, account, limit=limit, looping=looping)
@@ -238,7 +241,7 @@ class DeadLetters:
                     progress(arrived)
                 if limit is not None and account.taken >= limit:
                     break
-            account.left = (await letters.count())[0]
+            account.remaining = (await letters.count())[0]
         return account
 
     def _check(self, rate: float | None, batch: int) -> None:
@@ -247,9 +250,11 @@ class DeadLetters:
         if batch < 1:
             raise ConfigurationError(f"queue {self.address}: batch must be at least 1, not {batch}")
 
-    async def purge(self, which: Filter = EVERYTHING, *, limit: int | None = None, dry_run: bool = False) -> int:
+    async def purge(
+        self, which: DeadLetterFilter = EVERYTHING, *, limit: int | None = None, dry_run: bool = False
+    ) -> int:
         """Delete letters for good; how many. Raises as redrive()."""
-        account = Account()
+        account = RedriveResult()
         async with self._open() as letters:
             async for page in _pages(letters.look if dry_run else letters.take):
                 chosen = self._choose(page, which, account, limit=limit, looping=True)
@@ -259,7 +264,7 @@ class DeadLetters:
                     break
         return account.taken
 
-    async def export(self, file: TextIO, which: Filter = EVERYTHING, *, limit: int | None = None) -> int:
+    async def export(self, file: TextIO, which: DeadLetterFilter = EVERYTHING, *, limit: int | None = None) -> int:
         """Write letters as JSON lines; how many. They stay where they are. Raises as look()."""
         written = 0
         async for one in self.look(which, limit=limit):
@@ -268,11 +273,17 @@ class DeadLetters:
         return written
 
     def _choose(
-        self, page: Sequence[Delivery], which: Filter, account: Account, *, limit: int | None, looping: bool
+        self,
+        page: Sequence[Delivery],
+        which: DeadLetterFilter,
+        account: RedriveResult,
+        *,
+        limit: int | None,
+        looping: bool,
     ) -> list[Delivery]:
         chosen: list[Delivery] = []
         for one in page:
-            read = letter(one)
+            read = parse_dead_letter(one)
             if not which.matches(read) or (limit is not None and account.taken >= limit):
                 continue
             if read.looping and not looping:
@@ -282,8 +293,8 @@ class DeadLetters:
             chosen.append(one)
         return chosen
 
-    async def _send(self, letters: Letters, chosen: Sequence[Delivery], account: Account) -> int:
-        verdicts = await self._link.publish([redriven(one.message, self._clock()) for one in chosen])
+    async def _send(self, letters: DeadLetterStore, chosen: Sequence[Delivery], account: RedriveResult) -> int:
+        verdicts = await self._connection.publish([redriven_copy(one.message, self._clock()) for one in chosen])
         arrived = [one for one, verdict in zip(chosen, verdicts, strict=True) if verdict is None]
         account.refused += [verdict for verdict in verdicts if verdict is not None]
         if arrived:
@@ -291,9 +302,9 @@ class DeadLetters:
         return len(arrived)
 
     @asynccontextmanager
-    async def _open(self) -> AsyncGenerator[Letters]:
+    async def _open(self) -> AsyncGenerator[DeadLetterStore]:
         doing = f"queue {self.address}"
-        letters = await self._link.call(doing, lambda: self._link.adapter.open_letters(self.address))
+        letters = await self._connection.call(doing, lambda: self._connection.adapter.open_dead_letters(self.address))
         try:
             yield letters
         finally:
@@ -307,7 +318,7 @@ def _pieces(letters: Sequence[Delivery], size: int) -> Iterator[Sequence[Deliver
 async def _pages(walk: Callable[[Any, int], Any]) -> AsyncIterator[Sequence[Delivery]]:
     cursor = None
     while True:
-        page, cursor = await walk(cursor, PAGE)
+        page, cursor = await walk(cursor, PAGE_MESSAGES)
         yield page
         if cursor is None:
             return

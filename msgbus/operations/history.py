@@ -8,25 +8,25 @@ from typing import TYPE_CHECKING, Final
 
 from msgbus.adapter.address import Address
 from msgbus.errors import ConfigurationError
-from msgbus.failure.copies import replayed
-from msgbus.operations.rate_limiter import Pace
+from msgbus.failure.copies import replayed_copy
+from msgbus.operations.rate_limiter import RateLimiter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from msgbus.adapter import Position
     from msgbus.adapter.envelope import Delivery
-    from msgbus.connection import Link
+    from msgbus.connection import BrokerConnection
     from msgbus.errors import BrokerError
 
-__all__ = ["History", "Replay"]
+__all__ = ["History", "ReplayResult"]
 
-PAGE: Final = 100
+PAGE_MESSAGES: Final = 100
 """Messages read and sent at once."""
 
 
 @dataclass(slots=True)
-class Replay:
+class ReplayResult:
     """What became of a replay."""
 
     taken: int = 0
@@ -36,7 +36,7 @@ class Replay:
     """Why it ended before the end of the stretch."""
 
     @property
-    def adds_up(self) -> bool:
+    def complete(self) -> bool:
         """The whole stretch has arrived."""
         return self.taken == self.arrived
 
@@ -44,10 +44,10 @@ class Replay:
 class History:
     """The history of one queue, for one group; Broker.history() makes it."""
 
-    def __init__(self, link: Link, queue: str, group: str, clock: Callable[[], float]) -> None:
+    def __init__(self, link: BrokerConnection, queue: str, group: str, clock: Callable[[], float]) -> None:
         self.address = Address(queue)
         self.group = group
-        self._link = link
+        self._connection = link
         self._clock = clock
 
     async def rewind(self, to: Position) -> None:
@@ -60,9 +60,9 @@ class History:
         server keeps no history.
         """
         place = _checked(self.address, to)
-        await self._link.call(
+        await self._connection.call(
             f"queue {self.address}, group {self.group}",
-            lambda: self._link.adapter.rewind(self.address, self.group, place),
+            lambda: self._connection.adapter.rewind(self.address, self.group, place),
         )
 
     async def replay(
@@ -73,7 +73,7 @@ class History:
         rate: float | None = None,
         dry_run: bool = False,
         progress: Callable[[int], None] = lambda _: None,
-    ) -> Replay:
+    ) -> ReplayResult:
         """Send what was published from ``since`` up to ``until`` (exclusively; default: now) to the group once more.
 
         To this group and no other, which may be running: through its first retry queue, so with the same id, key and
@@ -84,13 +84,13 @@ class History:
         if rate is not None and rate <= 0:
             raise ConfigurationError(f"queue {self.address}: rate must be above 0, not {rate:g}")
         begin, end = _checked(self.address, since), None if until is None else _checked(self.address, until)
-        account, pace = Replay(), Pace(rate)
-        stretch = await self._link.call(
+        account, pace = ReplayResult(), RateLimiter(rate)
+        stretch = await self._connection.call(
             f"queue {self.address}",
-            lambda: self._link.adapter.open_stretch(self.address, self.group, begin, end),
+            lambda: self._connection.adapter.open_history(self.address, self.group, begin, end),
         )
         try:
-            while not account.refused and (page := await stretch.read(PAGE if rate is None else 1)):
+            while not account.refused and (page := await stretch.read(PAGE_MESSAGES if rate is None else 1)):
                 account.taken += len(page)
                 if not dry_run:
                     await pace.wait(len(page))
@@ -99,8 +99,8 @@ class History:
             await stretch.close()
         return account
 
-    async def _send(self, page: Sequence[Delivery], account: Replay) -> int:
-        verdicts = await self._link.publish([replayed(one.message, self._clock()) for one in page])
+    async def _send(self, page: Sequence[Delivery], account: ReplayResult) -> int:
+        verdicts = await self._connection.publish([replayed_copy(one.message, self._clock()) for one in page])
         account.refused += [verdict for verdict in verdicts if verdict is not None]
         arrived = verdicts.count(None)
         account.arrived += arrived

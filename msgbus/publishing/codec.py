@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
-from msgbus.adapter.headers import BODY_MAX, CONTENT_TYPE, HEADERS_MAX, RESERVED
+from msgbus.adapter.headers import BODY_MAX_BYTES, CONTENT_TYPE, HEADERS_MAX_BYTES, RESERVED_PREFIX
 from msgbus.errors import InvalidMessage, MessageTooLarge
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["encode_body", "wire_headers", "word"]
+__all__ = ["checked_text", "encode_body", "wire_headers"]
 
-HEADER_COUNT_MAX: Final = 128
-NAME_MAX: Final = 128
-WORD_MAX: Final = 1024
+MAX_HEADERS: Final = 128
+HEADER_NAME_MAX_BYTES: Final = 128
+TEXT_MAX_BYTES: Final = 1024
 _DELETE: Final = 0x7F
 _SPACE: Final = 0x20
 
@@ -38,9 +38,9 @@ def encode_body(queue: str, body: Any) -> tuple[bytes, str]:
     InvalidMessage for what cannot be written, MessageTooLarge over 1 MiB.
     """
     data, kind = (body, _BYTES) if isinstance(body, bytes) else _encoded(queue, body)
-    if len(data) > BODY_MAX:
+    if len(data) > BODY_MAX_BYTES:
         raise MessageTooLarge(
-            f"queue {queue!r}: the body has {len(data):,} bytes, {BODY_MAX:,} is the limit: "
+            f"queue {queue!r}: the body has {len(data):,} bytes, {BODY_MAX_BYTES:,} is the limit: "
             "store it elsewhere and publish where it is"
         )
     return data, kind
@@ -66,11 +66,11 @@ def wire_headers(queue: str, headers: Mapping[str, str] | None, content_type: st
     wire = {CONTENT_TYPE: content_type}
     if not headers:
         return wire
-    if len(headers) > HEADER_COUNT_MAX:
-        raise InvalidMessage(f"queue {queue!r}: {len(headers)} headers, {HEADER_COUNT_MAX} is the limit")
+    if len(headers) > MAX_HEADERS:
+        raise InvalidMessage(f"queue {queue!r}: {len(headers)} headers, {MAX_HEADERS} is the limit")
     size = sum(_check_header(queue, name, text) for name, text in headers.items())
-    if size > HEADERS_MAX:
-        raise MessageTooLarge(f"queue {queue!r}: the headers have {size:,} bytes, {HEADERS_MAX:,} is the limit")
+    if size > HEADERS_MAX_BYTES:
+        raise MessageTooLarge(f"queue {queue!r}: the headers have {size:,} bytes, {HEADERS_MAX_BYTES:,} is the limit")
     return wire | dict(headers)
 
 
@@ -79,21 +79,21 @@ def _check_header(queue: str, name: Any, text: Any) -> int:
         raise InvalidMessage(f"queue {queue!r}: header {name!r} must be str to str")
     what = f"queue {queue!r}: header {name[:40]!r}"
     data = _utf8(what, name)
-    if not 1 <= len(data) <= NAME_MAX or any(byte < _SPACE or byte == _DELETE for byte in data):
-        raise InvalidMessage(f"{what}: a name has 1 to {NAME_MAX} bytes and no control characters")
-    if name.lower().startswith(RESERVED):
-        raise InvalidMessage(f"{what}: names that begin with {RESERVED!r} are msgbus's own")
+    if not 1 <= len(data) <= HEADER_NAME_MAX_BYTES or any(byte < _SPACE or byte == _DELETE for byte in data):
+        raise InvalidMessage(f"{what}: a name has 1 to {HEADER_NAME_MAX_BYTES} bytes and no control characters")
+    if name.lower().startswith(RESERVED_PREFIX):
+        raise InvalidMessage(f"{what}: names that begin with {RESERVED_PREFIX!r} are msgbus's own")
     return len(data) + len(_utf8(what, text))
 
 
-def word(queue: str, kind: str, text: str) -> str:
+def checked_text(queue: str, kind: str, text: str) -> str:
     """``text`` itself, a message's id or key: UTF-8, at most 1,024 bytes. Raises InvalidMessage."""
     if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
         raise InvalidMessage(f"queue {queue!r}: the {kind} must be a str, not {type(text).__name__}")
-    if text.isascii() and len(text) <= WORD_MAX:
+    if text.isascii() and len(text) <= TEXT_MAX_BYTES:
         return text  # as nearly all are
-    if len(_utf8(f"queue {queue!r}: the {kind}", text)) > WORD_MAX:
-        raise InvalidMessage(f"queue {queue!r}: the {kind} is over {WORD_MAX:,} bytes")
+    if len(_utf8(f"queue {queue!r}: the {kind}", text)) > TEXT_MAX_BYTES:
+        raise InvalidMessage(f"queue {queue!r}: the {kind} is over {TEXT_MAX_BYTES:,} bytes")
     return text
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 from msgbus.adapter.envelope import Outgoing
 from msgbus.adapter.headers import NOT_BEFORE
 from msgbus.errors import ConfigurationError
-from msgbus.publishing.codec import encode_body, wire_headers, word
-from msgbus.publishing.message_ids import Ids
+from msgbus.publishing.codec import checked_text, encode_body, wire_headers
+from msgbus.publishing.message_ids import MessageIds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from msgbus.adapter.address import Address
 
-__all__ = ["Composer", "Publication"]
+__all__ = ["MessageBuilder", "Publication"]
 
-DELAY_MAX: Final = 366 * 86_400.0
+DELAY_MAX_SECONDS: Final = 366 * 86_400.0
 """Seconds that a message may be delayed: a year."""
 
 
@@ -35,15 +35,15 @@ class Publication:
     delay: float | None = None
 
 
-class Composer:
+class MessageBuilder:
     """Makes of a publication what an adapter sends."""
 
     def __init__(self, random: Random, clock: Callable[[], float]) -> None:
         """``random`` is where ids come from; ``clock`` gives the time of day, in seconds since 1970."""
-        self._ids = Ids(random)
+        self._ids = MessageIds(random)
         self._clock = clock
 
-    def one(  # noqa: PLR0913, PLR0917 - publish()'s arguments
+    def build(  # noqa: PLR0913, PLR0917 - publish()'s arguments
         self,
         address: Address,
         body: Any,
@@ -60,27 +60,27 @@ class Composer:
         queue = address.queue
         data, content_type = encode_body(queue, body)
         wire = wire_headers(queue, headers, content_type)
-        name = self._ids.one() if message_id is None else word(queue, "message_id", message_id)
+        name = self._ids.next_id() if message_id is None else checked_text(queue, "message_id", message_id)
         if key is not None:
-            key = word(queue, "key", key)
+            key = checked_text(queue, "key", key)
         if now is None:
             now = self._clock()
         if delay is not None:
             wire[NOT_BEFORE] = str(math.ceil((now + _seconds(queue, delay)) * 1000))
         return Outgoing(address, name, int(now * 1000), data, key, wire)
 
-    def many(self, address: Address, messages: Iterable[Publication | Any]) -> list[Outgoing]:
+    def build_many(self, address: Address, messages: Iterable[Publication | Any]) -> list[Outgoing]:
         """``messages``, published at the same time; anything that is no Publication is a body. Raises as one() does."""
         now = self._clock()
         return [
-            self.one(address, each.body, each.message_id, each.key, each.headers, each.delay, now)
+            self.build(address, each.body, each.message_id, each.key, each.headers, each.delay, now)
             if isinstance(each, Publication)
-            else self.one(address, each, now=now)
+            else self.build(address, each, now=now)
             for each in messages
         ]
 
 
 def _seconds(queue: str, delay: float) -> float:
-    if not 0 <= delay <= DELAY_MAX:
-        raise ConfigurationError(f"queue {queue!r}: delay must be 0 to {DELAY_MAX:g} seconds, not {delay!r}")
+    if not 0 <= delay <= DELAY_MAX_SECONDS:
+        raise ConfigurationError(f"queue {queue!r}: delay must be 0 to {DELAY_MAX_SECONDS:g} seconds, not {delay!r}")
     return delay

@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from msgbus.adapter.envelope import Outgoing
     from msgbus.errors import BrokerError
 
-__all__ = ["publish_again"]
+__all__ = ["publish_until_deadline"]
 
-_AGAIN: Final = Backoff(first=0.05, most=2.0)
+_RETRY_BACKOFF: Final = Backoff(first=0.05, most=2.0)
 
 
-async def publish_again(  # noqa: PLR0913, PLR0917 - what Link has in hand
+async def publish_until_deadline(  # noqa: PLR0913, PLR0917 - what Link has in hand
     adapter: Adapter,
     messages: Sequence[Outgoing],
-    answers: Sequence[BrokerError | None],
+    results: Sequence[BrokerError | None],
     end: float,
     random: Random,
     over: asyncio.Event,
@@ -36,13 +36,13 @@ async def publish_again(  # noqa: PLR0913, PLR0917 - what Link has in hand
     may have brought to the server.
     """
     now = asyncio.get_running_loop().time
-    verdicts = list(answers)
+    verdicts = list(results)
     uncertain: set[int] = set()
     pending: Sequence[int] = range(len(messages))
     failures = 0
     while True:
         failed: list[int] = []
-        for i, verdict in zip(pending, answers, strict=True):
+        for i, verdict in zip(pending, results, strict=True):
             verdicts[i] = verdict
             if isinstance(verdict, BrokerUnavailable):
                 failed.append(i)
@@ -51,11 +51,11 @@ async def publish_again(  # noqa: PLR0913, PLR0917 - what Link has in hand
         if not failed:
             return verdicts
         failures += 1
-        pause = _AGAIN.wait(failures, random.random())
+        pause = _RETRY_BACKOFF.wait(failures, random.random())
         if now() + pause >= end or await _within(pause, over):
             return [_final(messages[i], verdict, i in uncertain) for i, verdict in enumerate(verdicts)]
         pending = failed
-        answers = await adapter.publish([messages[i] for i in pending], max(end - now(), 0.0))
+        results = await adapter.publish([messages[i] for i in pending], max(end - now(), 0.0))
 
 
 async def _within(seconds: float, over: asyncio.Event) -> bool:

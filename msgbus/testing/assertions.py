@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from msgbus.adapter.envelope import received
+from msgbus.adapter.envelope import build_message
 from msgbus.publishing.codec import encode_body
 from msgbus.testing.intercepting_adapter import Point
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from msgbus.message import Message
     from msgbus.testing.intercepting_adapter import Passing
 
-__all__ = ["Notes"]
+__all__ = ["RecordedTraffic"]
 
 
-class Notes:
+class RecordedTraffic:
     """Of one broker: the watch of its adapter (see ``wrapping``)."""
 
     def __init__(self) -> None:
@@ -86,7 +86,7 @@ class Notes:
 def _read(outgoing: Outgoing) -> Message:
     """As a callback of whatever group will get it."""
     address = outgoing.address
-    return received(
+    return build_message(
         address,
         address.group,
         outgoing.body,

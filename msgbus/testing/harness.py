@@ -8,13 +8,13 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Self
 
 from msgbus.adapter.url import BrokerURL
-from msgbus.errors import LettersBusy
+from msgbus.errors import DeadLettersLocked
 from msgbus.publishing.publication import Publication
 from msgbus.registry import adapter_type
 from msgbus.testing.faults import ServerFaults
 from msgbus.testing.members import Behaviour, ProcessMember, SeveredMember
-from msgbus.testing.probe import DEADLINE, within
-from msgbus.testing.verification import Kind, Pen, check, recorded, report
+from msgbus.testing.probe import DEADLINE_SECONDS, within
+from msgbus.testing.verification import EventWriter, Kind, check, recorded, report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     from msgbus.adapter import Capabilities
     from msgbus.broker import Broker
     from msgbus.health import Health
-    from msgbus.operations.dead_letters import Letter
+    from msgbus.operations.dead_letters import DeadLetter
     from msgbus.retry import RetryPolicy
     from msgbus.testing.members import KillableMember
     from msgbus.testing.probe import Probe
     from msgbus.testing.verification import Event
 
-__all__ = ["Harness", "letters_of", "publish_all", "until_health", "until_letters"]
+__all__ = ["Harness", "dead_letters_of", "publish_all", "until_dead_letters", "until_health"]
 
-FENCES = 64
+FENCE_MESSAGES = 64
 """Fence messages with keys of their own: with 8 partitions one stays without a fence once in 600 times."""
 
 
@@ -95,7 +95,7 @@ class Harness:
     def make(self, group: str = "g", **settings: Any) -> Broker:
         """A broker that is not started."""
         self._members += 1
-        return recorded(self.url, Pen(f"member {self._members}", self.events.append), group=group, **settings)
+        return recorded(self.url, EventWriter(f"member {self._members}", self.events.append), group=group, **settings)
 
     async def broker(self, group: str = "g", **settings: Any) -> Broker:
         """A started broker, closed at the end of the case."""
@@ -135,19 +135,19 @@ class Harness:
     async def fence(self, broker: Broker, queue: str, *probes: Probe) -> None:
         """Publish fences and wait until ``probes`` together have handled them all: what was before them has come."""
         mark = f"fence-{secrets.token_hex(4)}"
-        ids = [f"{mark}-{n}" for n in range(FENCES)]
+        ids = [f"{mark}-{n}" for n in range(FENCE_MESSAGES)]
         await publish_all(broker, queue, [Publication(b"fence", message_id=one, key=one) for one in ids])
         await _together(probes, lambda: _passed(ids, probes), "the fences")
 
     async def quiesce(self, broker: Broker, queue: str) -> None:
         """Wait until the server says that the group has nothing to come. A commit may be 200 ms late on Kafka."""
-        async with within(DEADLINE, f"no lag of {queue}"):
+        async with within(DEADLINE_SECONDS, f"no lag of {queue}"):
             while (await broker.lag(queue)).total:  # noqa: ASYNC110 - as the next line says
                 await asyncio.sleep(0.02)  # a server tells nobody
 
     async def until_draining(self) -> None:
         """Wait until a member of this case has been told to let go of something."""
-        async with within(DEADLINE, "a drain"):
+        async with within(DEADLINE_SECONDS, "a drain"):
             while not any(event.kind is Kind.DRAINING for event in self.events):  # noqa: ASYNC110 - as the next line says
                 await asyncio.sleep(0.001)  # what is recorded tells nobody
 
@@ -183,29 +183,29 @@ async def publish_all(broker: Broker, queue: str, messages: Sequence[Publication
     return [str(one.message_id) for one in messages]
 
 
-async def letters_of(broker: Broker, queue: str) -> list[Letter]:
+async def dead_letters_of(broker: Broker, queue: str) -> list[DeadLetter]:
     """All dead letters of the broker's own group."""
     while True:
         try:
             return [letter async for letter in broker.dead_letters(queue).look()]
-        except LettersBusy:
+        except DeadLettersLocked:
             await asyncio.sleep(0.05)  # who has them in hand tells nobody
 
 
-async def until_letters(broker: Broker, queue: str, count: int) -> list[Letter]:
+async def until_dead_letters(broker: Broker, queue: str, count: int) -> list[DeadLetter]:
     """Wait until there are ``count`` dead letters; all of them."""
-    found: list[Letter] = []
-    async with within(DEADLINE, f"{count} dead letters in {queue}"):
+    found: list[DeadLetter] = []
+    async with within(DEADLINE_SECONDS, f"{count} dead letters in {queue}"):
         while len(found) < count:
             await asyncio.sleep(0.05)  # a dead-letter queue tells nobody that it has grown
             if await broker.dead_letters(queue).count() >= count:
-                found = await letters_of(broker, queue)
+                found = await dead_letters_of(broker, queue)
     return found
 
 
 async def until_health(broker: Broker, condition: Callable[[Health], bool], what: str) -> Health:
     """Ask how the broker is until ``condition`` holds, as a probe does; that health."""
-    async with within(DEADLINE, what):
+    async with within(DEADLINE_SECONDS, what):
         while not condition(health := await broker.health()):  # noqa: ASYNC110 - nobody is told
             await asyncio.sleep(0.05)
     return health

@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING, ClassVar
 
-from msgbus.adapter import Adapter, Capabilities, Consumer, Letters
+from msgbus.adapter import Adapter, Capabilities, Consumer, DeadLetterStore
 from msgbus.adapter.options import AdapterOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
-    from msgbus.adapter import Lag, Position, QueueSpec, SessionListener, Stretch
+    from msgbus.adapter import HistoryReader, Lag, Position, QueueSpec, SessionListener
     from msgbus.adapter.address import Address
-    from msgbus.adapter.diagnostics import Checkup
+    from msgbus.adapter.diagnostics import Diagnosis
     from msgbus.adapter.envelope import Delivery, Outgoing
     from msgbus.errors import BrokerError
 
@@ -71,9 +71,9 @@ class WatchedAdapter(Adapter):
 
     def __init__(self, inner: Adapter, watch: Callable[[Passing], None]) -> None:
         self.inner = inner
-        self.extend_every = inner.extend_every
-        self.gather = inner.gather
-        self.starts = inner.starts
+        self.extend_interval_seconds = inner.extend_interval_seconds
+        self.change_delay_seconds = inner.change_delay_seconds
+        self.supported_starts = inner.supported_starts
         self._watch = watch
 
     async def connect(self) -> None:
@@ -84,9 +84,9 @@ class WatchedAdapter(Adapter):
         """See Adapter."""
         return await self.inner.ping()
 
-    async def examine(self) -> Checkup:
+    async def diagnose(self) -> Diagnosis:
         """See Adapter."""
-        return await self.inner.examine()
+        return await self.inner.diagnose()
 
     async def close(self) -> None:
         """See Adapter."""
@@ -113,17 +113,19 @@ class WatchedAdapter(Adapter):
         watched = WatchedListener(listener, group, self._watch)
         return WatchedConsumer(await self.inner.open_consumer(group, watched), group, self._watch)
 
-    async def open_letters(self, address: Address) -> Letters:
+    async def open_dead_letters(self, address: Address) -> DeadLetterStore:
         """See Adapter."""
-        return WatchedLetters(await self.inner.open_letters(address), address.group, self._watch)
+        return WatchedDeadLetterStore(await self.inner.open_dead_letters(address), address.group, self._watch)
 
     async def rewind(self, address: Address, group: str, to: Position) -> None:
         """See Adapter."""
         await self.inner.rewind(address, group, to)
 
-    async def open_stretch(self, address: Address, group: str, since: Position, until: Position | None) -> Stretch:
+    async def open_history(
+        self, address: Address, group: str, since: Position, until: Position | None
+    ) -> HistoryReader:
         """See Adapter."""
-        return await self.inner.open_stretch(address, group, since, until)
+        return await self.inner.open_history(address, group, since, until)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,9 +173,9 @@ class WatchedConsumer(Consumer):
         self._watch(Passing(point=Point.SUBSCRIBED, group=self._group, addresses=there))
         return missing
 
-    async def receive(self, room: Mapping[Address, int], wait: float) -> Sequence[Delivery]:
+    async def receive(self, capacity: Mapping[Address, int], timeout: float) -> Sequence[Delivery]:
         """See Consumer."""
-        deliveries = await self._inner.receive(room, wait)
+        deliveries = await self._inner.receive(capacity, timeout)
         self._passing(Point.RECEIVED, deliveries)
         return deliveries
 
@@ -191,9 +193,9 @@ class WatchedConsumer(Consumer):
         """See Consumer."""
         return await self._inner.extend(deliveries)
 
-    def trouble(self) -> str:
+    def problem(self) -> str:
         """See Consumer."""
-        return self._inner.trouble()
+        return self._inner.problem()
 
     async def close(self, budget: float) -> None:
         """See Consumer."""
@@ -203,38 +205,38 @@ class WatchedConsumer(Consumer):
         self._watch(Passing(point=point, group=self._group, deliveries=deliveries))
 
 
-class WatchedLetters(Letters):
+class WatchedDeadLetterStore(DeadLetterStore):
     """A dead-letter queue in a person's hands, watched. What was taken and not removed is lost with its closing."""
 
-    def __init__(self, inner: Letters, group: str, watch: Callable[[Passing], None]) -> None:
+    def __init__(self, inner: DeadLetterStore, group: str, watch: Callable[[Passing], None]) -> None:
         self._inner = inner
         self._group = group
         self._watch = watch
         self._sessions: dict[Hashable, None] = {}
 
     async def count(self) -> tuple[int, bool]:
-        """See Letters."""
+        """See DeadLetterStore."""
         return await self._inner.count()
 
     async def look(self, after: Hashable | None, limit: int) -> tuple[Sequence[Delivery], Hashable | None]:
-        """See Letters."""
+        """See DeadLetterStore."""
         return await self._inner.look(after, limit)
 
     async def take(self, after: Hashable | None, limit: int) -> tuple[Sequence[Delivery], Hashable | None]:
-        """See Letters."""
+        """See DeadLetterStore."""
         letters, cursor = await self._inner.take(after, limit)
         self._sessions |= {letter.session: None for letter in letters}
         self._passing(Point.TAKEN, letters)
         return letters, cursor
 
     async def remove(self, letters: Sequence[Delivery]) -> None:
-        """See Letters."""
+        """See DeadLetterStore."""
         self._passing(Point.REMOVING, letters)
         await self._inner.remove(letters)
         self._passing(Point.REMOVED, letters)
 
     async def close(self) -> None:
-        """See Letters."""
+        """See DeadLetterStore."""
         await self._inner.close()
         self._watch(Passing(point=Point.ENDED, group=self._group, sessions=list(self._sessions)))
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from msgbus.adapter.url import BrokerURL
 from msgbus.broker import Broker
 from msgbus.registry import adapter_type, connect
-from msgbus.testing.probe import DEADLINE, Probe, within
+from msgbus.testing.probe import DEADLINE_SECONDS, Probe, within
 
 if TYPE_CHECKING:
     from msgbus.message import Message
@@ -98,12 +98,12 @@ class ProcessMember:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
         )
-        async with within(DEADLINE, "the member's process being ready"):
+        async with within(DEADLINE_SECONDS, "the member's process being ready"):
             assert await self._line() == "ready"
 
     async def until_entered(self, count: int) -> set[str]:
         """See KillableMember."""
-        async with within(DEADLINE, f"{count} calls in the member's process"):
+        async with within(DEADLINE_SECONDS, f"{count} calls in the member's process"):
             while len(self._entered) < count:
                 self._entered.add(await self._line())
         return self._entered
@@ -122,7 +122,7 @@ class ProcessMember:
         self._running.send_signal(signal.SIGCONT)
         assert self._running.stdin is not None
         self._running.stdin.write(b"go on\n")
-        async with within(DEADLINE, "the member's process going on, and leaving"):
+        async with within(DEADLINE_SECONDS, "the member's process going on, and leaving"):
             while await self._line() != "left":
                 pass
 

@@ -19,8 +19,8 @@ from msgbus.testing.intercepting_adapter import WatchedAdapter
 
 if TYPE_CHECKING:
     from msgbus.message import Message
-    from msgbus.operations.dead_letters import Letter
-    from msgbus.testing.assertions import Notes
+    from msgbus.operations.dead_letters import DeadLetter
+    from msgbus.testing.assertions import RecordedTraffic
     from msgbus.testing.faults import ServerFaults
 
 __all__ = [
@@ -34,9 +34,9 @@ __all__ = [
     "watched_broker",
 ]
 
-WITHIN: Final = 5.0
+HANDLED_TIMEOUT_SECONDS: Final = 5.0
 """Seconds that handled() waits at most."""
-WITHIN_VIRTUAL: Final = 3600.0
+HANDLED_TIMEOUT_VIRTUAL_SECONDS: Final = 3600.0
 """The same in virtual time: four times the 13 minutes in which the default policy gives a message up."""
 GROUP: Final = "test"
 
@@ -72,12 +72,12 @@ class Handled(Protocol):
 class DeadLettersOf(Protocol):
     """The fixture ``dead_letters``."""
 
-    async def __call__(self, queue: str, *, group: str = GROUP) -> list[Letter]:
+    async def __call__(self, queue: str, *, group: str = GROUP) -> list[DeadLetter]:
         """What ``group`` has given up of ``queue``, oldest first."""
         ...
 
 
-def watched_broker(notes: Notes) -> Broker:
+def watched_broker(notes: RecordedTraffic) -> Broker:
     """A broker on a memory of its own, not started; ``notes`` hears of all. Its time of day is the event loop's."""
     url = BrokerURL.parse(f"memory://{secrets.token_hex(4)}")
     kind = adapter_type(url.scheme)
@@ -87,9 +87,9 @@ def watched_broker(notes: Notes) -> Broker:
     return Broker(adapter, group=GROUP, clock=lambda: began + loop.time())
 
 
-def handled_by(notes: Notes, *, virtual: bool) -> Handled:
+def handled_by(notes: RecordedTraffic, *, virtual: bool) -> Handled:
     """See Handled."""
-    usual = WITHIN_VIRTUAL if virtual else WITHIN
+    usual = HANDLED_TIMEOUT_VIRTUAL_SECONDS if virtual else HANDLED_TIMEOUT_SECONDS
 
     async def handled(queue: str, *, group: str = GROUP, within: float | None = None) -> None:
         await notes.handled(queue, group, usual if within is None else within)
@@ -100,7 +100,7 @@ def handled_by(notes: Notes, *, virtual: bool) -> Handled:
 def dead_letters_of(broker: Broker) -> DeadLettersOf:
     """See DeadLettersOf."""
 
-    async def dead_letters(queue: str, *, group: str = GROUP) -> list[Letter]:
+    async def dead_letters(queue: str, *, group: str = GROUP) -> list[DeadLetter]:
         return [letter async for letter in broker.dead_letters(queue, group=group).look()]
 
     return dead_letters

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
     from msgbus.message import Message
 
-__all__ = ["DEADLINE", "Probe"]
+__all__ = ["DEADLINE_SECONDS", "Probe"]
 
-DEADLINE = float(os.environ.get("MSGBUS_TEST_DEADLINE", "45"))
+DEADLINE_SECONDS = float(os.environ.get("MSGBUS_TEST_DEADLINE", "45"))
 """Seconds that anything a case waits for may take: long enough for a session that must expire."""
 
 
@@ -71,10 +71,10 @@ class Probe:
     async def until(self, condition: Callable[[], bool], what: str) -> None:
         """Wait for ``condition``, looked at after every call. AssertionError after DEADLINE seconds: ``what``."""
         try:
-            async with asyncio.timeout(DEADLINE), self._changed:
+            async with asyncio.timeout(DEADLINE_SECONDS), self._changed:
                 await self._changed.wait_for(condition)
         except TimeoutError:
-            raise AssertionError(f"{what}: not within {DEADLINE:g} s; {self}") from None
+            raise AssertionError(f"{what}: not within {DEADLINE_SECONDS:g} s; {self}") from None
 
     async def until_handled(self, ids: Iterable[str]) -> None:
         """Wait until every message of ``ids`` was handled."""

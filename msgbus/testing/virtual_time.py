@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from selectors import BaseSelector
 
-__all__ = ["leaping"]
+__all__ = ["leaping_time"]
 
 
 @contextmanager
-def leaping(loop: AbstractEventLoop) -> Generator[None]:
+def leaping_time(loop: AbstractEventLoop) -> Generator[None]:
     """Have the time of ``loop`` leap from now on; afterwards it goes on from where it is, as time does.
 
     Raises RuntimeError for a loop that is not one of asyncio's own.
@@ -27,7 +27,7 @@ def leaping(loop: AbstractEventLoop) -> Generator[None]:
     selector = getattr(loop, "_selector", None)
     if selector is None:
         raise RuntimeError(f"virtual time needs one of asyncio's own event loops, not {type(loop).__qualname__}")
-    leaps = _Leaps(loop, selector)
+    leaps = _VirtualTime(loop, selector)
     loop.time = leaps.time  # type: ignore[method-assign]  # stays: timers that are set then must not wait for it to catch up
     with (
         mock.patch.object(selector, "select", leaps.select),
@@ -36,7 +36,7 @@ def leaping(loop: AbstractEventLoop) -> Generator[None]:
         yield
 
 
-class _Leaps:
+class _VirtualTime:
     """What a loop's selector, its clock and its threads have to do with each other."""
 
     def __init__(self, loop: AbstractEventLoop, selector: BaseSelector) -> None:

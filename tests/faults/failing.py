@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from msgbus.message import Message
 
 GROUP = "g"
-POLICY = RetryPolicy(in_place=0, delays=(2.0, 2.0), pause_after=None)
+POLICY = RetryPolicy(immediate=0, delays=(2.0, 2.0), pause_after=None)
 """Three attempts, and time between them to stop and start the service."""
 
 

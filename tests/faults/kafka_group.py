@@ -70,7 +70,7 @@ async def publish(adapter: KafkaAdapter, address: Address, ids: Iterable[object]
 
 
 async def delete(adapter: KafkaAdapter, address: Address) -> None:
-    answer = await adapter._cluster.ask(DeleteTopicsRequest([str(address)], 5000))
+    answer = await adapter._cluster.send(DeleteTopicsRequest([str(address)], 5000))
     assert answer.topic_error_codes[0][1] == 0
 
 

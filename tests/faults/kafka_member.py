@@ -13,7 +13,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from msgbus import connect
-from msgbus_kafka.consumer.offset_commits import REFUSED
+from msgbus_kafka.consumer.offset_commits import COMMIT_REFUSED_TEXT
 
 if TYPE_CHECKING:
     from msgbus.message import Message
@@ -23,7 +23,7 @@ class Refusals(logging.Handler):
     """Says so when a commit was refused."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.msg == REFUSED:
+        if record.msg == COMMIT_REFUSED_TEXT:
             _say("!")
 
 

@@ -32,7 +32,7 @@ SETTLING: Final = (
     "after its retry is acknowledged",
 )
 REDRIVING: Final = ("after taking", "before sending", "after sending", "after removing")
-POLICY: Final = RetryPolicy(in_place=0, delays=(1.0,), pause_after=None)
+POLICY: Final = RetryPolicy(immediate=0, delays=(1.0,), pause_after=None)
 """A retry queue, then the dead-letter queue: each with its own windows."""
 _PUBLISHED: Final = {"retry.1s": "its retry is published", "dlq": "its dead letter is published"}
 _ACKNOWLEDGED: Final = {"": "after it is acknowledged", "retry.1s": "after its retry is acknowledged"}

@@ -11,8 +11,8 @@ from msgbus.adapter import QueueSpec
 from msgbus.adapter.envelope import Outgoing
 from msgbus.adapter.url import BrokerURL
 from msgbus_redis import RedisAdapter, RedisOptions
-from msgbus_redis.connection.pool import Client
-from msgbus_redis.connection.server import Place
+from msgbus_redis.connection.pool import ConnectionPool
+from msgbus_redis.connection.server import ServerAddress
 from tests.faults.adapter_bench import GROUP, AdapterBench, Listener, own_server
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Bench(AdapterBench):
         super().__init__(server)
         url = BrokerURL.parse(server.url)
         ((host, port),) = url.hosts
-        self.raw = Client(Place(host, port or 6379))
+        self.raw = ConnectionPool(ServerAddress(host, port or 6379))
 
     async def adapter(self, url: str = "", **options: Any) -> RedisAdapter:
         adapter = RedisAdapter(BrokerURL.parse(url or self.server.url), RedisOptions(**{"visibility": LONG, **options}))
@@ -63,7 +63,7 @@ class Bench(AdapterBench):
         return consumer
 
     async def ask(self, *command: str | bytes | int) -> Any:
-        return await self.raw.one(command, "asking")
+        return await self.raw.run_one(command, "asking")
 
     async def pending(self, address: Address) -> int:
         return int((await self.ask("XPENDING", key(address), GROUP))[0])

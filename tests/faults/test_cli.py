@@ -15,7 +15,7 @@ import pytest
 
 from msgbus.publishing.publication import Publication
 from msgbus.retry import RetryPolicy
-from msgbus.testing.harness import Harness, publish_all, until_letters
+from msgbus.testing.harness import Harness, publish_all, until_dead_letters
 from msgbus.testing.probe import Probe
 
 if TYPE_CHECKING:
@@ -58,10 +58,10 @@ async def dead(broker: Broker, queue: str) -> None:
             raise NoSuchCustomer(f"message {message.id}")
         raise TillOffline("no answer")
 
-    subscription = await broker.consume(queue, callback, retry=RetryPolicy(in_place=0, delays=()))
+    subscription = await broker.consume(queue, callback, retry=RetryPolicy(immediate=0, delays=()))
     messages = [Publication({"n": n}, message_id=str(n), key="nobody" if n > 4 else "k") for n in range(7)]
     await publish_all(broker, queue, messages)
-    await until_letters(broker, queue, 7)
+    await until_dead_letters(broker, queue, 7)
     await subscription.cancel()
 
 

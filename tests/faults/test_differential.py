@@ -11,8 +11,8 @@ import pytest
 
 from msgbus.publishing.publication import Publication
 from msgbus.retry import Backoff, Reject, RetryPolicy
-from msgbus.testing.harness import Harness, letters_of, publish_all
-from msgbus.testing.probe import DEADLINE, within
+from msgbus.testing.harness import Harness, dead_letters_of, publish_all
+from msgbus.testing.probe import DEADLINE_SECONDS, within
 from msgbus.testing.verification import Kind
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.servers.server import Server
 
 MESSAGES = 60
-POLICY = RetryPolicy(in_place=1, backoff=Backoff(first=0.01, most=0.01), delays=(1.0,), pause_after=None)
+POLICY = RetryPolicy(immediate=1, backoff=Backoff(first=0.01, most=0.01), delays=(1.0,), pause_after=None)
 CALLS = 4
 """Two at once, two after a second."""
 
@@ -55,10 +55,10 @@ async def story(url: str, seed: int) -> Mapping[str, Sequence[object]]:
         broker = await harness.broker()
         await (await broker.consume(queue, script, retry=POLICY)).ready()
         await publish_all(broker, queue, script.messages)
-        async with within(DEADLINE, "every message being handled or dead"):
+        async with within(DEADLINE_SECONDS, "every message being handled or dead"):
             while len(_ended(harness.events)) < MESSAGES:
                 await asyncio.sleep(0.02)
-        letters = await letters_of(broker, queue)
+        letters = await dead_letters_of(broker, queue)
         await broker.close()
         harness.judge()
         return _told(harness.events) | {

@@ -22,7 +22,7 @@ from tests.servers.url import parse
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from msgbus import Broker, Checkup
+    from msgbus import Broker, Diagnosis
     from tests.servers.server import Server
 
 
@@ -33,10 +33,10 @@ async def doctor(url: str, *options: str) -> tuple[int, str]:
     return code, output
 
 
-async def until(broker: Broker, condition: Callable[[Checkup], bool]) -> Checkup:
+async def until(broker: Broker, condition: Callable[[Diagnosis], bool]) -> Diagnosis:
     """A server looks at its memory once a second."""
     async with within(20, "the alarm"):
-        while not condition(checkup := await broker.examine()):
+        while not condition(checkup := await broker.diagnose()):
             pass
     return checkup
 
@@ -49,7 +49,7 @@ async def test_a_redis_without_append_only_file_is_found_as_the_page_says_and_wa
     with redis_bench.serving(appendonly="no") as server:
         code, output = await doctor(server.url)
         async with connect(server.url) as broker:
-            (finding,) = (await broker.examine()).findings
+            (finding,) = (await broker.diagnose()).findings
     place = f"127.0.0.1:{parse(server.url).port}"
     of_the_page = re.sub(r"^\w+ \d+\.\d+\.\d+ ", "Redis 7.0.15 ", output.replace(place, "localhost:6379"))
     assert (code, of_the_page) == (0, shown)
@@ -85,7 +85,7 @@ async def test_a_redis_that_shows_nothing_or_takes_no_writes_is_told_of() -> Non
 async def test_a_rabbitmq_with_an_alarm_or_without_a_right_is_an_error_until_it_is_mended() -> None:
     with rabbit_bench.serving() as server:
         broker = connect(server.url)
-        well = await broker.examine()
+        well = await broker.diagnose()
         assert well.findings == ()
         assert re.match(r"RabbitMQ [34]\.\d+\.\d+ at 127", well.server)
         await asyncio.to_thread(rabbit_bench.ctl, server, "set_vm_memory_high_watermark", "0.0000001")
@@ -96,19 +96,19 @@ async def test_a_rabbitmq_with_an_alarm_or_without_a_right_is_an_error_until_it_
         await asyncio.to_thread(rabbit_bench.ctl, server, "set_vm_memory_high_watermark", "absolute", "512MB")
         assert await until(broker, lambda one: one.passed) == well
         await asyncio.to_thread(rabbit_bench.ctl, server, "set_permissions", "guest", ".*", "^shop[.]", ".*")
-        (refused,) = (await broker.examine()).findings
+        (refused,) = (await broker.diagnose()).findings
         assert "may not write to the default exchange" in refused.what
         await broker.close()
 
 
 async def test_a_kafka_of_one_node_and_a_topic_that_cannot_be_written_are_told_of(kafka_server: Server) -> None:
     async with connect(kafka_server.url) as broker:
-        before = await broker.examine()
+        before = await broker.diagnose()
         name = "doctor-cannot-be-written"
         await broker.create_queue(name, groups=["g"], native={"min.insync.replicas": "2"})
-        after = await broker.examine()
+        after = await broker.diagnose()
         code, output = await doctor(kafka_server.url)
-        adapter = broker._link.adapter
+        adapter = broker._connection.adapter
         assert isinstance(adapter, KafkaAdapter)
         await delete(adapter, Address(name))  # who examines this server after us shall not find it
     assert re.match(r"Kafka (4\.0 or later|3\.\d) at ", output)

@@ -15,7 +15,7 @@ from aiokafka.protocol.group import LeaveGroupRequest
 from msgbus.adapter import QueueSpec
 from msgbus.adapter.address import Address
 from msgbus.adapter.envelope import Outgoing
-from msgbus.adapter.headers import BODY_MAX
+from msgbus.adapter.headers import BODY_MAX_BYTES
 from msgbus.adapter.url import BrokerURL
 from msgbus.errors import (
     BrokerUnavailable,
@@ -26,7 +26,7 @@ from msgbus.errors import (
     QueueNotFound,
 )
 from msgbus_kafka import KafkaAdapter, KafkaOptions
-from msgbus_kafka.producer.partitioner import Spread
+from msgbus_kafka.producer.partitioner import Partitioner
 from tests.faults.kafka_group import DEADLINE, Group, connected, delete, made, message, name, publish
 from tests.servers.fixtures import or_skip
 from tests.servers.native import NativeServer, start_native
@@ -112,7 +112,7 @@ async def test_a_missing_queue_is_refused_not_made_and_holds_up_no_other(adapter
     assert isinstance(first, QueueNotFound)
     assert "create_queue()" in str(first)
     assert second is None
-    assert (await adapter._cluster.states([str(missing)]))[str(missing)].missing
+    assert (await adapter._cluster.topic_states([str(missing)]))[str(missing)].missing
 
 
 async def test_a_message_over_the_queues_own_limit_is_refused_and_those_after_it_are_not(adapter: KafkaAdapter) -> None:
@@ -126,7 +126,7 @@ async def test_a_message_over_the_queues_own_limit_is_refused_and_those_after_it
 async def test_the_largest_message_of_msgbus_fits(adapter: KafkaAdapter) -> None:
     queue = await made(adapter)
     headers = {f"{number:03}" + "n" * 100: "v" * 150 for number in range(120)}
-    largest = Outgoing(queue, "id", 0, b"x" * BODY_MAX, "k" * 1000, headers)
+    largest = Outgoing(queue, "id", 0, b"x" * BODY_MAX_BYTES, "k" * 1000, headers)
     assert await adapter.publish([largest], 10) == [None]
 
 
@@ -264,7 +264,7 @@ async def test_a_stuck_message_stops_its_partition_at_the_limit_and_no_other(
     queue = await made(adapter, partitions=2)
     member = await group.member(queue, limit=10)
     member.holding = True
-    place = partial(Spread().partition, partitions=range(2), available=())
+    place = partial(Partitioner().partition, partitions=range(2), available=())
     key = next(key for key in "bcdefgh" if place(key.encode()) != place(b"a"))
     await publish(adapter, queue, range(100, 140), key=key)
     await group.until(lambda: len(member.held) == 10, "the limit")
@@ -279,7 +279,7 @@ async def test_a_stuck_message_stops_its_partition_at_the_limit_and_no_other(
 async def test_added_partitions_are_found(adapter: KafkaAdapter, group: Group) -> None:
     queue = await made(adapter, partitions=1)
     member = await group.member(queue)
-    await adapter._cluster.ask(CreatePartitionsRequest([(str(queue), (3, None))], 5000, validate_only=False))
+    await adapter._cluster.send(CreatePartitionsRequest([(str(queue), (3, None))], 5000, validate_only=False))
     member.consumer._client._client.force_metadata_update()  # type: ignore[attr-defined]  # else within a minute
     await group.until(lambda: len(member.sessions) == 3, "three sessions")
 
@@ -373,7 +373,7 @@ async def test_a_member_that_its_group_has_given_up_loses_its_sessions(adapter: 
     await group.until(lambda: len(member.held) == 5, "holding all")
     late, member.holding = list(member.held), False
     coordinator = member.consumer._client._coordinator  # type: ignore[attr-defined]
-    await adapter._cluster.ask(LeaveGroupRequest(group.name, coordinator.member_id), coordinator.coordinator_id)
+    await adapter._cluster.send(LeaveGroupRequest(group.name, coordinator.member_id), coordinator.coordinator_id)
     await group.until(lambda: bool(member.calls), "the end of the session")
     assert member.calls == [("lost", 1)]
     await member.consumer.acknowledge(late)

@@ -27,8 +27,8 @@ GATHER = 1.0
 @pytest.fixture
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Changes gather for longer, so that a busy machine does not draw apart what comes together."""
-    assert KafkaAdapter.gather > 5 * GAP
-    monkeypatch.setattr(KafkaAdapter, "gather", GATHER)
+    assert KafkaAdapter.change_delay_seconds > 5 * GAP
+    monkeypatch.setattr(KafkaAdapter, "change_delay_seconds", GATHER)
 
 
 @pytest.fixture
@@ -100,5 +100,5 @@ async def test_changes_that_never_pause_are_applied_all_the_same(kafka_server: S
         ready = asyncio.ensure_future((await broker.consume(queue, ledger.callback(broker))).ready())
         async with within(30, "the first queue"):
             while not ready.done():
-                broker._members.by_group[group].look_again()
+                broker._members.by_group[group].recheck_queues()
                 await asyncio.sleep(0.001)

@@ -62,12 +62,12 @@ class Nodes:
 
     async def coordinator(self) -> int:
         """The place of the one that coordinates the group."""
-        answer = await self._adapter._cluster.ask(FindCoordinatorRequest("g", 0))
+        answer = await self._adapter._cluster.send(FindCoordinatorRequest("g", 0))
         assert answer.error_code == 0
         return await self._place(answer.coordinator_id)
 
     async def _place(self, node: int) -> int:
-        brokers = (await self._adapter._cluster.ask(MetadataRequest([]))).brokers
+        brokers = (await self._adapter._cluster.send(MetadataRequest([]))).brokers
         port = next(port for id, _, port, *_ in brokers if id == node)
         return [one.recipe.port for one in self._cluster.nodes].index(port)
 
@@ -79,7 +79,7 @@ class Nodes:
 
     async def _in_sync(self) -> bool:
         try:
-            answer = await self._adapter._cluster.ask(MetadataRequest([QUEUE, "__consumer_offsets"]))
+            answer = await self._adapter._cluster.send(MetadataRequest([QUEUE, "__consumer_offsets"]))
         except BrokerError:
             return False
         rows = [row for *_, partitions in answer.topics for row in partitions]
@@ -99,7 +99,7 @@ async def test_a_cluster_that_loses_leader_or_coordinator_loses_nothing_confirme
         await publisher.create_queue(QUEUE, groups=["g"], partitions=6)
         for broker in (one, other):
             await (await broker.consume(QUEUE, ledger.callback(broker))).ready()
-        nodes = Nodes(cluster, publisher._link.adapter)
+        nodes = Nodes(cluster, publisher._connection.adapter)
         load = Load(publisher, QUEUE, RATE)
         await ledger.until_more(300)
         for turn in range(ROUNDS):

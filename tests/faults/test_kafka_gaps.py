@@ -134,7 +134,7 @@ async def test_the_gaps_of_compaction_cost_nothing_and_are_not_told(
 
 
 async def offsets_of_all(adapter: KafkaAdapter, queue: Address) -> int:
-    stretch = await adapter.open_stretch(queue, "g", "oldest", None)
+    stretch = await adapter.open_history(queue, "g", "oldest", None)
     try:
         count = 0
         while some := await stretch.read(500):

@@ -32,10 +32,10 @@ from msgbus.errors import AccessRefused, BrokerUnavailable
 from msgbus.testing import Harness, Probe
 from msgbus.testing.probe import within
 from msgbus_kafka import KafkaAdapter, KafkaOptions
-from msgbus_kafka.admin.client import Cluster
-from msgbus_kafka.admin.groups import commit
-from msgbus_kafka.aiokafka_internals.accumulator import batches_of
-from msgbus_kafka.producer.partition_writer import Lane
+from msgbus_kafka.admin.client import AdminClient
+from msgbus_kafka.admin.groups import commit_offsets
+from msgbus_kafka.aiokafka_internals.accumulator import accumulator_of
+from msgbus_kafka.producer.partition_writer import PartitionWriter
 from tests.faults.kafka_group import DEADLINE, SESSION, Group, Member, delete, made, message, publish
 from tests.kafka_records import Put
 from tests.servers import start_native
@@ -137,7 +137,7 @@ async def test_commits_that_cannot_be_told_yet_are_never_taken_for_none(
 ) -> None:
     queue = await made(adapter, partitions=1)
     await publish(adapter, queue, range(100))
-    await commit(adapter._cluster, str(queue), group.name, {0: 50})
+    await commit_offsets(adapter._cluster, str(queue), group.name, {0: 50})
     member = await opened(group)
     answers = Answers(member, OffsetFetchRequest, how(code), times=2)
     await member.subscribe({queue: 100})
@@ -181,9 +181,9 @@ async def test_what_retention_took_before_it_was_consumed_is_said(
 
     queue = await made(adapter, partitions=1)
     await publish(adapter, queue, range(20))
-    await commit(adapter._cluster, str(queue), group.name, {0: 5})
+    await commit_offsets(adapter._cluster, str(queue), group.name, {0: 5})
     leader = (await adapter._topics.state(str(queue))).leaders[0]
-    answer = await adapter._cluster.ask(DeleteRecordsRequest([(str(queue), [(0, 12)])], 5000), leader)
+    answer = await adapter._cluster.send(DeleteRecordsRequest([(str(queue), [(0, 12)])], 5000), leader)
     assert answer.topics[0][1][0][2] == 0
     await group.member(queue)
     await group.until_handled(range(12, 20))
@@ -212,7 +212,7 @@ async def test_what_a_transaction_took_back_is_not_delivered_and_its_markers_hol
 async def test_what_is_not_committed_is_bounded(
     adapter: KafkaAdapter, group: Group, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(msgbus_kafka.consumer.partition_session, "UNCOMMITTED", 20)
+    monkeypatch.setattr(msgbus_kafka.consumer.partition_session, "MAX_UNCOMMITTED_OFFSETS", 20)
     queue = await made(adapter, partitions=1)
     member = await opened(group)
 
@@ -250,7 +250,7 @@ async def test_a_late_commit_is_refused_before_the_member_comes_back_and_not_mad
         return True
 
     coordinator._do_heartbeat = no_heartbeat  # the next one could tell the member before its commit does
-    await adapter._cluster.ask(LeaveGroupRequest(group.name, coordinator.member_id), coordinator.coordinator_id)
+    await adapter._cluster.send(LeaveGroupRequest(group.name, coordinator.member_id), coordinator.coordinator_id)
     await member.consumer.acknowledge(late[:10])
     await group.until(lambda: bool(member.calls), "the end of the session")
     del coordinator._do_heartbeat
@@ -346,7 +346,7 @@ async def test_a_corrupt_record_stops_its_partition_loudly_and_costs_no_other_an
 async def test_a_consumer_that_gets_nothing_although_there_is_something_is_replaced(
     adapter: KafkaAdapter, group: Group, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(msgbus_kafka.consumer.stall_watchdog, "EVERY", 0.3)
+    monkeypatch.setattr(msgbus_kafka.consumer.stall_watchdog, "STALL_CHECK_INTERVAL_SECONDS", 0.3)
     queue = await made(adapter, partitions=1)
     member = await group.member(queue)
     await publish(adapter, queue, ["arrives"])
@@ -373,14 +373,14 @@ async def test_a_consumer_that_gets_nothing_although_there_is_something_is_repla
 async def test_a_consumer_without_an_assignment_for_long_is_replaced(
     adapter: KafkaAdapter, group: Group, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(msgbus_kafka.consumer.stall_watchdog, "EVERY", 0.1)
-    monkeypatch.setattr(msgbus_kafka.consumer.stall_watchdog, "UNSETTLED", 0.3)
+    monkeypatch.setattr(msgbus_kafka.consumer.stall_watchdog, "STALL_CHECK_INTERVAL_SECONDS", 0.1)
+    monkeypatch.setattr(msgbus_kafka.consumer.stall_watchdog, "NO_ASSIGNMENT_TIMEOUT_SECONDS", 0.3)
     queue = await made(adapter, partitions=1)
     member = await group.member(queue)
     await publish(adapter, queue, ["arrives"])
     await group.until_handled(["arrives"])
     await member.pause()
-    member.consumer._rebalancing.settled.clear()  # type: ignore[attr-defined]
+    member.consumer._rebalance.stable.clear()  # type: ignore[attr-defined]
     with pytest.raises(BrokerUnavailable, match="stuck: no assignment"):
         await until_it_ends(member, queue)
 
@@ -400,15 +400,15 @@ async def test_a_topic_without_leaders_is_asked_for_at_a_walk(
     await publish(adapter, queue, [1])
     await delete(adapter, queue)
     monkeypatch.setattr(AIOKafkaConnection, "send", counting)
-    (line,) = adapter._publisher._lines.values()
-    batches = batches_of(await line.ready())
-    lane = Lane(batches, TopicPartition(str(queue), 0), lambda *_: None, Lane.go_on)
+    (line,) = adapter._publisher._slots.values()
+    batches = accumulator_of(await line.ready())
+    lane = PartitionWriter(batches, TopicPartition(str(queue), 0), lambda *_: None, PartitionWriter.resume)
     async with within(DEADLINE, "the first question"):
         while not asked:
             lane.put(Put())  # taken until the broker has heard that the topic is gone
             await asyncio.sleep(0.05)
     await asyncio.sleep(2.0)  # counted
-    line.give_up(str(queue))
+    line.fail_topic(str(queue))
     assert 5 < len(asked) < 40, "more than 20 a second"
 
 
@@ -417,9 +417,9 @@ async def test_a_server_that_says_no_node_lives_is_asked_again(
 ) -> None:
     """As one does that stood still: once in 20 freezes."""
     told = 0
-    ask = Cluster.ask
+    ask = AdminClient.send
 
-    async def knowing_none(self: Cluster, request: Any, *rest: Any, **how: Any) -> Any:
+    async def knowing_none(self: AdminClient, request: Any, *rest: Any, **how: Any) -> Any:
         nonlocal told
         answer = await ask(self, request, *rest, **how)
         if isinstance(request, MetadataRequest) and told < 3:
@@ -427,7 +427,7 @@ async def test_a_server_that_says_no_node_lives_is_asked_again(
             told += 1
         return answer
 
-    monkeypatch.setattr(Cluster, "ask", knowing_none)
+    monkeypatch.setattr(AdminClient, "send", knowing_none)
     async with Harness(kafka_server.url) as harness:
         queue = await harness.queue("g")
         await (await harness.broker()).publish(queue, "x")

@@ -19,7 +19,7 @@ from msgbus.errors import BrokerError
 from msgbus.testing import Harness
 from msgbus.testing.probe import within
 from msgbus_kafka import KafkaAdapter, KafkaOptions
-from msgbus_kafka.admin.groups import committed
+from msgbus_kafka.admin.groups import committed_offsets
 from tests.faults.ledger import Ledger, Load
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ async def watch_commits(adapter: KafkaAdapter, queue: str, seen: dict[int, int],
     """A commit that moves back is a zombie's that was accepted."""
     while True:
         with contextlib.suppress(BrokerError):
-            for partition, offset in (await committed(adapter._cluster, queue, range(PARTITIONS), "g")).items():
+            for partition, offset in (await committed_offsets(adapter._cluster, queue, range(PARTITIONS), "g")).items():
                 if offset < seen.get(partition, 0):
                     backwards.append(f"{partition}: from {seen[partition]} to {offset}")
                 seen[partition] = offset

@@ -82,7 +82,7 @@ async def test_every_kind_of_unreadable_record_costs_a_healthy_queue_nothing(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    monkeypatch.setattr(msgbus_kafka.consumer.unreadable_records, "LATEST", 1.0)
+    monkeypatch.setattr(msgbus_kafka.consumer.unreadable_records, "MAX_REFUSED_RETRY_SECONDS", 1.0)
     server = or_skip(lambda: start_native("kafka"))
     try:
         async with connected(server) as adapter, AsyncExitStack() as stack:

@@ -74,7 +74,7 @@ def corrupt(server: NativeServer, queue: Address, body: bytes, partition: int = 
 
 
 def trouble(member: Member) -> str:
-    return member.consumer.trouble()
+    return member.consumer.problem()
 
 
 async def until_troubled(member: Member, text: str) -> None:
@@ -125,7 +125,7 @@ async def test_a_queue_whose_codec_is_missing_is_refused_by_name_with_the_way_ou
         ConfigurationError, match=rf'queue {queue}: compression.type is zstd.*pip install "msgbus\[kafka'
     ):
         await adapter.create_queues([QueueSpec(address=queue, native={"compression.type": "zstd"})])
-    assert (await adapter._cluster.states([str(queue)]))[str(queue)].missing
+    assert (await adapter._cluster.topic_states([str(queue)]))[str(queue)].missing
     no_zstd.undo()
     await adapter.create_queues([QueueSpec(address=queue, native={"compression.type": "zstd"})])
     no_zstd.setattr(aiokafka.codec, "has_zstd", lambda: False)
@@ -138,9 +138,9 @@ async def test_doctor_names_codecs_that_are_missing_and_queues_that_need_them(
 ) -> None:
     queue = await made(adapter, native={"compression.type": "zstd"})
     await made_part(adapter, Address(queue.queue, "g", "dlq"))
-    assert not [one for one in (await adapter.examine()).findings if "codec" in one.what]
+    assert not [one for one in (await adapter.diagnose()).findings if "codec" in one.what]
     monkeypatch.setattr(aiokafka.codec, "has_zstd", lambda: False)
-    checkup = await adapter.examine()
+    checkup = await adapter.diagnose()
     assert not checkup.passed
     found = {one.severity: one for one in checkup.findings if "codec" in one.what}
     assert str(queue) in found["error"].what
@@ -256,7 +256,7 @@ async def test_a_right_that_is_taken_from_one_queue_leaves_the_others_and_heals_
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(msgbus_kafka.consumer.unreadable_records, "LATEST", 1.0)
+    monkeypatch.setattr(msgbus_kafka.consumer.unreadable_records, "MAX_REFUSED_RETRY_SECONDS", 1.0)
     closed, open_ = await made(adapter, partitions=2), await made(adapter, partitions=2)
     member = await group.member(closed, open_, limit=100)
     await publish(adapter, closed, ["before"])
@@ -305,7 +305,7 @@ async def test_a_history_names_the_record_that_it_cannot_read(adapter: KafkaAdap
     await put(adapter, queue, batch([b"hidden-z"]))
     await put(adapter, queue, batch([b"c"]), 1)
     corrupt(server, queue, b"hidden-z")
-    stretch = await adapter.open_stretch(queue, "g", "oldest", None)
+    stretch = await adapter.open_history(queue, "g", "oldest", None)
     read: list[str] = []
 
     async def read_all() -> None:
@@ -329,7 +329,7 @@ async def test_dead_letters_name_the_record_that_cannot_be_read_and_go_on_when_i
     await put(adapter, dlq, batch([b"y"], key=b"two", latin=True))
     await put(adapter, dlq, batch([b"z"], codec=ZSTD, key=b"three"))
     monkeypatch.setattr(aiokafka.codec, "has_zstd", lambda: False)
-    letters = await adapter.open_letters(dlq)
+    letters = await adapter.open_dead_letters(dlq)
     try:
         for _ in range(2):
             with pytest.raises(BrokerError, match=rf'{dlq}-0@2 .*codec.*pip install "msgbus\[kafka\]"'):

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from msgbus.errors import LettersBusy
-from msgbus.operations.dead_letters import Filter
+from msgbus.errors import DeadLettersLocked
+from msgbus.operations.dead_letters import DeadLetterFilter
 from msgbus.publishing.publication import Publication
 from msgbus.retry import Reject
-from msgbus.testing.harness import Harness, letters_of, publish_all, until_letters
+from msgbus.testing.harness import Harness, dead_letters_of, publish_all, until_dead_letters
 from msgbus.testing.probe import Probe, within
 from tests.faults.killed import BAD, POLICY, REDRIVING, SETTLING
 
@@ -93,9 +93,9 @@ async def test_a_member_killed_while_it_settles_loses_nothing_and_repeats_only_w
             await broker.publish(queue, b"x", message_id=BAD)
         probe.fail(BAD, 100)
         await broker.consume(queue, probe, retry=POLICY)
-        letters = await until_letters(broker, queue, 1)
+        letters = await until_dead_letters(broker, queue, 1)
         await harness.fence(broker, queue, probe)
-        letters = await letters_of(broker, queue)
+        letters = await dead_letters_of(broker, queue)
         assert 1 <= len(letters) <= 2
         assert {letter.message.id for letter in letters} == {BAD}
         assert {letter.attempts for letter in letters} == {2}
@@ -153,7 +153,7 @@ async def dead(broker: Broker, queue: str, count: int) -> list[str]:
 
     subscription = await broker.consume(queue, reject, concurrency=100)
     ids = await publish_all(broker, queue, [Publication(b"x", message_id=str(n), key=str(n % 9)) for n in range(count)])
-    await until_letters(broker, queue, count)
+    await until_dead_letters(broker, queue, count)
     await subscription.cancel()
     return ids
 
@@ -163,8 +163,8 @@ async def until_free(broker: Broker, queue: str) -> None:
     async with within(45, "the letters being free"):
         while True:
             try:
-                await broker.dead_letters(queue).purge(Filter(id="nobody"))
-            except LettersBusy:
+                await broker.dead_letters(queue).purge(DeadLetterFilter(id="nobody"))
+            except DeadLettersLocked:
                 await asyncio.sleep(0.2)
                 continue
             return
@@ -175,4 +175,4 @@ async def redrive_all(broker: Broker, queue: str) -> None:
     await until_free(broker, queue)
     there = await broker.dead_letters(queue).count()
     account = await broker.dead_letters(queue).redrive()
-    assert (account.taken, account.arrived, account.left) == (there, there, 0)
+    assert (account.taken, account.arrived, account.remaining) == (there, there, 0)

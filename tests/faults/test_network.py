@@ -87,7 +87,7 @@ async def consuming(
 async def test_silence_ends_publishes_at_their_deadline_and_is_noticed_by_members(
     server: NativeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connector, "HEARTBEAT", HEARTBEAT)
+    monkeypatch.setattr(connector, "HEARTBEAT_SECONDS", HEARTBEAT)
     async with consuming(server, "silence", DEADLINE) as (proxy, broker, probe):
         await broker.publish("silence", b"x", message_id="before")
         await probe.until_handled(["before"])

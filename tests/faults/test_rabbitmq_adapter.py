@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 from msgbus_rabbitmq import publisher
 from msgbus_rabbitmq.aiormq_internals import connection
-from msgbus_rabbitmq.aiormq_internals.batch_publish import fits
-from msgbus_rabbitmq.amqp_frames import BODY, HEADER, frame, written
+from msgbus_rabbitmq.aiormq_internals.batch_publish import supports_batch_publish
+from msgbus_rabbitmq.amqp_frames import BODY, HEADER, encode_content_header, encode_frame
 from tests.faults.adapter_bench import GROUP, Listener
 from tests.faults.rabbit_bench import DEADLINE, Bench, bodies, broken, drained, paused, serving, until
 
@@ -64,7 +64,7 @@ async def bench(rabbitmq_server: NativeServer) -> AsyncIterator[Bench]:
 class TestPublishing:
     @pytest.fixture(autouse=True)
     def writing(self, at_once: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(publisher, "fits", lambda _: at_once)
+        monkeypatch.setattr(publisher, "supports_batch_publish", lambda _: at_once)
 
     async def test_a_message_comes_back_as_it_was_sent(self, bench: Bench) -> None:
         adapter = await bench.adapter()
@@ -182,14 +182,14 @@ class TestTheClient:
 
     async def test_many_messages_can_be_written_at_once_by_the_client_that_is_installed(self, bench: Bench) -> None:
         adapter = await bench.adapter()
-        assert fits(await adapter._link.channel(confirms=True))
+        assert supports_batch_publish(await adapter._connection.channel(confirms=True))
 
     @pytest.mark.parametrize("name", ["confirmations", "write_queue", "delivery_tag", "create_future"])
     async def test_a_client_that_has_changed_is_noticed(
         self, bench: Bench, name: str, caplog: pytest.LogCaptureFixture
     ) -> None:
         adapter = await bench.adapter()
-        channel = await adapter._link.channel(confirms=True)
+        channel = await adapter._connection.channel(confirms=True)
 
         class Changed:
             def __getattr__(self, asked: str) -> Any:
@@ -197,7 +197,7 @@ class TestTheClient:
                     raise AttributeError(asked)
                 return getattr(channel, asked)
 
-        assert not fits(Changed())
+        assert not supports_batch_publish(Changed())
         assert name in caplog.text
 
     async def test_what_it_cannot_read_of_a_strangers_message_stops_nobody(self, bench: Bench) -> None:
@@ -208,8 +208,10 @@ class TestTheClient:
         microseconds = 1_700_000_000_000_000 * 1000
         payload = (
             marshal(Basic.Publish(exchange=address.queue, routing_key=address.queue), channel.number)
-            + frame(HEADER, channel.number, written(1, strange, {strange: strange}, strange, microseconds))
-            + frame(BODY, channel.number, b"s")
+            + encode_frame(
+                HEADER, channel.number, encode_content_header(1, strange, {strange: strange}, strange, microseconds)
+            )
+            + encode_frame(BODY, channel.number, b"s")
         )
         await channel.write_queue.put(aiormq.abc.ChannelFrame(payload, should_close=False))
         await channel.queue_declare(server_queue(address, GROUP), passive=True)  # the server has read it
@@ -255,7 +257,7 @@ class TestConnecting:
         adapter = await bench.adapter(f"{user}@127.0.0.1:1,{where}")
         await adapter.connect()
         await adapter.close()
-        assert adapter._link._dialling._hosts[0] == ("127.0.0.1", int(where.rpartition(":")[2]))
+        assert adapter._connection._connector._hosts[0] == ("127.0.0.1", int(where.rpartition(":")[2]))
         await adapter.connect()
 
     async def test_what_cannot_be_honoured_is_refused_before_anything_is_made(self, bench: Bench) -> None:
@@ -452,7 +454,7 @@ class TestConsuming:
         consumer, _ = await bench.consumer(adapter, dict.fromkeys(addresses, 1))
         for limit in range(2, 12):
             await consumer.subscribe({addresses[0]: limit, addresses[1]: limit, addresses[2]: 1})
-        connection = await consumer._link.up()  # type: ignore[attr-defined]
+        connection = await consumer._connection.ensure_connected()  # type: ignore[attr-defined]
         assert max(connection.channels) < 12
 
     async def test_messages_of_a_foreign_publisher_are_welcome(self, bench: Bench) -> None:
@@ -488,7 +490,7 @@ class TestFaults:
 
         async def drain() -> None:
             async with asyncio.timeout(DEADLINE):
-                consumer._link._dialled.transport.abort()  # type: ignore[attr-defined]
+                consumer._connection._established.transport.abort()  # type: ignore[attr-defined]
                 while not listener.fenced:
                     await asyncio.sleep(0)
                 gone.set()
@@ -516,7 +518,7 @@ class TestFaults:
         adapter = await bench.adapter()
         address = await bench.queue(adapter)
         assert await adapter.publish(bench.outgoing(address), 5) == [None]
-        connection = await adapter._link.up()
+        connection = await adapter._connection.ensure_connected()
         async with paused(bench.server):
             publishing = asyncio.ensure_future(adapter.publish(bench.outgoing(address, 5), 10))
             async with asyncio.timeout(DEADLINE):

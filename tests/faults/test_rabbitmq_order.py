@@ -39,7 +39,7 @@ async def bench(rabbitmq_server: NativeServer) -> AsyncIterator[Bench]:
 def hang_up(consumer: Consumer) -> None:
     """Without a word to the server."""
     assert isinstance(consumer, RabbitConsumer)
-    dialled = consumer._link._dialled
+    dialled = consumer._connection._established
     assert dialled is not None
     assert dialled.transport._writer is not None
     dialled.transport._writer.transport.close()
@@ -48,7 +48,7 @@ def hang_up(consumer: Consumer) -> None:
 async def test_what_a_connection_that_the_server_still_believes_in_had_comes_before_what_is_newer(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connector, "ANSWER", 1.0)
+    monkeypatch.setattr(connector, "REPLY_TIMEOUT_SECONDS", 1.0)
     behind = bench.server.recipe.port
     async with Proxy("127.0.0.1", behind) as proxy:
         url = bench.server.url.replace(f":{behind}", f":{proxy.port},127.0.0.1:{behind}")
@@ -77,7 +77,7 @@ async def test_what_a_connection_that_the_server_still_believes_in_had_comes_bef
 async def test_what_others_got_is_not_waited_for_for_ever(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(channel_session, "NOTICED", 0.5)
+    monkeypatch.setattr(channel_session, "DETECTED_LOSS_WAIT_SECONDS", 0.5)
     adapter, other = await bench.adapter(), await bench.adapter()
     address = await bench.queue(adapter)
     await adapter.publish(bench.outgoing(address, 5, key="k"), 5)
@@ -126,7 +126,7 @@ async def test_what_a_lost_connection_never_showed_comes_before_what_is_newer(be
 
 
 async def test_one_of_several_members_consumes_again_at_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(channel_session, "NOTICED", 10 * DEADLINE)
+    monkeypatch.setattr(channel_session, "DETECTED_LOSS_WAIT_SECONDS", 10 * DEADLINE)
     adapter, other = await bench.adapter(), await bench.adapter()
     address = await bench.queue(adapter)
     await bench.consumer(other, {address: 5})
@@ -141,7 +141,7 @@ async def test_one_of_several_members_consumes_again_at_once(bench: Bench, monke
 async def test_a_member_that_was_alone_knows_it_still_when_its_raised_limit_begins_a_new_session(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(channel_session, "LEFT", DEADLINE)
+    monkeypatch.setattr(channel_session, "OWN_CONSUMER_GRACE_SECONDS", DEADLINE)
     adapter = await bench.adapter()
     address = await bench.queue(adapter)
     consumer, _ = await bench.consumer(adapter, {address: 10})
@@ -149,11 +149,11 @@ async def test_a_member_that_was_alone_knows_it_still_when_its_raised_limit_begi
     before = consumer._sessions[address]
     assert before.alone
     # As the server does now and then with the session that was left: it counts one for a moment longer.
-    channel = await before._link.channel()
+    channel = await before._connection.channel()
     await channel.basic_consume(server_queue(address, GROUP), _nothing)
     raising = asyncio.create_task(consumer.subscribe({address: 20}))
     await asyncio.wait({raising}, timeout=0.5)  # time to ask; that it has asked, nobody tells
-    await before._link.leave(channel)
+    await before._connection.close_channel(channel)
     await raising
     after = consumer._sessions[address]
     assert after is not before

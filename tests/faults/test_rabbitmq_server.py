@@ -23,7 +23,7 @@ from msgbus import (
 from msgbus.adapter.address import Address
 from msgbus.publishing.publication import Publication
 from msgbus.testing import Probe
-from msgbus.testing.harness import publish_all, until_letters
+from msgbus.testing.harness import publish_all, until_dead_letters
 from msgbus.testing.probe import within
 from msgbus_rabbitmq import publisher
 from tests.contract.faults import RabbitmqFaults
@@ -112,7 +112,7 @@ async def test_short_of_memory_publishes_end_at_their_deadline_and_members_go_on
 async def test_each_of_a_thousand_callers_gets_its_own_verdict(
     server: NativeServer, at_once: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publisher, "fits", lambda _: at_once)
+    monkeypatch.setattr(publisher, "supports_batch_publish", lambda _: at_once)
     async with connect(server.url) as broker:
         there, alone = f"there-{at_once}", f"alone-{at_once}"
         await broker.create_queue(there, groups=["g"])
@@ -187,7 +187,7 @@ async def test_queues_of_another_shape_are_told_of_and_used_as_they_are(
         await (await broker.consume(queue, callback)).ready()
         await publish_all(broker, queue, [Publication(b"x", message_id=one) for one in ("good", "bad")])
         await probe.until_handled(["good", "bad"])
-        assert [one.message.id for one in await until_letters(broker, queue, 1)] == ["bad"]
+        assert [one.message.id for one in await until_dead_letters(broker, queue, 1)] == ["bad"]
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     for name in (f"{queue}.g.dlq", f"{queue}.g.retry.5s", *before):
         assert 1 <= len([one for one in warnings if f"queue '{name}' in vhost" in one]) <= 2, name
@@ -205,7 +205,7 @@ async def test_a_message_that_comes_back_beyond_the_limit_is_a_dead_letter(serve
                 await channel.basic_nack(delivered.delivery_tag or 0, requeue=True, wait=False)
 
             await channel.basic_consume("poison.g", give_back)
-            (letter,) = await until_letters(broker, "poison", 1)
+            (letter,) = await until_dead_letters(broker, "poison", 1)
         assert (letter.message.id, letter.message.key, letter.message.headers) == ("poison", "k", {"a": "b"})
         assert letter.reason == "delivery limit"
 
@@ -217,15 +217,15 @@ async def test_the_letters_of_a_full_queue_can_be_looked_at_and_sent_back(server
     async with connect(server.url, group="g") as operator:
         await operator.create_queue("full", groups=["g"])
         async with connect(server.url, group="g") as broker:
-            await broker.consume("full", probe, retry=RetryPolicy(in_place=0, delays=(), pause_after=None))
+            await broker.consume("full", probe, retry=RetryPolicy(immediate=0, delays=(), pause_after=None))
             await publish_all(broker, "full", [Publication(b"x", message_id=id) for id in bad])
-            await until_letters(broker, "full", len(bad))
+            await until_dead_letters(broker, "full", len(bad))
         letters = operator.dead_letters("full")
         async with RabbitmqFaults(server).unwritable(Address("full", "g", "dlq")):
             for _ in range(3):
                 assert sorted([one.message.id async for one in letters.look()]) == bad
             account = await letters.redrive()
-            assert (account.taken, account.arrived, account.left) == (7, 7, 0)
+            assert (account.taken, account.arrived, account.remaining) == (7, 7, 0)
         assert await letters.count() == 0
 
 

@@ -39,7 +39,7 @@ from tests.servers.fixtures import or_skip
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from msgbus import Letter
+    from msgbus import DeadLetter
     from tests.recorded.raw import Raw
     from tests.recorded.story import Reader
 
@@ -116,7 +116,7 @@ def _are_those(reader: Reader, expected: Sequence[Expected], attempts: dict[Any,
     assert reader.times() == {id: times[id] for id in reader.times()}
 
 
-def _are_the_recorded_letters(letters: dict[str, list[Letter]], raw: Raw, record: Any) -> None:
+def _are_the_recorded_letters(letters: dict[str, list[DeadLetter]], raw: Raw, record: Any) -> None:
     told = {"rejected": 0, "looped": 1, "exhausted": 0, "unmarked": 0}
     expected = {one.id: one for one in IN_ORDERS + IN_PLAIN}
     for queue, found in letters.items():
@@ -125,7 +125,7 @@ def _are_the_recorded_letters(letters: dict[str, list[Letter]], raw: Raw, record
             {"rejected", "looped"} if queue == ORDERS_QUEUE else {"exhausted", "unmarked"}
         )
         for one in found:
-            headers, message = recorded[one.letter], one.message
+            headers, message = recorded[one.letter_id], one.message
             assert (message.id, message.body, message.key, dict(message.headers), message.content_type) == expected[
                 message.id
             ].seen()
@@ -143,7 +143,7 @@ def _are_the_recorded_letters(letters: dict[str, list[Letter]], raw: Raw, record
                 "msgbus-last-failure": _ms(one.last_failure),
                 **({"msgbus-error-traceback": one.traceback} if one.traceback else {}),
                 **({"msgbus-redrives": str(one.redrives)} if one.redrives else {}),
-                "msgbus-letter": one.letter,
+                "msgbus-letter": one.letter_id,
             } == {name: text for name, text in headers.items() if name.startswith("msgbus-") and name != "msgbus-key"}
             assert one.redrives == told[message.id]
             assert bool(one.traceback) == (queue == ORDERS_QUEUE)

@@ -23,7 +23,7 @@ from msgbus.errors import (
     Unsupported,
 )
 from msgbus_redis import RedisAdapter, RedisOptions
-from msgbus_redis.lua import REAP, call
+from msgbus_redis.lua import DELETE_DEAD_CONSUMERS, script_command
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -326,9 +326,9 @@ async def test_names_of_the_dead_are_deleted_only_when_nothing_is_pending_for_th
     await bench.publish(adapter, address, "a")
     await bench.ask("XREADGROUP", "GROUP", GROUP, "holds", "STREAMS", key(address), ">")
     await bench.ask("XGROUP", "CREATECONSUMER", key(address), GROUP, "empty")
-    reap = call(REAP, key(address).encode(), (GROUP, 3_600_000))
+    reap = script_command(DELETE_DEAD_CONSUMERS, key(address).encode(), (GROUP, 3_600_000))
     assert await bench.ask(*reap) == 0
-    reap = call(REAP, key(address).encode(), (GROUP, -1))
+    reap = script_command(DELETE_DEAD_CONSUMERS, key(address).encode(), (GROUP, -1))
     assert await bench.ask(*reap) == 1
     assert await bench.consumers(address) == [b"holds"]
 
@@ -459,11 +459,11 @@ async def test_a_frozen_server_bounds_receive_and_close(bench: Bench) -> None:
 
 async def test_wrong_credentials_are_refused_without_repeating_them(bench: Bench) -> None:
     user, password = f"u{secrets.token_hex(4)}", secrets.token_hex(8)
-    port = bench.raw.place.port
+    port = bench.raw.address.port
     adapter = await bench.adapter(f"redis://{user}:{password}@127.0.0.1:{port}")
     with pytest.raises(AccessRefused, match=re.escape(f"127.0.0.1:{port}")) as refused:
         await adapter.connect()
-    assert password not in f"{refused.value!r} {refused.value.__cause__!r} {adapter._client.place!r}"
+    assert password not in f"{refused.value!r} {refused.value.__cause__!r} {adapter._client.address!r}"
 
 
 async def test_a_user_with_few_permissions_is_told_which_it_lacks_and_can_still_consume(bench: Bench) -> None:
@@ -471,7 +471,7 @@ async def test_a_user_with_few_permissions_is_told_which_it_lacks_and_can_still_
     admin = await bench.adapter()
     address = await bench.queue(admin)
     await bench.ask("ACL", "SETUSER", user, "on", f">{password}", "~msgbus:*", "+@all", "-@admin", "-xadd", "-info")
-    adapter = await bench.adapter(f"redis://{user}:{password}@127.0.0.1:{bench.raw.place.port}")
+    adapter = await bench.adapter(f"redis://{user}:{password}@127.0.0.1:{bench.raw.address.port}")
     await adapter.connect()
     (verdict,) = await adapter.publish([bench.message(address)], 5.0)
     assert isinstance(verdict, AccessRefused)

@@ -42,7 +42,7 @@ class Wire:
 
     def __init__(self, adapter: RedisAdapter, cut: Callable[[int], bool]) -> None:
         self.sent: list[Sequence[Command]] = []
-        self._line = adapter._publisher._line
+        self._line = adapter._publisher._connection
         self._run = self._line.run
         self._cut = cut
         self._line.run = self.run  # type: ignore[method-assign]
@@ -147,7 +147,7 @@ async def test_what_nobody_repeats_is_forgotten(bench: Bench) -> None:
     for _ in range(10):
         await adapter.publish([bench.message(address)], 5.0)
     gc.collect()  # the lost connection's traceback and the verdicts know each other
-    assert not adapter._publisher._first._sent
+    assert not adapter._publisher._first_attempts._sent
 
 
 async def test_many_publishers_that_lose_replies_at_random_add_nothing_twice(bench: Bench) -> None:

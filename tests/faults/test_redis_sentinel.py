@@ -12,9 +12,9 @@ from redis.exceptions import ResponseError
 from msgbus import BrokerUnavailable, connect
 from msgbus.testing import Probe
 from msgbus.testing.probe import within
-from msgbus_redis.connection.pool import Client
+from msgbus_redis.connection.pool import ConnectionPool
 from msgbus_redis.connection.sentinel import Sentinels
-from msgbus_redis.connection.server import Place
+from msgbus_redis.connection.server import ServerAddress
 from tests.faults.test_broker_restart import BETWEEN, Load
 from tests.servers import start_cluster
 from tests.servers.fixtures import or_skip
@@ -38,7 +38,7 @@ def servers() -> Iterator[Cluster]:
 
 def sentinels(servers: Cluster) -> Sentinels:
     """As the adapter asks them."""
-    return Sentinels(SERVICE, [Place(LOOPBACK, one.recipe.port) for one in servers.sentinels])
+    return Sentinels(SERVICE, [ServerAddress(LOOPBACK, one.recipe.port) for one in servers.sentinels])
 
 
 def node(servers: Cluster, port: int) -> NativeServer:
@@ -48,12 +48,12 @@ def node(servers: Cluster, port: int) -> NativeServer:
 
 async def replicating(servers: Cluster) -> int:
     """Wait until the sentinels know each other and a replica that follows; the primary's port."""
-    sentinel = Client(Place(LOOPBACK, servers.sentinels[0].recipe.port))
+    sentinel = ConnectionPool(ServerAddress(LOOPBACK, servers.sentinels[0].recipe.port))
     async with within(30, "sentinels and replica being ready"):
         while True:
             try:
-                ready = await sentinel.one(("SENTINEL", "CKQUORUM", SERVICE), "asking")
-                flat = await sentinel.one(("SENTINEL", "REPLICAS", SERVICE), "asking")
+                ready = await sentinel.run_one(("SENTINEL", "CKQUORUM", SERVICE), "asking")
+                flat = await sentinel.run_one(("SENTINEL", "REPLICAS", SERVICE), "asking")
             except Exception:  # noqa: BLE001 - it has only just started, or has no quorum yet
                 ready, flat = b"", []
             replicas = [dict(zip(one[::2], one[1::2], strict=True)) for one in flat]
@@ -77,7 +77,7 @@ async def test_a_replica_is_not_taken_for_the_primary(servers: Cluster) -> None:
     with pytest.raises(BrokerUnavailable, match="the server is a replica"):
         async with connect(f"redis://{LOOPBACK}:{replica}", deadline=0.5):
             pass
-    client = Client(Place(LOOPBACK, replica))
+    client = ConnectionPool(ServerAddress(LOOPBACK, replica))
     (reply,) = await client.run([("XADD", "x", "*", "a", "b")], "writing")
     assert isinstance(reply, ResponseError)
     assert not client._idle[0]._connection.is_connected, "the next command asks who is the primary"
@@ -124,10 +124,13 @@ async def test_members_and_publishers_follow_the_primary(servers: Cluster) -> No
 
 async def moved(servers: Cluster, primary: int) -> None:
     """The primary becomes a replica; until it knows, it confirms what it will forget."""
-    sentinel, client = Client(Place(LOOPBACK, servers.sentinels[0].recipe.port)), Client(Place(LOOPBACK, primary))
-    await sentinel.one(("SENTINEL", "FAILOVER", SERVICE), "moving")
+    sentinel, client = (
+        ConnectionPool(ServerAddress(LOOPBACK, servers.sentinels[0].recipe.port)),
+        ConnectionPool(ServerAddress(LOOPBACK, primary)),
+    )
+    await sentinel.run_one(("SENTINEL", "FAILOVER", SERVICE), "moving")
     async with within(30, "the primary being a replica"):
-        while (await client.one(("ROLE",), "asking"))[0] != b"slave":
+        while (await client.run_one(("ROLE",), "asking"))[0] != b"slave":
             await asyncio.sleep(0.05)
     await sentinel.close()
     await client.close()

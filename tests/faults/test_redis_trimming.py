@@ -16,7 +16,7 @@ from msgbus.publishing.publication import Publication
 from msgbus.testing.harness import Harness, publish_all
 from msgbus.testing.probe import Probe, within
 from msgbus_redis.consumer import maintenance
-from msgbus_redis.lua import TRIM, call
+from msgbus_redis.lua import TRIM, script_command
 from tests.faults.adapter_bench import GROUP, Listener
 from tests.faults.redis_bench import Bench, bench_on, bodies, key, serving, take
 
@@ -43,7 +43,7 @@ async def bench(server: NativeServer) -> AsyncIterator[Bench]:
 async def trim(bench: Bench, address: Address, retention: int = 0, most: int = 10_000, dead_after: int = HOUR) -> Any:
     """How many were deleted, and the dead groups."""
     keys = (key(address).encode(), f"msgbus:about:{{{address}}}".encode())
-    return await bench.ask(*call(TRIM, keys, (retention, most, dead_after)))
+    return await bench.ask(*script_command(TRIM, keys, (retention, most, dead_after)))
 
 
 async def left(bench: Bench, address: Address) -> list[bytes]:
@@ -137,7 +137,7 @@ async def test_retention_is_kept_as_created_and_another_is_a_conflict(bench: Ben
 async def test_members_trim_under_load_and_no_group_misses_a_message(
     server: NativeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(maintenance, "EVERY", 0.05)
+    monkeypatch.setattr(maintenance, "MAINTENANCE_INTERVAL_SECONDS", 0.05)
     probes = [Probe() for _ in range(3)]
     async with Harness(server.url) as harness:
         queue = await harness.queue("g0", "g1", "g2", retention=0.2)
@@ -161,7 +161,7 @@ async def test_members_trim_under_load_and_no_group_misses_a_message(
 async def test_a_dead_group_is_told_of_once(
     server: NativeServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(maintenance, "EVERY", 0.02)
+    monkeypatch.setattr(maintenance, "MAINTENANCE_INTERVAL_SECONDS", 0.02)
     probe = Probe()
     async with Harness(server.url) as harness:
         queue = await harness.queue("g", "dead", retention=0)
@@ -180,7 +180,7 @@ async def test_a_dead_group_is_told_of_once(
 async def test_a_user_who_may_not_trim_is_told_of(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(maintenance, "EVERY", 0.0)
+    monkeypatch.setattr(maintenance, "MAINTENANCE_INTERVAL_SECONDS", 0.0)
     await bench.ask("ACL", "SETUSER", "plain", "on", ">s3cret", "~msgbus:*", "+@all", "-xtrim")
     adapter = await bench.adapter(bench.server.url.replace("://", "://plain:s3cret@"))
     address = await bench.queue(adapter)

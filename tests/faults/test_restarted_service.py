@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from msgbus.testing.harness import Harness, until_letters
+from msgbus.testing.harness import Harness, until_dead_letters
 from msgbus.testing.probe import within
 
 if TYPE_CHECKING:
@@ -53,5 +53,5 @@ async def test_attempts_are_counted_on_when_the_service_is_stopped_and_started_b
         broker = await harness.broker()
         await broker.publish(queue, b"x", message_id="bad")
         assert [await one_attempt(server.url, queue) for _ in range(3)] == [1, 2, 3]
-        (letter,) = await until_letters(broker, queue, 1)
+        (letter,) = await until_dead_letters(broker, queue, 1)
         assert (letter.message.id, letter.attempts) == ("bad", 3)

@@ -12,7 +12,7 @@ import pytest
 from msgbus import connect
 from msgbus.publishing.publication import Publication
 from msgbus.testing.harness import Harness, publish_all
-from msgbus.testing.probe import DEADLINE, within
+from msgbus.testing.probe import DEADLINE_SECONDS, within
 
 if TYPE_CHECKING:
     from msgbus import Broker, Message
@@ -54,7 +54,7 @@ class Group:
 
     async def until(self, condition: Any, what: str) -> None:
         """Wait until it holds, looked at whenever something changes."""
-        async with within(DEADLINE, what), self._changed:
+        async with within(DEADLINE_SECONDS, what), self._changed:
             await self._changed.wait_for(condition)
 
 
@@ -83,8 +83,8 @@ class Member:
         return self.running >= CONCURRENCY - 2 and self._held() > self.running
 
     def _held(self) -> int:
-        sessions = self.broker._members.by_group["g"]._hands._sessions.values()
-        return sum(len(session.held) for session in sessions)
+        sessions = self.broker._members.by_group["g"]._sessions._sessions.values()
+        return sum(len(session.in_flight) for session in sessions)
 
     async def _callback(self, message: Message) -> None:
         self.running += 1

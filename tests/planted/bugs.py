@@ -24,8 +24,10 @@ BUGS: Final = (
     Bug(
         "acknowledges before the callback has run",
         "msgbus/consuming/worker_pool.py",
-        "                held.session.started(held)\n                try:\n",
-        "                held.session.started(held)\n                self._settler.done(held)\n                try:\n",
+        "                held.session.mark_started(held)\n                try:\n",
+        (
+            "                held.session.mark_started(held)\n                self._outcomes.acknowledge(held)\n                try:\n"  # noqa: E501
+        ),
     ),
     Bug(
         "commits the highest position instead of the contiguous one",
@@ -43,7 +45,7 @@ BUGS: Final = (
         "acknowledges a message before its dead letter is published",
         "msgbus/consuming/worker_pool.py",
         "            trace = self.subscription.policy.traceback\n",
-        "            trace = self.subscription.policy.traceback\n            self._settler.done(held)\n",
+        "            trace = self.subscription.policy.traceback\n            self._outcomes.acknowledge(held)\n",
     ),
     Bug(
         "forgets acknowledgements that failed once",
@@ -55,19 +57,19 @@ BUGS: Final = (
     Bug(
         "acknowledges on leaving what was never started",
         "msgbus/consuming/session_tracker.py",
-        "        held.workers.give_up(held)\n    for held in",
-        "        held.workers.forwarded(held)\n    for held in",
+        "        held.runner.give_up(held)\n    for held in",
+        "        held.runner.copy_confirmed(held)\n    for held in",
     ),
     Bug(
         "drops at a stop what waits for its next try in place",
         "msgbus/consuming/worker_pool.py",
-        "        elif held.stage is Stage.PARKED:\n            self.again(held)\n",
-        "        elif held.stage is Stage.PARKED:\n            self.forwarded(held)\n",
+        "        elif held.state is DeliveryState.SUSPENDED:\n            self.run_again(held)\n",
+        "        elif held.state is DeliveryState.SUSPENDED:\n            self.copy_confirmed(held)\n",
     ),
     Bug(
         "leaves without waiting for running callbacks",
         "msgbus/consuming/session_tracker.py",
-        "                    await session.empty()\n",
+        "                    await session.wait_until_empty()\n",
         "                    await asyncio.sleep(0)\n",
     ),
     Bug(
@@ -79,8 +81,8 @@ BUGS: Final = (
     Bug(
         "counts a shutdown as an attempt",
         "msgbus/adapter/envelope.py",
-        "    made.attempt = number(more[ATTEMPTS], 0) + 1 if ATTEMPTS in more else 1\n",
-        "    made.attempt = (number(more[ATTEMPTS], 0) + 1 if ATTEMPTS in more else 1) + redelivered\n",
+        "    made.attempt = parse_number(more[ATTEMPTS], 0) + 1 if ATTEMPTS in more else 1\n",
+        "    made.attempt = (parse_number(more[ATTEMPTS], 0) + 1 if ATTEMPTS in more else 1) + redelivered\n",
     ),
     Bug(
         "gives back in the wrong order",
@@ -91,7 +93,7 @@ BUGS: Final = (
     Bug(
         "cancel() returns before what runs has ended",
         "msgbus/subscription.py",
-        "        if self._gone is not None:\n            await asyncio.shield(self._gone)\n",
+        "        if self._cancel_finished is not None:\n            await asyncio.shield(self._cancel_finished)\n",
         "        return\n",
     ),
     # Callbacks and lanes.
@@ -117,13 +119,13 @@ BUGS: Final = (
     Bug(
         "lets the next message of a key overtake one that failed",
         "msgbus/consuming/worker_pool.py",
-        "            self.lanes.park()  # its place is free, its lane is not\n",
-        "            self.lanes.finish(held)\n",
+        "            self.scheduler.suspend()  # its place is free, its lane is not\n",
+        "            self.scheduler.finish(held)\n",
     ),
     Bug(
         "never frees the lane of a message that was given up",
         "msgbus/consuming/worker_pool.py",
-        "        self._finish(held)\n        self._leave_lane(held)\n",
+        "        self._finish(held)\n        self._release_key(held)\n",
         "        self._finish(held)\n",
     ),
     Bug(
@@ -135,8 +137,8 @@ BUGS: Final = (
     Bug(
         "takes all there is in hand",
         "msgbus/in_flight/flow_control.py",
-        "        return max(self.limit - self.held, 0)\n",
-        "        return LIMIT_MAX\n",
+        "        return max(self.limit - self.in_flight, 0)\n",
+        "        return MAX_LIMIT\n",
     ),
     Bug(
         "receives nothing while one queue has no room",
@@ -153,8 +155,8 @@ BUGS: Final = (
     Bug(
         "lets a callback wait for its own drain",
         "msgbus/subscription.py",
-        "        if self._owner is not None and inside.get(None) is self._owner:\n",
-        "        if self._owner is None and inside.get(None) is self._owner:\n",
+        "        if self._owner is not None and running_member.get(None) is self._owner:\n",
+        "        if self._owner is None and running_member.get(None) is self._owner:\n",
     ),
     # Publishing.
     Bug(
@@ -196,8 +198,8 @@ BUGS: Final = (
     Bug(
         "lets users write our headers",
         "msgbus/publishing/codec.py",
-        "    if name.lower().startswith(RESERVED):\n",
-        "    if name.startswith(RESERVED.upper()):\n",
+        "    if name.lower().startswith(RESERVED_PREFIX):\n",
+        "    if name.startswith(RESERVED_PREFIX.upper()):\n",
     ),
     Bug(
         "sends text in another encoding",
@@ -221,7 +223,7 @@ BUGS: Final = (
     Bug(
         "retries through the queue itself, so that every group gets it again",
         "msgbus/failure/retry_queues.py",
-        "    return Address(queue, group, fitting[-1] if fitting else SHORTEST)\n",
+        "    return Address(queue, group, fitting[-1] if fitting else SHORTEST_TIER)\n",
         "    return Address(queue)\n",
     ),
     Bug(
@@ -233,14 +235,14 @@ BUGS: Final = (
     Bug(
         "retries before the delay is over",
         "msgbus/failure/copies.py",
-        "    return min(max(until - now, 0.0), STEPS.get(address.part, 0.0) + REST)\n",
-        "    return min(max(until - now, 0.0), STEPS.get(address.part, 0.0))\n",
+        "    return min(max(until - now, 0.0), TIER_DELAY_SECONDS.get(address.part, 0.0) + MAX_WAIT_IN_MEMORY_SECONDS)\n",  # noqa: E501
+        "    return min(max(until - now, 0.0), TIER_DELAY_SECONDS.get(address.part, 0.0))\n",
     ),
     Bug(
         "ignores the delay of a publish",
         "msgbus/consuming/worker_pool.py",
-        "        if NOT_BEFORE in message.system and (left := asked(message, now := self.clock())) > 0:\n",
-        "        if NOT_BEFORE in message.system and (left := asked(message, now := self.clock())) > 1e9:\n",
+        "        if NOT_BEFORE in message.system and (left := initial_delay(message, now := self.clock())) > 0:\n",
+        "        if NOT_BEFORE in message.system and (left := initial_delay(message, now := self.clock())) > 1e9:\n",
     ),
     Bug(
         "takes the publisher's clock for its own",
@@ -251,25 +253,25 @@ BUGS: Final = (
     Bug(
         "lets what waits for its retry use up the room of what is fresh",
         "msgbus/consuming/retry_intake.py",
-        "        self.flow = Flow(HELD // 2)\n",
+        "        self.flow = FlowController(MAX_IN_FLIGHT // 2)\n",
         "        self.flow = workers.flow\n",
     ),
     Bug(
         "never gives up",
         "msgbus/retry.py",
-        '    return DeadLetter(f"failed {attempt} times")\n',
-        "    return TryAgain(policy.backoff.wait(attempt, chance))\n",
+        '    return GiveUp(f"failed {attempt} times")\n',
+        "    return RetryImmediately(policy.backoff.timeout(attempt, chance))\n",
     ),
     Bug(
         "tries again what the callback rejects",
         "msgbus/retry.py",
-        '        if isinstance(one, Reject):\n            return DeadLetter(f"rejected: {one.reason}")\n',
+        '        if isinstance(one, Reject):\n            return GiveUp(f"rejected: {one.reason}")\n',
         "",
     ),
     Bug(
         "tries again what no further try will make readable",
         "msgbus/retry.py",
-        '        if isinstance(one, InvalidPayload):\n            return DeadLetter(f"invalid payload: {one}")\n',
+        '        if isinstance(one, InvalidPayload):\n            return GiveUp(f"invalid payload: {one}")\n',
         "",
     ),
     Bug(
@@ -299,8 +301,8 @@ BUGS: Final = (
     Bug(
         "forgets which tries were free",
         "msgbus/failure/copies.py",
-        "ATTEMPTS: str(message.attempt - 1), FREE:",
-        "FREE:",
+        "ATTEMPTS: str(message.attempt - 1), FREE_TRIES:",
+        "FREE_TRIES:",
     ),
     Bug(
         "gives up in a drain what a pause holds below what was handled",
@@ -312,8 +314,8 @@ BUGS: Final = (
     Bug(
         "removes a letter before it has sent it back",
         "msgbus/operations/dead_letters.py",
-        "        verdicts = await self._link.publish(",
-        "        await letters.remove(chosen)\n        verdicts = await self._link.publish(",
+        "        verdicts = await self._connection.publish(",
+        "        await letters.remove(chosen)\n        verdicts = await self._connection.publish(",
     ),
     Bug(
         "sends a letter back with its old attempts",
@@ -330,8 +332,8 @@ BUGS: Final = (
     Bug(
         "says that all were redriven when some were left behind",
         "msgbus/operations/dead_letters.py",
-        "account.taken >= limit:\n                    break\n            account.left",
-        "account.taken >= limit:\n                    pass\n                break\n            account.left",
+        "account.taken >= limit:\n                    break\n            account.remaining",
+        "account.taken >= limit:\n                    pass\n                break\n            account.remaining",
     ),
     # Groups.
     Bug(
@@ -362,7 +364,7 @@ BUGS: Final = (
     Bug(
         "hands out on Kafka what was fetched of a partition that is being revoked",
         "adapters/msgbus_kafka/consumer/partition_session.py",
-        "        self.live = False\n        self._surplus.clear()\n",
+        "        self.live = False\n        self._fetch_buffer.clear()\n",
         "        self.live = False\n",
     ),
     Bug(
@@ -374,7 +376,7 @@ BUGS: Final = (
     Bug(
         "names a message on Redis after its entry",
         "adapters/msgbus_redis/codec.py",
-        "    message_id = origin if identity is None else text(identity)\n",
+        "    message_id = origin if identity is None else decode_text(identity)\n",
         "    message_id = origin\n",
     ),
 )

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from msgbus import Backoff, Filter, LettersBusy, Publication, Reject, RetryLater, RetryPolicy, connect
+from msgbus import Backoff, DeadLetterFilter, DeadLettersLocked, Publication, Reject, RetryLater, RetryPolicy, connect
 from tests.recorded.raw import GROUP
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from msgbus import Broker, Letter, Message
+    from msgbus import Broker, DeadLetter, Message
     from tests.recorded.raw import Raw
 
 __all__ = [
@@ -57,9 +57,9 @@ DEADLINE: Final = 60.0
 DUE: Final = 240.0
 """The same for copies in the retry queue of two minutes: records that are older than that are due at once."""
 
-POLICY: Final = RetryPolicy(in_place=1, backoff=Backoff(first=0.01, most=0.01), delays=(1.0, 120.0), pause_after=None)
+POLICY: Final = RetryPolicy(immediate=1, backoff=Backoff(first=0.01, most=0.01), delays=(1.0, 120.0), pause_after=None)
 NO_DELAYS: Final = RetryPolicy(
-    in_place=1, backoff=Backoff(first=0.01, most=0.01), delays=(), pause_after=None, traceback=False
+    immediate=1, backoff=Backoff(first=0.01, most=0.01), delays=(), pause_after=None, traceback=False
 )
 
 
@@ -208,7 +208,7 @@ async def _handle(broker: Broker, raw: Raw) -> None:
     of_orders = broker.dead_letters(ORDERS, exchange=EXCHANGE)
     await _until_letters(broker, ORDERS, 3, exchange=EXCHANGE)
     await _until_letters(broker, PLAIN, 2)
-    looped = [one.letter async for one in of_orders.look() if one.message.id == "looped"]
+    looped = [one.letter_id async for one in of_orders.look() if one.message.id == "looped"]
     await _redrive(broker, ORDERS, looped[0], EXCHANGE)
 
     async def came_back() -> bool:
@@ -228,7 +228,7 @@ async def _until_letters(broker: Broker, queue: str, count: int, exchange: str =
     letters = broker.dead_letters(queue, exchange=exchange)
 
     async def there() -> bool:
-        with suppress(LettersBusy):
+        with suppress(DeadLettersLocked):
             return await letters.count() == count
         return False
 
@@ -236,7 +236,7 @@ async def _until_letters(broker: Broker, queue: str, count: int, exchange: str =
 
 
 async def _redrive(broker: Broker, queue: str, letter: str, exchange: str = "") -> None:
-    account = await broker.dead_letters(queue, exchange=exchange).redrive(Filter(id=letter))
+    account = await broker.dead_letters(queue, exchange=exchange).redrive(DeadLetterFilter(id=letter))
     assert (account.taken, account.arrived, account.refused) == (1, 1, [])
 
 
@@ -253,7 +253,7 @@ async def _operate(broker: Broker, features: Features) -> None:
 # Reading.
 
 
-async def listed(url: str) -> dict[str, list[Letter]]:
+async def listed(url: str) -> dict[str, list[DeadLetter]]:
     """Return the dead letters of the consuming group, by queue."""
     async with connect(url, group=GROUP) as broker:
         return {
@@ -267,7 +267,7 @@ async def letters_busy(url: str) -> bool:
     async with connect(url, group=GROUP) as broker:
         try:
             await broker.dead_letters(ORDERS, exchange=EXCHANGE).redrive(limit=0)
-        except LettersBusy:
+        except DeadLettersLocked:
             return True
         return False
 
@@ -314,7 +314,7 @@ async def redrive(url: str) -> dict[str, Reader]:
             exchange = EXCHANGE if queue == ORDERS else ""
             await (await broker.consume(queue, reader, exchange=exchange, retry=POLICY)).ready()
             account = await broker.dead_letters(queue, exchange=exchange).redrive()
-            assert (account.taken, account.arrived, account.left, account.skipped) == (2, 2, 0, 0)
+            assert (account.taken, account.arrived, account.remaining, account.skipped) == (2, 2, 0, 0)
             await until(partial(_has, reader, 2), f"the dead letters of {queue}")
     return readers
 

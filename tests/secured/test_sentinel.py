@@ -11,9 +11,9 @@ import pytest
 from msgbus import AccessRefused, ConfigurationError, connect
 from msgbus.testing import Probe
 from msgbus.testing.probe import within
-from msgbus_redis.connection.connection import Line
-from msgbus_redis.connection.pool import Client
-from msgbus_redis.connection.server import Place
+from msgbus_redis.connection.connection import RedisConnection
+from msgbus_redis.connection.pool import ConnectionPool
+from msgbus_redis.connection.server import ServerAddress
 from tests.servers import start_cluster
 from tests.servers.fixtures import or_skip
 from tests.servers.ports import LOOPBACK
@@ -51,10 +51,12 @@ async def test_members_and_publishers_follow_the_primary_with_the_least_rights(s
         await broker.publish("watched", b"x", message_id="before")
         await probe.until_handled(["before"])
         sentinel, word = servers.sentinels[0], security(servers).passwords["admin"]
-        admin = Client(
-            Place(LOOPBACK, sentinel.recipe.port, username="admin", password=word, tls=security(servers).context())
+        admin = ConnectionPool(
+            ServerAddress(
+                LOOPBACK, sentinel.recipe.port, username="admin", password=word, tls=security(servers).context()
+            )
         )
-        await admin.one(("SENTINEL", "CKQUORUM", "main"), "asking")
+        await admin.run_one(("SENTINEL", "CKQUORUM", "main"), "asking")
         await admin.close()
         await asyncio.to_thread(servers.nodes[0].kill)
         await broker.publish("watched", b"x", message_id="after")
@@ -92,7 +94,9 @@ async def test_what_is_for_sentinels_is_refused_where_there_are_none(given: str)
 async def test_a_connection_is_closed_though_a_frozen_server_does_not_agree(servers: Cluster) -> None:
     sentinel, secrets = servers.sentinels[0], security(servers)
     word = secrets.passwords["admin"]
-    line = Line(Place(LOOPBACK, sentinel.recipe.port, username="admin", password=word, tls=secrets.context()))
+    line = RedisConnection(
+        ServerAddress(LOOPBACK, sentinel.recipe.port, username="admin", password=word, tls=secrets.context())
+    )
     await line.ready()
     writer = line._connection._writer
     assert writer is not None

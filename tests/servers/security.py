@@ -1,7 +1,7 @@
 """What a secured server asks for: certificates of an authority of its own, and a name with a password.
 
 There are three users, the same on every broker: `admin` may do everything, `app` what a service needs and no more (each
-recipe's `LEAST`), `nobody` may log in and do nothing.
+recipe's `MIN_SESSION_TIMEOUT_SECONDS`), `nobody` may log in and do nothing.
 """
 
 import secrets

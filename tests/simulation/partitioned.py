@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 from zlib import crc32
 
 from msgbus.adapter import Consumer
-from msgbus.adapter.envelope import Delivery, received
+from msgbus.adapter.envelope import Delivery, build_message
 from msgbus.adapter.url import BrokerURL
 from msgbus.adapter.watermark import Watermark
 from msgbus.errors import BrokerUnavailable
@@ -89,7 +89,7 @@ class Session:
     def _delivery(self, entry: Entry, position: int) -> Delivery:
         one = entry.outgoing
         origin = f"{self.place[1]}@{position}"
-        message = received(
+        message = build_message(
             self.address, self._group.name, one.body, one.headers, id=one.id, time=one.time, key=one.key, origin=origin
         )
         return Delivery(message, self.address, self, position, position=position)
@@ -181,17 +181,17 @@ class PartitionedConsumer(Consumer):
         if sessions:
             await self._listener.ending(sessions, budget)
 
-    async def receive(self, room: Mapping[Address, int], wait: float) -> Sequence[Delivery]:
+    async def receive(self, capacity: Mapping[Address, int], timeout: float) -> Sequence[Delivery]:
         """See Consumer."""
         self._alive()
-        if not (deliveries := self._take(room)):
+        if not (deliveries := self._take(capacity)):
             try:
-                async with asyncio.timeout(wait):
+                async with asyncio.timeout(timeout):
                     await self._event.wait()
             except TimeoutError:
                 return ()
             self._alive()
-            deliveries = self._take(room)
+            deliveries = self._take(capacity)
         self._event.clear()
         return deliveries
 

@@ -7,14 +7,14 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from msgbus.adapter.watermark import Watermark
-from msgbus.consuming.acknowledger import Settlement
+from msgbus.consuming.acknowledger import Acknowledger
 from msgbus.consuming.member import Member
-from msgbus.consuming.worker_pool import Workers
+from msgbus.consuming.worker_pool import WorkerPool
 from msgbus.errors import BrokerUnavailable
-from msgbus.failure.copies import due_at, parked
-from msgbus.failure.forwarder import Pump
-from msgbus.in_flight.deliveries import Held, Session, Stage
-from msgbus.retry import TryAgain
+from msgbus.failure.copies import due_at, retry_copy
+from msgbus.failure.forwarder import DestinationQueue
+from msgbus.in_flight.deliveries import DeliveryState, InFlight, Session
+from msgbus.retry import RetryImmediately
 from msgbus_memory.consumer import MemoryConsumer
 from tests.simulation.partitioned import Session as Partition
 
@@ -47,88 +47,88 @@ def acknowledges_before_handling(patch: pytest.MonkeyPatch) -> None:
 
 
 def acknowledges_a_retry_before_it_is_published(patch: pytest.MonkeyPatch) -> None:
-    forward = Member.forward
+    forward = Member.publish_copy
 
-    def settle_and_forward(self: Member, held: Held, outgoing: Outgoing) -> None:
-        self.done(held)
+    def settle_and_forward(self: Member, held: InFlight, outgoing: Outgoing) -> None:
+        self.acknowledge(held)
         forward(self, held, outgoing)
 
-    patch.setattr(Member, "forward", settle_and_forward)
+    patch.setattr(Member, "publish_copy", settle_and_forward)
 
 
 def takes_a_refused_copy_for_published(patch: pytest.MonkeyPatch) -> None:
-    take_stock = Pump._take_stock
+    take_stock = DestinationQueue._handle_results
 
-    def believe(self: Pump, batch: Sequence[Any], verdicts: Sequence[Exception | None]) -> bool:
+    def believe(self: DestinationQueue, batch: Sequence[Any], verdicts: Sequence[Exception | None]) -> bool:
         return take_stock(self, batch, [None if isinstance(one, BrokerUnavailable) else one for one in verdicts])
 
-    patch.setattr(Pump, "_take_stock", believe)
+    patch.setattr(DestinationQueue, "_handle_results", believe)
 
 
 def takes_a_refused_acknowledgement_for_done(patch: pytest.MonkeyPatch) -> None:
-    async def once(self: Settlement, batch: list[Held]) -> bool:
+    async def once(self: Acknowledger, batch: list[InFlight]) -> bool:
         with contextlib.suppress(BrokerUnavailable):
             await self._consumer.acknowledge([held.delivery for held in batch if not held.session.over])
         self._release(batch)
         return True
 
-    patch.setattr(Settlement, "_acknowledge", once)
+    patch.setattr(Acknowledger, "_acknowledge", once)
 
 
 def a_drain_forgets_what_is_held(patch: pytest.MonkeyPatch) -> None:
     async def at_once(self: Session) -> None:
         del self
 
-    patch.setattr(Session, "empty", at_once)
+    patch.setattr(Session, "wait_until_empty", at_once)
 
 
 def a_try_in_place_leaves_its_lane(patch: pytest.MonkeyPatch) -> None:
-    settle, again = Workers._settle, Workers.again
+    settle, again = WorkerPool._carry_out, WorkerPool.run_again
 
-    def leave_and_settle(self: Workers, held: Held, message: Message, failure: Any, outcome: Outcome) -> None:
+    def leave_and_settle(self: WorkerPool, held: InFlight, message: Message, failure: Any, outcome: Outcome) -> None:
         settle(self, held, message, failure, outcome)
-        if isinstance(outcome, TryAgain):
-            self._leave_lane(held)
+        if isinstance(outcome, RetryImmediately):
+            self._release_key(held)
 
-    def from_behind(self: Workers, held: Held) -> None:
-        if held.in_lane:
+    def from_behind(self: WorkerPool, held: InFlight) -> None:
+        if held.is_scheduled:
             again(self, held)
         else:
             held.timer = None
             self._queue(held)
             self.start()
 
-    patch.setattr(Workers, "_settle", leave_and_settle)
-    patch.setattr(Workers, "again", from_behind)
+    patch.setattr(WorkerPool, "_carry_out", leave_and_settle)
+    patch.setattr(WorkerPool, "run_again", from_behind)
 
 
 def what_was_given_up_still_counts(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Held, "current", property(lambda _self: True))
+    patch.setattr(InFlight, "is_current", property(lambda _self: True))
 
 
 def a_task_is_forgotten_after_its_end(patch: pytest.MonkeyPatch) -> None:
-    work = Workers._work
+    work = WorkerPool._work
 
-    async def work_and_stay(self: Workers) -> None:
+    async def work_and_stay(self: WorkerPool) -> None:
         task = asyncio.current_task()
         assert task is not None
         await work(self)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
-    patch.setattr(Workers, "_work", work_and_stay)
+    patch.setattr(WorkerPool, "_work", work_and_stay)
 
 
 def a_pump_is_forgotten_after_its_end(patch: pytest.MonkeyPatch) -> None:
-    acknowledge_all = Settlement._acknowledge_all
+    acknowledge_all = Acknowledger._acknowledge_all
 
-    async def acknowledge_all_and_stay(self: Settlement) -> None:
+    async def acknowledge_all_and_stay(self: Acknowledger) -> None:
         await acknowledge_all(self)
-        self._pump = task = asyncio.current_task()
+        self._task = task = asyncio.current_task()
         assert task is not None
-        task.add_done_callback(lambda _: setattr(self, "_pump", None))
+        task.add_done_callback(lambda _: setattr(self, "_task", None))
 
-    patch.setattr(Settlement, "_acknowledge_all", acknowledge_all_and_stay)
+    patch.setattr(Acknowledger, "_acknowledge_all", acknowledge_all_and_stay)
 
 
 def a_drain_knows_no_cut(patch: pytest.MonkeyPatch) -> None:
@@ -136,24 +136,24 @@ def a_drain_knows_no_cut(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_drain_reckons_by_somebody_elses_clock(patch: pytest.MonkeyPatch) -> None:
-    hurry = Workers.hurry
+    hurry = WorkerPool.expedite
 
-    def by_the_clock(self: Workers, held: Held) -> None:
-        if held.stage is Stage.WAITING and held.timer is not None:
+    def by_the_clock(self: WorkerPool, held: InFlight) -> None:
+        if held.state is DeliveryState.WAITING and held.timer is not None:
             held.timer.cancel()
             message, now = held.delivery.message, self.clock()
-            self.forward(held, parked(message, max(due_at(message) - now, 0.0), now))
+            self.forward(held, retry_copy(message, max(due_at(message) - now, 0.0), now))
         else:
             hurry(self, held)
 
-    patch.setattr(Workers, "hurry", by_the_clock)
+    patch.setattr(WorkerPool, "expedite", by_the_clock)
 
 
 def a_copy_without_a_call_does_not_move_the_cut(patch: pytest.MonkeyPatch) -> None:
-    def forward(self: Workers, held: Held, outgoing: Outgoing) -> None:
-        self._settler.forward(held, outgoing)
+    def forward(self: WorkerPool, held: InFlight, outgoing: Outgoing) -> None:
+        self._outcomes.publish_copy(held, outgoing)
 
-    patch.setattr(Workers, "forward", forward)
+    patch.setattr(WorkerPool, "forward", forward)
 
 
 def a_partition_resumes_behind_what_was_fetched(patch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MESSAGES = 40
 KEYS = 4
 PAIRS = 8
-POLICY = RetryPolicy(in_place=1, backoff=Backoff(first=0.05, most=0.2), delays=(1.0, 2.0))
+POLICY = RetryPolicy(immediate=1, backoff=Backoff(first=0.05, most=0.2), delays=(1.0, 2.0))
 
 
 async def three_members(simulation: Simulation, graces: Sequence[float] = (25.0,)) -> None:

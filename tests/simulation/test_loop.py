@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from msgbus.testing.simulation import Standstill, run
+from msgbus.testing.simulation import SimulationDeadlock, run
 
 
 async def race() -> str:
@@ -73,7 +73,7 @@ def test_what_asyncio_offers_works() -> None:
 
 
 def test_waiting_for_what_never_comes_is_an_error_instead_of_a_hang() -> None:
-    with pytest.raises(Standstill):
+    with pytest.raises(SimulationDeadlock):
         run(0, asyncio.Event().wait())
 
 

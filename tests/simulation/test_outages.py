@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from msgbus.testing.simulation import CALM, simulate
+from msgbus.testing.simulation import NO_FAULTS, simulate
 from tests.simulation.outage_scenarios import (
     bad_in_front_of_good,
     bad_on_a_quiet_queue,
@@ -56,4 +56,4 @@ def _silent(caplog: pytest.LogCaptureFixture) -> None:
 def test_a_bad_message_ends_in_its_own_time_and_an_outage_ends_none(
     scenario: Scenario, adapter: Callable[[], Adapter] | None
 ) -> None:
-    simulate(scenario, range(SEEDS), faults=CALM, adapter=adapter)
+    simulate(scenario, range(SEEDS), faults=NO_FAULTS, adapter=adapter)

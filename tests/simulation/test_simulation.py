@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from msgbus.testing.simulation import CALM, Faults, simulate
+from msgbus.testing.simulation import NO_FAULTS, Faults, simulate
 from tests.simulation.partitioned import partitioned
 from tests.simulation.races import IDLE_RACES, PARTITIONED_RACES, RACES
 from tests.simulation.scenario import hasty_members, three_members, two_and_no_more
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.simulation.races import Plant
 
 SEEDS = int(os.environ.get("MSGBUS_TEST_SEEDS", "200"))
-AT_ONCE = replace(CALM, slowness=0)
+AT_ONCE = replace(NO_FAULTS, slowness=0)
 """What can happen at the same time does."""
 ROOT = Path(__file__).parents[2]
 
@@ -56,7 +56,7 @@ def test_a_planted_race_of_idle_members_is_found(plant: Plant, monkeypatch: pyte
 
 def test_no_order_of_events_breaks_the_promise_where_partitions_are_revoked() -> None:
     half = SEEDS // 2
-    runs = simulate(three_members, range(half), faults=CALM, adapter=partitioned)
+    runs = simulate(three_members, range(half), faults=NO_FAULTS, adapter=partitioned)
     runs += simulate(three_members, range(half, SEEDS), faults=Faults(positions=True), adapter=partitioned)
     assert len({run.schedule for run in runs}) >= 0.9 * SEEDS
 
@@ -65,7 +65,7 @@ def test_no_order_of_events_breaks_the_promise_where_partitions_are_revoked() ->
 def test_a_planted_race_of_partitions_is_found(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     plant(monkeypatch)
     with pytest.raises(AssertionError, match=r"^seed \d+ breaks the promise"):
-        simulate(three_members, range(200), faults=CALM, adapter=partitioned)
+        simulate(three_members, range(200), faults=NO_FAULTS, adapter=partitioned)
 
 
 def test_a_seed_replays_its_trace_byte_for_byte_in_any_process() -> None:

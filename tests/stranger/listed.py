@@ -10,10 +10,10 @@ import heapq
 from itertools import count
 from typing import TYPE_CHECKING, ClassVar
 
-from msgbus.adapter import Adapter, Capabilities, Consumer, Lag, Letters
-from msgbus.adapter.envelope import Delivery, received
+from msgbus.adapter import Adapter, Capabilities, Consumer, DeadLetterStore, Lag
+from msgbus.adapter.envelope import Delivery, build_message
 from msgbus.adapter.options import AdapterOptions
-from msgbus.errors import BrokerUnavailable, LettersBusy, LettersLost, NoRoute, QueueNotFound, Unsupported
+from msgbus.errors import BrokerUnavailable, DeadLetterLockLost, DeadLettersLocked, NoRoute, QueueNotFound, Unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -90,7 +90,7 @@ class Session:
 
 def read(address: Address, group: str, entry: Entry, *, redelivered: bool = False) -> Message:
     place, one = entry
-    return received(
+    return build_message(
         *(address, group, one.body, one.headers),
         id=one.id,
         time=one.time,
@@ -126,16 +126,16 @@ class ListConsumer(Consumer):
             self._listener.begun(session)
         return missing
 
-    async def receive(self, room: Mapping[Address, int], wait: float) -> Sequence[Delivery]:
+    async def receive(self, capacity: Mapping[Address, int], timeout: float) -> Sequence[Delivery]:
         self._alive()
-        if not (found := self._take(room)):
+        if not (found := self._take(capacity)):
             try:
-                async with asyncio.timeout(wait):
+                async with asyncio.timeout(timeout):
                     await self._event.wait()
             except TimeoutError:
                 return ()
             self._alive()
-            found = self._take(room)
+            found = self._take(capacity)
         self._event.clear()
         return found
 
@@ -187,7 +187,7 @@ class ListConsumer(Consumer):
             raise BrokerUnavailable("listed: severed")
 
 
-class ListLetters(Letters):
+class ListLetters(DeadLetterStore):
     """The dead letters of one queue."""
 
     def __init__(self, queue: Queue, address: Address) -> None:
@@ -205,13 +205,13 @@ class ListLetters(Letters):
 
     async def take(self, after: Hashable | None, limit: int) -> tuple[Sequence[Delivery], Hashable | None]:
         if self._queue.taker not in {None, self}:
-            raise LettersBusy(f"queue {self._address}: somebody else is taking from it")
+            raise DeadLettersLocked(f"queue {self._address}: somebody else is taking from it")
         self._queue.taker = self
         return await self.look(after, limit)
 
     async def remove(self, letters: Sequence[Delivery]) -> None:
         if self._queue.taker is not self:
-            raise LettersLost(f"queue {self._address}: take its letters again")
+            raise DeadLetterLockLost(f"queue {self._address}: take its letters again")
         gone = {one.receipt[0] for one in letters}
         self._queue.letters = [one for one in self._queue.letters if one[0] not in gone]
 
@@ -223,9 +223,9 @@ class ListLetters(Letters):
 class ListAdapter(Adapter):
     """``listed://name``."""
 
-    capabilities: ClassVar[Capabilities] = Capabilities(durable=False, history=False, rests_on="this process")
+    capabilities: ClassVar[Capabilities] = Capabilities(durable=False, history=False, relies_on="this process")
     Options: ClassVar[type[AdapterOptions]] = AdapterOptions
-    starts = frozenset({"newest"})
+    supported_starts = frozenset({"newest"})
 
     def __init__(self, url: BrokerURL, options: AdapterOptions) -> None:
         del options
@@ -284,7 +284,7 @@ class ListAdapter(Adapter):
         self._consumers.append(consumer)
         return consumer
 
-    async def open_letters(self, address: Address) -> Letters:
+    async def open_dead_letters(self, address: Address) -> DeadLetterStore:
         return ListLetters(self._find(address), address)
 
     def sever(self) -> None:

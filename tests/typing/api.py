@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import assert_type
 
-from msgbus import Broker, Lag, Message, Publication, Replay, Subscription, connect
+from msgbus import Broker, Lag, Message, Publication, ReplayResult, Subscription, connect
 from msgbus.errors import BrokerError
 
 broker = connect("memory://", group="loyalty", deadline=10)
@@ -31,7 +31,7 @@ async def use() -> None:
         assert_type(await same.lag("purchases"), Lag)
         await same.consume("awards", on_purchase, group="audit", start="newest")
         await same.history("purchases").rewind("oldest")
-        assert_type(await same.history("purchases").replay(datetime(2026, 1, 31, tzinfo=UTC), "newest"), Replay)
+        assert_type(await same.history("purchases").replay(datetime(2026, 1, 31, tzinfo=UTC), "newest"), ReplayResult)
     await broker.run()
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from msgbus.adapter import Adapter, Capabilities, Consumer, Lag
 from msgbus.adapter.address import Address
-from msgbus.adapter.envelope import Delivery, received
+from msgbus.adapter.envelope import Delivery, build_message
 from msgbus.adapter.options import AdapterOptions
 from msgbus.errors import BrokerUnavailable
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
-    from msgbus.adapter import Letters, QueueSpec, SessionListener
+    from msgbus.adapter import DeadLetterStore, QueueSpec, SessionListener
     from msgbus.adapter.envelope import Outgoing
     from msgbus.adapter.url import BrokerURL
     from msgbus.errors import BrokerError
@@ -26,7 +26,7 @@ QUEUE = Address("q")
 
 def delivery(session: Hashable, position: int | None, name: str, key: str | None = None) -> Delivery:
     """A delivery of queue ``q`` in group ``g``."""
-    message = received(QUEUE, "g", b"", {}, id=name, time=0, key=key)
+    message = build_message(QUEUE, "g", b"", {}, id=name, time=0, key=key)
     return Delivery(message, QUEUE, session, name, position)
 
 
@@ -67,10 +67,10 @@ class ScriptedConsumer(Consumer):
         self.limits.append(dict(limits))
         return set()
 
-    async def receive(self, room: Mapping[Address, int], wait: float) -> Sequence[Delivery]:
-        del room
+    async def receive(self, capacity: Mapping[Address, int], timeout: float) -> Sequence[Delivery]:
+        del capacity
         try:
-            async with asyncio.timeout(wait):
+            async with asyncio.timeout(timeout):
                 await self._event.wait()
         except TimeoutError:
             return ()
@@ -150,5 +150,5 @@ class ScriptedAdapter(Adapter):
         self.opened.set()
         return consumer
 
-    async def open_letters(self, address: Address) -> Letters:
+    async def open_dead_letters(self, address: Address) -> DeadLetterStore:
         raise NotImplementedError

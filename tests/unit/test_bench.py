@@ -22,7 +22,7 @@ from bench.report import number, page
 from bench.rounds import Made, run, turned
 from bench.sampler import Sampler, owner
 from bench.work import SIZE, Tally, WorkError, item
-from msgbus.publishing.message_ids import Ids
+from msgbus.publishing.message_ids import MessageIds
 
 
 def figure(value: float, unit: str = "msg/s", extra: dict[str, float] | None = None) -> Figure:
@@ -153,8 +153,8 @@ def test_the_cpu_that_was_sampled_is_shared_out_completely() -> None:
 
 def test_what_the_core_spends_is_shared_out_among_its_functions() -> None:
     with Sampler() as sampler:
-        while "message_ids.Ids.one" not in sampler.spent_in_core():
-            Ids(SystemRandom()).one()
+        while "message_ids.MessageIds.next_id" not in sampler.spent_in_core():
+            MessageIds(SystemRandom()).next_id()
     assert sum(sampler.spent_in_core().values()) == pytest.approx(sampler.spent()["core"])
 
 

@@ -35,7 +35,7 @@ def opened(after: int = 3, patience: float = 600.0) -> CircuitBreaker:
     one = breaker(after, patience)
     for n in range(after):
         fail(one, str(n), NOW)
-    assert one.open
+    assert one.is_open
     return one
 
 
@@ -96,7 +96,7 @@ def test_opening_again_within_a_minute_takes_twice_as_many_each_time_and_sixteen
     one, now, took = breaker(2), NOW, list[int]()
     for _ in range(6):
         failures = 0
-        while not one.open:
+        while not one.is_open:
             failures += 1
             fail(one, str(failures), now)
         took.append(failures)
@@ -112,7 +112,7 @@ def test_when_patience_is_over_failures_count_until_the_next_success() -> None:
     one = opened(patience=100)
     assert fail(one, "a", NOW + 99, first=NOW) is FREE
     assert fail(one, "a", NOW + 100, first=NOW) is EXHAUSTED
-    assert not one.open
+    assert not one.is_open
     assert {fail(one, str(n), NOW + 101) for n in range(100)} == {EXHAUSTED}
     one.record_success(NOW + 200)
     assert [fail(one, id, NOW + 201) for id in "abc"] == [COUNTED, COUNTED, OPENED]
@@ -130,7 +130,7 @@ def test_a_probe_is_never_later_than_the_end_of_patience_and_ends_it() -> None:
 def test_what_was_free_in_another_member_is_free_here_and_patience_runs_on() -> None:
     one = breaker(patience=100)
     assert fail(one, "a", NOW, first=NOW - 50, free=7) is FREE
-    assert not one.open
+    assert not one.is_open
     assert fail(one, "a", NOW + 50, first=NOW - 50, free=8) is EXHAUSTED
 
 
@@ -161,7 +161,7 @@ class Model:
 
     def __init__(self, count: int, fails: Callable[[str, float], bool]) -> None:
         self.policy = RetryPolicy()
-        self.breaker = CircuitBreaker(self.policy.pause_after, self.policy.patience_seconds, self.policy.probes)
+        self.breaker = CircuitBreaker(self.policy.pause_after, self.policy.patience_seconds, self.policy.probe_backoff)
         self.now = NOW
         self.fresh = [Copy(NOW, str(n)) for n in range(count)]
         self.fresh.reverse()
@@ -180,7 +180,7 @@ class Model:
     def run(self, seconds: float) -> Model:
         end = self.now + seconds
         while self.left and self.now < end:
-            if self.breaker.open:
+            if self.breaker.is_open:
                 if self.now >= self._probe_at:
                     self._probe()
             else:
@@ -189,9 +189,9 @@ class Model:
         return self
 
     def _flow(self) -> None:
-        while self.fresh and not self.breaker.open:
+        while self.fresh and not self.breaker.is_open:
             self._try(self.fresh.pop())
-        while self.waiting and self.waiting[0].due <= self.now and not self.breaker.open:
+        while self.waiting and self.waiting[0].due <= self.now and not self.breaker.is_open:
             self._try(heapq.heappop(self.waiting))
         self._probe_at = self.now + 1
 
@@ -220,7 +220,7 @@ class Model:
             first_failure=copy.first,
             failing_since=copy.first,
             free_tries=copy.free,
-            probe=probe and self.breaker.open,
+            probe=probe and self.breaker.is_open,
             now=self.now,
         )
         if verdict in {FREE, OPENED}:
@@ -229,7 +229,7 @@ class Model:
         else:
             if verdict is EXHAUSTED:
                 copy.attempt, copy.free = copy.attempt + copy.free, 0
-            retries = copy.attempt - self.policy.in_place
+            retries = copy.attempt - self.policy.immediate
             if retries > len(self.policy.delays):
                 self.dead[copy.id] = self.now - NOW
                 return

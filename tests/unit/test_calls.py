@@ -6,17 +6,17 @@ import asyncio
 
 from msgbus.adapter.address import Address
 from msgbus.adapter.envelope import Outgoing
-from msgbus.adapter.publish_calls import Call, Item, Waiting
+from msgbus.adapter.publish_calls import CallTimeouts, PendingMessage, PublishCall
 from msgbus.errors import BrokerError, BrokerUnavailable
 
 MESSAGE = Outgoing(Address("q"), "1", 0, b"", None, {})
 
 
-def _settle(call: Call, place: int, verdict: BrokerError | None) -> None:
-    Item(call, place, MESSAGE).settle(verdict)
+def _settle(call: PublishCall, place: int, verdict: BrokerError | None) -> None:
+    PendingMessage(call, place, MESSAGE).complete(verdict)
 
 
-def _late(item: Item) -> BrokerError:
+def _late(item: PendingMessage) -> BrokerError:
     return BrokerUnavailable(f"{item.message.id} is late")
 
 
@@ -25,25 +25,25 @@ def _now() -> float:
 
 
 async def test_a_call_is_settled_with_its_last_message() -> None:
-    waiting, call = Waiting(), Call(2, _now() + 5)
+    waiting, call = CallTimeouts(), PublishCall(2, _now() + 5)
     refusal = BrokerUnavailable("no")
-    settled = asyncio.ensure_future(waiting.settled(call, call.end))
+    settled = asyncio.ensure_future(waiting.wait(call, call.end))
     await asyncio.sleep(0)
     _settle(call, 1, refusal)
     _settle(call, 0, None)
     assert await settled
-    assert call.verdicts == [None, refusal]
+    assert call.results == [None, refusal]
 
 
 async def test_each_call_ends_by_its_own_time() -> None:
-    waiting, started = Waiting(), _now()
+    waiting, started = CallTimeouts(), _now()
     seconds = [0.15, 0.05, 0.1, 30.0]
-    calls = [Call(1, started + each) for each in seconds]
+    calls = [PublishCall(1, started + each) for each in seconds]
     over: list[float] = []
 
-    async def one(call: Call) -> None:
-        assert await waiting.settled(call, call.end) == (call is calls[3])
-        waiting.over(call)
+    async def one(call: PublishCall) -> None:
+        assert await waiting.wait(call, call.end) == (call is calls[3])
+        waiting.forget(call)
         over.append(call.end - started)
 
     async with asyncio.TaskGroup() as group:
@@ -58,16 +58,16 @@ async def test_each_call_ends_by_its_own_time() -> None:
 
 
 async def test_a_call_can_be_waited_for_again() -> None:
-    waiting, call = Waiting(), Call(1, _now() + 5)
-    assert not await waiting.settled(call, _now() + 0.01)
+    waiting, call = CallTimeouts(), PublishCall(1, _now() + 5)
+    assert not await waiting.wait(call, _now() + 0.01)
     _settle(call, 0, None)
-    assert await waiting.settled(call, call.end)
+    assert await waiting.wait(call, call.end)
 
 
 async def test_a_cancelled_caller_leaves_nothing_behind() -> None:
-    waiting = Waiting()
-    cancelled, other = Call(1, _now() + 0.05), Call(1, _now() + 5)
-    both = [asyncio.ensure_future(waiting.verdicts(call, [], _late)) for call in (cancelled, other)]
+    waiting = CallTimeouts()
+    cancelled, other = PublishCall(1, _now() + 0.05), PublishCall(1, _now() + 5)
+    both = [asyncio.ensure_future(waiting.collect_results(call, [], _late)) for call in (cancelled, other)]
     await asyncio.sleep(0)
     both[0].cancel()
     await asyncio.wait({both[0]})
@@ -79,36 +79,36 @@ async def test_a_cancelled_caller_leaves_nothing_behind() -> None:
 
 
 async def test_one_timer_serves_call_after_call_and_each_still_ends_by_its_own_time() -> None:
-    waiting = Waiting()
+    waiting = CallTimeouts()
     timers = set()
     for _ in range(10):
-        call = Call(1, _now() + 30)
+        call = PublishCall(1, _now() + 30)
         asyncio.get_running_loop().call_soon(_settle, call, 0, None)
-        assert await waiting.settled(call, call.end)
+        assert await waiting.wait(call, call.end)
         timers.add(waiting._timer)
     assert len(timers) == 1
     for seconds in (0.02, 0.01):
-        call = Call(1, _now() + seconds)
+        call = PublishCall(1, _now() + seconds)
         async with asyncio.timeout(5):
-            assert not await waiting.settled(call, call.end)
+            assert not await waiting.wait(call, call.end)
 
 
 def test_calls_of_another_event_loop_are_timed_by_it() -> None:
-    waiting = Waiting()
+    waiting = CallTimeouts()
 
     async def ends(seconds: float, *, settled: bool) -> None:
-        call = Call(1, _now() + seconds)
+        call = PublishCall(1, _now() + seconds)
         if settled:
             asyncio.get_running_loop().call_soon(_settle, call, 0, None)
         async with asyncio.timeout(5):
-            assert await waiting.settled(call, call.end) == settled
+            assert await waiting.wait(call, call.end) == settled
 
     asyncio.run(ends(0.1, settled=True))
     asyncio.run(ends(0.2, settled=False))
 
 
 async def test_a_verdict_after_the_end_changes_nothing() -> None:
-    call = Call(1, _now())
+    call = PublishCall(1, _now())
     call.over = True
     _settle(call, 0, BrokerUnavailable("late"))
-    assert call.verdicts == [None]
+    assert call.results == [None]

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from msgbus.adapter.address import Address
-from msgbus.adapter.envelope import received
-from msgbus.adapter.headers import ATTEMPTS, BODY_MAX, ID, TIME
+from msgbus.adapter.envelope import build_message
+from msgbus.adapter.headers import ATTEMPTS, BODY_MAX_BYTES, ID, TIME
 from msgbus.errors import InvalidMessage, MessageTooLarge
-from msgbus.publishing.codec import encode_body, wire_headers, word
+from msgbus.publishing.codec import checked_text, encode_body, wire_headers
 
 
 @dataclass
@@ -59,9 +59,9 @@ def test_a_body_that_cannot_travel_is_refused_and_names_the_queue(body: Any) -> 
 
 
 def test_a_body_may_have_a_mebibyte_and_not_a_byte_more() -> None:
-    assert len(encode_body("q", bytes(BODY_MAX))[0]) == BODY_MAX
+    assert len(encode_body("q", bytes(BODY_MAX_BYTES))[0]) == BODY_MAX_BYTES
     with pytest.raises(MessageTooLarge, match=r"1,048,577.*1,048,576"):
-        encode_body("q", bytes(BODY_MAX + 1))
+        encode_body("q", bytes(BODY_MAX_BYTES + 1))
 
 
 def test_headers_have_limits() -> None:
@@ -81,10 +81,10 @@ def test_headers_outside_the_rules_are_refused(bad: dict[str, str]) -> None:
 
 
 def test_ids_and_keys_are_bounded_text() -> None:
-    assert word("q", "key", "") == ""
+    assert checked_text("q", "key", "") == ""
     for bad in ("x" * 1025, "\ud800", 7):
         with pytest.raises(InvalidMessage, match="key"):
-            word("q", "key", bad)  # type: ignore[arg-type]
+            checked_text("q", "key", bad)  # type: ignore[arg-type]
 
 
 @given(
@@ -102,13 +102,13 @@ def test_what_goes_out_comes_back(headers: dict[str, str]) -> None:
     except InvalidMessage:
         assert any(name.lower().startswith("msgbus-") for name in headers)
         return
-    message = received(Address("q"), "g", b"", wire | {ID: "i", TIME: "5"}, id="", time=0)
+    message = build_message(Address("q"), "g", b"", wire | {ID: "i", TIME: "5"}, id="", time=0)
     assert dict(message.headers) == {name: text for name, text in headers.items() if name != "content-type"}
     assert message.id == "i"
 
 
 def test_our_headers_win_over_what_the_broker_knows() -> None:
-    message = received(
+    message = build_message(
         Address("q"), "g", b"x", {ID: "ours", TIME: "1500", ATTEMPTS: "2", "h": "v"}, id="theirs", time=0, key="k"
     )
     assert (message.id, message.attempt, message.key, dict(message.headers)) == ("ours", 3, "k", {"h": "v"})
@@ -117,11 +117,11 @@ def test_our_headers_win_over_what_the_broker_knows() -> None:
 
 @pytest.mark.parametrize("forged", ["9" * 30, "-1", "٣", "", "1e9", "²"])
 def test_forged_numbers_in_our_headers_stop_nothing(forged: str) -> None:
-    message = received(Address("q"), "g", b"x", {ATTEMPTS: forged, TIME: forged}, id="i", time=1000)
+    message = build_message(Address("q"), "g", b"x", {ATTEMPTS: forged, TIME: forged}, id="i", time=1000)
     assert (message.attempt, message.published_at.second) == (1, 1)
 
 
 def test_a_foreign_message_is_welcome() -> None:
-    message = received(Address("q"), "g", b"x", {ATTEMPTS: "many", TIME: "soon"}, id="origin", time=7000)
+    message = build_message(Address("q"), "g", b"x", {ATTEMPTS: "many", TIME: "soon"}, id="origin", time=7000)
     assert (message.id, message.attempt, message.content_type) == ("origin", 1, "")
     assert message.published_at.second == 7

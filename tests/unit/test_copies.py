@@ -9,9 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from msgbus.adapter.address import Address
-from msgbus.adapter.envelope import Outgoing, received
-from msgbus.failure.copies import Failure, asked, dead, due_at, failed, free, hold, parked, redriven, rest
-from msgbus.failure.retry_queues import STEPS
+from msgbus.adapter.envelope import Outgoing, build_message
+from msgbus.failure.copies import (
+    Failure,
+    dead_letter_copy,
+    due_at,
+    failure_headers,
+    free_try_headers,
+    initial_delay,
+    redriven_copy,
+    remaining_delay,
+    retry_copy,
+    time_in_tier,
+)
+from msgbus.failure.retry_queues import TIER_DELAY_SECONDS
 
 if TYPE_CHECKING:
     from msgbus.message import Message
@@ -20,12 +31,12 @@ NOW = 1_700_000_000.0
 
 
 def message(headers: dict[str, str] | None = None) -> Message:
-    return received(Address("q"), "g", b"\x00body", headers or {}, id="m", time=5_000, key="k", origin="q-0@17")
+    return build_message(Address("q"), "g", b"\x00body", headers or {}, id="m", time=5_000, key="k", origin="q-0@17")
 
 
 def arrived(outgoing: Outgoing) -> Message:
     """As it comes back from the server."""
-    return received(
+    return build_message(
         outgoing.address,
         "g",
         outgoing.body,
@@ -40,14 +51,14 @@ def arrived(outgoing: Outgoing) -> Message:
 def waited(delay: float, skew: float = 0.0) -> tuple[float, int]:
     """How long a message with ``delay`` waits in all, by true time, where members' clocks differ by ``skew``."""
     now, hops = NOW, 0
-    copy = parked(message(), delay, now)
+    copy = retry_copy(message(), delay, now)
     while True:
         hops += 1
         there = arrived(copy)
-        now += hold(copy.address, there, now + skew)
-        if (left := rest(there)) <= 0:
+        now += time_in_tier(copy.address, there, now + skew)
+        if (left := remaining_delay(there)) <= 0:
             return now - NOW, hops
-        copy = parked(there, left, now + skew)
+        copy = retry_copy(there, left, now + skew)
 
 
 @given(st.floats(0.001, 90_000))
@@ -59,7 +70,7 @@ def test_a_delay_is_kept_whatever_steps_it_takes(delay: float) -> None:
 @given(st.floats(0.001, 7_000), st.sampled_from([-3600.0, -5.0, 5.0, 3600.0]))
 def test_a_clock_that_is_off_costs_one_step_at_most(delay: float, skew: float) -> None:
     total, hops = waited(delay, skew)
-    longest = max(seconds for seconds in STEPS.values() if seconds <= max(delay, 1.0))
+    longest = max(seconds for seconds in TIER_DELAY_SECONDS.values() if seconds <= max(delay, 1.0))
     assert abs(total - delay) <= longest + 1.0 + 0.002 * hops
 
 
@@ -70,14 +81,14 @@ def test_hands_whose_clocks_differ_cost_their_difference_at_most_and_no_more_tha
     now, owed = NOW, 0.0
     hands = iter(clocks)
     sender = next(hands)
-    copy = parked(message(), delay, now + sender)
+    copy = retry_copy(message(), delay, now + sender)
     for holder in hands:
         there = arrived(copy)
-        owed += min(abs(holder - sender), STEPS[copy.address.part] + 1.0) + 0.002
-        now += hold(copy.address, there, now + holder)
-        if (left := rest(there)) <= 0:
+        owed += min(abs(holder - sender), TIER_DELAY_SECONDS[copy.address.part] + 1.0) + 0.002
+        now += time_in_tier(copy.address, there, now + holder)
+        if (left := remaining_delay(there)) <= 0:
             break
-        sender, copy = holder, parked(there, left, now + holder)
+        sender, copy = holder, retry_copy(there, left, now + holder)
     assert abs(now - NOW - delay) <= owed
 
 
@@ -87,15 +98,15 @@ def test_a_delay_of_a_publisher_is_early_by_the_clocks_at_most_and_late_by_what_
 ) -> None:
     published = NOW + ahead
     headers = {"msgbus-not-before": str(math.ceil((published + delay) * 1000))}
-    fresh = received(Address("q"), "g", b"", headers, id="m", time=int(published * 1000))
-    error = asked(fresh, NOW + lay) - (delay - lay)
+    fresh = build_message(Address("q"), "g", b"", headers, id="m", time=int(published * 1000))
+    error = initial_delay(fresh, NOW + lay) - (delay - lay)
     assert min(ahead, 0.0) - 0.002 <= error <= min(max(ahead, 0.0), lay) + 0.004
 
 
 def test_a_copy_has_body_key_id_time_and_headers_as_they_were_and_ours_do_not_grow() -> None:
     first = message({"h": "v", "content-type": "text/x"})
-    one = arrived(parked(first, 5, NOW, failed(first, Failure(ValueError("x"), NOW, NOW))))
-    two = arrived(parked(one, 5, NOW + 9, failed(one, Failure(KeyError("y"), NOW + 9, NOW + 9))))
+    one = arrived(retry_copy(first, 5, NOW, failure_headers(first, Failure(ValueError("x"), NOW, NOW))))
+    two = arrived(retry_copy(one, 5, NOW + 9, failure_headers(one, Failure(KeyError("y"), NOW + 9, NOW + 9))))
     for copy in (one, two):
         assert (copy.body, copy.key, copy.id, copy.published_at) == (first.body, "k", "m", first.published_at)
         assert (copy.headers, copy.content_type) == ({"h": "v"}, "text/x")
@@ -110,35 +121,37 @@ def test_a_copy_has_body_key_id_time_and_headers_as_they_were_and_ours_do_not_gr
 
 def test_what_a_dead_letter_says_is_bounded() -> None:
     error = ValueError("ü" * 10_000 + "\ud800")
-    letter = dead(message(), Failure(error, NOW, NOW), "r" * 5000, "id", with_traceback=True)
+    letter = dead_letter_copy(message(), Failure(error, NOW, NOW), "r" * 5000, "id", with_traceback=True)
     assert str(letter.address) == "q.g.dlq"
     assert len(letter.headers["msgbus-error-message"].encode()) <= 1024
     assert len(letter.headers["msgbus-error-traceback"].encode()) <= 4096
     assert len(letter.headers["msgbus-reason"]) == 1024
     assert (
         "msgbus-error-traceback"
-        not in dead(message(), Failure(error, NOW, NOW), "r", "id", with_traceback=False).headers
+        not in dead_letter_copy(message(), Failure(error, NOW, NOW), "r", "id", with_traceback=False).headers
     )
 
 
 def test_a_redrive_begins_anew_is_due_at_once_and_counted() -> None:
-    letter = arrived(dead(message({"h": "v"}), Failure(ValueError("x"), NOW, NOW), "r", "id", with_traceback=True))
-    again = arrived(redriven(letter, NOW))
+    letter = arrived(
+        dead_letter_copy(message({"h": "v"}), Failure(ValueError("x"), NOW, NOW), "r", "id", with_traceback=True)
+    )
+    again = arrived(redriven_copy(letter, NOW))
     assert (again.attempt, again.headers, again.key) == (1, {"h": "v"}, "k")
     assert (due_at(again), again.system["msgbus-redrives"]) == (NOW, "1")
     assert again.system.keys() == {"msgbus-not-before", "msgbus-hop", "msgbus-redrives"}
-    assert hold(Address("q", "g", "retry.1s"), again, NOW) == 0
+    assert time_in_tier(Address("q", "g", "retry.1s"), again, NOW) == 0
 
 
 def test_a_free_try_keeps_the_attempts_and_is_counted_in_a_header_of_its_own() -> None:
     failure = Failure(ConnectionError("x"), NOW, NOW - 7)
-    once = arrived(parked(message(), 1, NOW, free(message(), failure, 1, 1.0)))
+    once = arrived(retry_copy(message(), 1, NOW, free_try_headers(message(), failure, 1, 1.0)))
     assert (once.attempt, once.system["msgbus-free"]) == (1, "1")
     assert once.system["msgbus-first-failure"] == str(int((NOW - 7) * 1000))
     assert once.system["msgbus-failing"] == "8000"
-    waits_on = arrived(parked(once, 5, NOW))
+    waits_on = arrived(retry_copy(once, 5, NOW))
     assert waits_on.system["msgbus-failing"] == "13000"
     assert waits_on.system["msgbus-free"] == "1", "a copy of what did not fail keeps it"
-    counted = arrived(parked(once, 5, NOW, failed(once, failure)))
+    counted = arrived(retry_copy(once, 5, NOW, failure_headers(once, failure)))
     assert counted.attempt == 2
     assert "msgbus-free" not in counted.system

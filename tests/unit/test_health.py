@@ -8,7 +8,7 @@ import aiormq
 
 from msgbus.broker import Broker
 from msgbus.errors import BrokerUnavailable
-from msgbus_kafka.consumer.rebalance import Rebalancing
+from msgbus_kafka.consumer.rebalance import RebalanceHandler
 from msgbus_kafka.options import Timing
 from msgbus_rabbitmq.aiormq_internals.blocked import why_blocked
 from tests.unit.scripted import ScriptedAdapter, ScriptedConsumer
@@ -91,7 +91,7 @@ async def test_a_consumer_that_knows_why_it_gets_nothing_is_heard() -> None:
         subscription = await broker.consume("q", callback)
         await subscription.ready()
         assert (await broker.health()).ready
-        cast("Any", adapter.consumers[0]).trouble = lambda: "nobody leads"
+        cast("Any", adapter.consumers[0]).problem = lambda: "nobody leads"
         health = await broker.health()
         assert (health.ready, health.queues[0].state) == (False, "active")
         assert health.reasons == ("queue q, group g: active: nobody leads",)
@@ -102,11 +102,11 @@ async def test_a_pause_outlives_the_loss_of_the_consumer() -> None:
     async with Broker(adapter, group="g") as broker:
         subscription = await broker.consume("q", callback)
         await subscription.ready()
-        subscription.paused("the till is off")
-        subscription.pending()
-        subscription.assigned()
+        subscription.set_paused("the till is off")
+        subscription.mark_waiting()
+        subscription.mark_active()
         assert (subscription.state, subscription.reason) == ("paused", "the till is off")
-        subscription.paused("")
+        subscription.set_paused("")
         assert (subscription.state, subscription.reason) == ("active", "")
 
 
@@ -114,16 +114,16 @@ async def test_kafka_tells_of_a_coordinator_that_is_not_there_and_of_a_rebalance
     coordinator = SimpleNamespace(coordinator_id=None)
     client, timing = SimpleNamespace(_coordinator=coordinator), Timing.of(45)
     nothing: Any = None
-    rebalancing = Rebalancing(client, nothing, nothing, nothing, timing)
-    assert "coordinator" in rebalancing.trouble()
+    rebalancing = RebalanceHandler(client, nothing, nothing, nothing, timing)
+    assert "coordinator" in rebalancing.problem()
     coordinator.coordinator_id = 1
-    assert not rebalancing.trouble()
+    assert not rebalancing.problem()
     rebalancing.expect({})
-    assert not rebalancing.trouble(), "it has only begun"
-    rebalancing._unsettled -= timing.rebalance + 1
-    assert rebalancing.trouble() == "kafka: no assignment for 31 s"
-    rebalancing.settled.set()
-    assert not rebalancing.trouble()
+    assert not rebalancing.problem(), "it has only begun"
+    rebalancing._unstable_since -= timing.rebalance + 1
+    assert rebalancing.problem() == "kafka: no assignment for 31 s"
+    rebalancing.stable.set()
+    assert not rebalancing.problem()
 
 
 def test_an_adapter_and_a_consumer_that_know_nothing_say_nothing() -> None:

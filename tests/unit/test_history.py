@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from msgbus.testing.verification import Kind, Verdict, check, report
+from msgbus.testing.verification import Kind, ViolationKind, check, report
 from tests.unit.tales import A, B, Tale
 
 if TYPE_CHECKING:
@@ -26,18 +26,18 @@ def log() -> Tale:
     return made
 
 
-REPORTED: dict[str, tuple[Verdict, Tale]] = {
-    "confirmed and never seen again": (Verdict.LOST, tale().published("1", "2").handled(A, "1")),
+REPORTED: dict[str, tuple[ViolationKind, Tale]] = {
+    "confirmed and never seen again": (ViolationKind.LOST, tale().published("1", "2").handled(A, "1")),
     "failed, and neither retried nor dead-lettered": (
-        Verdict.LOST,
+        ViolationKind.LOST,
         tale().published("1").handed(A, "1").failed(A, "1"),
     ),
     "in the hand of a killed member": (
-        Verdict.LOST,
+        ViolationKind.LOST,
         tale().published("1").handed(A, "1").called(A, "1").killed(A),
     ),
     "sent back from the dead letters and never seen again": (
-        Verdict.LOST,
+        ViolationKind.LOST,
         tale()
         .published("1")
         .handed(A, "1")
@@ -49,15 +49,15 @@ REPORTED: dict[str, tuple[Verdict, Tale]] = {
         .settled(B, "1", part="dlq"),
     ),
     "acknowledged before it was handled": (
-        Verdict.LOST,
+        ViolationKind.LOST,
         tale().published("1").handed(A, "1").settled(A, "1").called(A, "1").ended(A, "1"),
     ),
     "acknowledged before its dead letter was there": (
-        Verdict.LOST,
+        ViolationKind.LOST,
         tale().published("1").handed(A, "1").failed(A, "1").settled(A, "1").dead(A, "1", 1),
     ),
     "a letter removed before it was sent back": (
-        Verdict.LOST,
+        ViolationKind.LOST,
         tale()
         .published("1")
         .handed(A, "1")
@@ -72,35 +72,35 @@ REPORTED: dict[str, tuple[Verdict, Tale]] = {
         .called(A, "1")
         .ended(A, "1"),
     ),
-    "handled and never published": (Verdict.PHANTOM, tale().handled(A, "1")),
+    "handled and never published": (ViolationKind.PHANTOM, tale().handled(A, "1")),
     "handled although its publish failed for certain": (
-        Verdict.PHANTOM,
+        ViolationKind.PHANTOM,
         tale().published("1", verdict=Kind.FAILED).handled(A, "1"),
     ),
-    "handled before it was published": (Verdict.PHANTOM, tale().handled(A, "1").published("1")),
+    "handled before it was published": (ViolationKind.PHANTOM, tale().handled(A, "1").published("1")),
     "another body": (
-        Verdict.CORRUPT,
+        ViolationKind.CORRUPT,
         tale().published("1").handed(A, "1").called(A, "1", content="other").ended(A, "1"),
     ),
     "another body at the second try": (
-        Verdict.CORRUPT,
+        ViolationKind.CORRUPT,
         tale().published("1").handed(A, "1").failed(A, "1").called(A, "1", 2, content="other").ended(A, "1"),
     ),
-    "of one publish_many the second came first": (Verdict.ORDER, tale().published("1", "2").handled(A, "2", "1")),
+    "of one publish_many the second came first": (ViolationKind.ORDER, tale().published("1", "2").handled(A, "2", "1")),
     "of two publishes one after the other the second came first": (
-        Verdict.ORDER,
+        ViolationKind.ORDER,
         tale().published("1").published("2").handled(A, "2", "1"),
     ),
     "out of order across members of a queue that keeps it": (
-        Verdict.ORDER,
+        ViolationKind.ORDER,
         tale(ordered=True).published("1", "2").handed(A, "1").handled(B, "2").called(A, "1").ended(A, "1"),
     ),
     "two calls of one key in a member": (
-        Verdict.OVERLAP,
+        ViolationKind.OVERLAP,
         tale().published("1", "2").handed(A, "1", "2").called(A, "1").called(A, "2").ended(A, "1").ended(A, "2"),
     ),
     "one message in two members": (
-        Verdict.OVERLAP,
+        ViolationKind.OVERLAP,
         tale()
         .published("1", key=None)
         .published("1", key=None, verdict=Kind.FAILED)
@@ -112,7 +112,7 @@ REPORTED: dict[str, tuple[Verdict, Tale]] = {
         .ended(B, "1", Kind.RAISED),
     ),
     "one key in two members of a queue that keeps order": (
-        Verdict.OVERLAP,
+        ViolationKind.OVERLAP,
         tale(ordered=True)
         .published("1", "2")
         .handed(A, "1")
@@ -122,17 +122,17 @@ REPORTED: dict[str, tuple[Verdict, Tale]] = {
         .ended(A, "1")
         .ended(B, "2"),
     ),
-    "twice without a fault": (Verdict.DUPLICATE, tale().published("1").handled(A, "1").handled(B, "1")),
+    "twice without a fault": (ViolationKind.DUPLICATE, tale().published("1").handled(A, "1").handled(B, "1")),
     "again after a graceful leave": (
-        Verdict.DUPLICATE,
+        ViolationKind.DUPLICATE,
         tale().published("1").handed(A, "1").called(A, "1").ended(A, "1").revoked(A).handled(B, "1"),
     ),
     "again after another member was killed": (
-        Verdict.DUPLICATE,
+        ViolationKind.DUPLICATE,
         tale().published("1").handed(A, "1").called(A, "1").ended(A, "1").killed(B).revoked(A).handled(B, "1"),
     ),
     "three times with one fault": (
-        Verdict.DUPLICATE,
+        ViolationKind.DUPLICATE,
         tale()
         .published("1")
         .handed(A, "1")
@@ -146,7 +146,7 @@ REPORTED: dict[str, tuple[Verdict, Tale]] = {
         .handled("c", "1"),
     ),
     "passed on although its session was lost": (
-        Verdict.DUPLICATE,
+        ViolationKind.DUPLICATE,
         tale()
         .published("1")
         .handed(A, "1")
@@ -157,11 +157,11 @@ REPORTED: dict[str, tuple[Verdict, Tale]] = {
         .forwarding(A, "1"),
     ),
     "settled long before the fault": (
-        Verdict.DUPLICATE,
+        ViolationKind.DUPLICATE,
         tale().published("1").handled(A, "1").later(5).killed(A).handled(B, "1"),
     ),
     "a shutdown counted as an attempt": (
-        Verdict.ATTEMPT,
+        ViolationKind.ATTEMPT,
         tale()
         .published("1")
         .handed(A, "1")
@@ -173,30 +173,30 @@ REPORTED: dict[str, tuple[Verdict, Tale]] = {
         .ended(B, "1"),
     ),
     "a failure that was not counted": (
-        Verdict.ATTEMPT,
+        ViolationKind.ATTEMPT,
         tale().published("1").handed(A, "1").failed(A, "1").called(A, "1", attempt=1).ended(A, "1"),
     ),
     "a count that a retry queue has forgotten": (
-        Verdict.ATTEMPT,
+        ViolationKind.ATTEMPT,
         tale().published("1").handed(A, "1").failed(A, "1").retried(A, "1", attempt=1),
     ),
     "a dead letter that says too little": (
-        Verdict.ATTEMPT,
+        ViolationKind.ATTEMPT,
         tale().published("1").handed(A, "1").failed(A, "1").failed(A, "1", 2).dead(A, "1", attempts=1),
     ),
     "settled in good order and handed over again": (
-        Verdict.REGRESS,
+        ViolationKind.REGRESS,
         log().published("1").handled(A, "1").revoked(A).handed(B, "1"),
     ),
     "settled long ago and handed over again after a fault": (
-        Verdict.REGRESS,
+        ViolationKind.REGRESS,
         log().published("1").handled(A, "1").later(5).killed(A).handed(B, "1"),
     ),
 }
 
-NEAR_MISSES: dict[str, tuple[Verdict, Tale]] = {
+NEAR_MISSES: dict[str, tuple[ViolationKind, Tale]] = {
     "called and failed again before the first member was told that its copy is there": (
-        Verdict.ATTEMPT,
+        ViolationKind.ATTEMPT,
         tale()
         .published("1")
         .handed(A, "1")
@@ -208,11 +208,11 @@ NEAR_MISSES: dict[str, tuple[Verdict, Tale]] = {
         .settled(A, "1"),
     ),
     "on its way when its session was lost": (
-        Verdict.DUPLICATE,
+        ViolationKind.DUPLICATE,
         tale().published("1").handed(A, "1").failed(A, "1").forwarding(A, "1").lost(A).handled(B, "1"),
     ),
     "sent back from the dead letters by a member whose session was over": (
-        Verdict.DUPLICATE,
+        ViolationKind.DUPLICATE,
         tale()
         .published("1")
         .handed(A, "1")
@@ -231,19 +231,19 @@ NEAR_MISSES: dict[str, tuple[Verdict, Tale]] = {
         .settled(B, "1", part="retry.1s"),
     ),
     "unconfirmed and never seen": (
-        Verdict.LOST,
+        ViolationKind.LOST,
         tale().published("1", verdict=Kind.UNKNOWN).published("2", verdict=None).published("3", verdict=Kind.FAILED),
     ),
     "dead-lettered": (
-        Verdict.LOST,
+        ViolationKind.LOST,
         tale().published("1").handed(A, "1").failed(A, "1").dead(A, "1", 1).settled(A, "1"),
     ),
     "in the hand of a killed member, then handled by another": (
-        Verdict.LOST,
+        ViolationKind.LOST,
         tale().published("1").handed(A, "1").called(A, "1").killed(A).handled(B, "1"),
     ),
     "dead-lettered and purged": (
-        Verdict.LOST,
+        ViolationKind.LOST,
         tale()
         .published("1")
         .handed(A, "1")
@@ -254,15 +254,15 @@ NEAR_MISSES: dict[str, tuple[Verdict, Tale]] = {
         .settled(B, "1", part="dlq"),
     ),
     "handled, though nobody knows whether it was published": (
-        Verdict.PHANTOM,
+        ViolationKind.PHANTOM,
         tale().published("1", verdict=Kind.UNKNOWN).handled(A, "1"),
     ),
     "handled before its publisher knew": (
-        Verdict.PHANTOM,
+        ViolationKind.PHANTOM,
         tale().published("1", verdict=None).handled(A, "1"),
     ),
     "published twice with two bodies": (
-        Verdict.CORRUPT,
+        ViolationKind.CORRUPT,
         tale()
         .published("1", verdict=Kind.UNKNOWN)
         .published("1")
@@ -271,21 +271,21 @@ NEAR_MISSES: dict[str, tuple[Verdict, Tale]] = {
         .ended(A, "1"),
     ),
     "another checksum where nobody recorded the publish": (
-        Verdict.CORRUPT,
+        ViolationKind.CORRUPT,
         tale().handed(A, "1").called(A, "1", content="other"),
     ),
-    "two keys": (Verdict.ORDER, tale().published("1", key="k").published("2", key="l").handled(A, "2", "1")),
-    "no key": (Verdict.ORDER, tale().published("1", "2", key=None).handled(A, "2", "1")),
+    "two keys": (ViolationKind.ORDER, tale().published("1", key="k").published("2", key="l").handled(A, "2", "1")),
+    "no key": (ViolationKind.ORDER, tale().published("1", "2", key=None).handled(A, "2", "1")),
     "published at the same time": (
-        Verdict.ORDER,
+        ViolationKind.ORDER,
         tale().published("1", verdict=None).published("2").handled(A, "2", "1"),
     ),
     "in two members of a queue that promises no order across them": (
-        Verdict.ORDER,
+        ViolationKind.ORDER,
         tale().published("1", "2").handed(A, "1").handled(B, "2").called(A, "1").ended(A, "1"),
     ),
     "out of order after a retry queue": (
-        Verdict.ORDER,
+        ViolationKind.ORDER,
         tale()
         .published("1", "2")
         .handed(A, "1")
@@ -298,24 +298,24 @@ NEAR_MISSES: dict[str, tuple[Verdict, Tale]] = {
         .ended(A, "1"),
     ),
     "out of order since another member gave it back": (
-        Verdict.ORDER,
+        ViolationKind.ORDER,
         tale().published("1", "2").handed(A, "1").handled(B, "2").revoked(A).handled(B, "1", session=2),
     ),
     "delayed": (
-        Verdict.ORDER,
+        ViolationKind.ORDER,
         tale().published("1", delayed=True).published("2").handled(A, "2", "1"),
     ),
-    "one key, one after the other": (Verdict.OVERLAP, tale().published("1", "2").handled(A, "1", "2")),
+    "one key, one after the other": (ViolationKind.OVERLAP, tale().published("1", "2").handled(A, "1", "2")),
     "one key in two members of a queue that promises nothing across them": (
-        Verdict.OVERLAP,
+        ViolationKind.OVERLAP,
         tale().published("1", "2").handed(A, "1").called(A, "1").handled(B, "2").ended(A, "1"),
     ),
     "a callback that outlived its session": (
-        Verdict.OVERLAP,
+        ViolationKind.OVERLAP,
         tale().published("1").handed(A, "1").called(A, "1").lost(A).handed(B, "1").called(B, "1").ended(A, "1"),
     ),
     "two copies in the retry queue, since a fault met the failed message": (
-        Verdict.OVERLAP,
+        ViolationKind.OVERLAP,
         tale()
         .published("1", key=None)
         .handed(A, "1")
@@ -335,31 +335,31 @@ NEAR_MISSES: dict[str, tuple[Verdict, Tale]] = {
         .ended("c", "1"),
     ),
     "a killed member's call": (
-        Verdict.OVERLAP,
+        ViolationKind.OVERLAP,
         tale().published("1").handed(A, "1").called(A, "1").killed(A).handled(B, "1"),
     ),
     "again after the fault that met it in flight": (
-        Verdict.DUPLICATE,
+        ViolationKind.DUPLICATE,
         tale().published("1").handed(A, "1").called(A, "1").ended(A, "1").killed(A).handled(B, "1"),
     ),
     "again after a fault just after it was settled": (
-        Verdict.DUPLICATE,
+        ViolationKind.DUPLICATE,
         tale().published("1").handled(A, "1").later(0.15).killed(A).handled(B, "1"),
     ),
     "settled above what was not, then killed": (
-        Verdict.DUPLICATE,
+        ViolationKind.DUPLICATE,
         log().published("1", "2").handed(A, "1", "2").handled(A, "2").later(5).killed(A).handled(B, "1", "2"),
     ),
     "published twice, since nobody knew": (
-        Verdict.DUPLICATE,
+        ViolationKind.DUPLICATE,
         tale().published("1", verdict=Kind.UNKNOWN).published("1").handled(A, "1").handled(B, "1"),
     ),
     "a publish that met a fault": (
-        Verdict.DUPLICATE,
+        ViolationKind.DUPLICATE,
         tale().published("0", verdict=None).killed("p").handled(A, "0").handled(B, "0"),
     ),
     "in place, then from a retry queue, then dead": (
-        Verdict.ATTEMPT,
+        ViolationKind.ATTEMPT,
         tale()
         .published("1")
         .handed(A, "1")
@@ -373,11 +373,11 @@ NEAR_MISSES: dict[str, tuple[Verdict, Tale]] = {
         .settled(B, "1", part="retry.1s"),
     ),
     "tries in place that a crash interrupted": (
-        Verdict.ATTEMPT,
+        ViolationKind.ATTEMPT,
         tale().published("1").handed(A, "1").failed(A, "1").failed(A, "1", 2).killed(A).handled(B, "1"),
     ),
     "from the beginning after a redrive": (
-        Verdict.ATTEMPT,
+        ViolationKind.ATTEMPT,
         tale()
         .published("1")
         .handed(A, "1")
@@ -393,19 +393,19 @@ NEAR_MISSES: dict[str, tuple[Verdict, Tale]] = {
         .ended(A, "1"),
     ),
     "an outage, which costs no attempt": (
-        Verdict.ATTEMPT,
+        ViolationKind.ATTEMPT,
         tale().published("1").handed(A, "1").failed(A, "1").killed(A).called(A, "1", 1).ended(A, "1"),
     ),
     "handed over again before it was settled for good": (
-        Verdict.REGRESS,
+        ViolationKind.REGRESS,
         log().published("1").handled(A, "1").later(0.15).killed(A).handed(B, "1"),
     ),
     "settled above what was not": (
-        Verdict.REGRESS,
+        ViolationKind.REGRESS,
         log().published("1", "2").handed(A, "1").handled(A, "2").revoked(A).handed(B, "1", "2"),
     ),
     "settled when its session was lost already": (
-        Verdict.REGRESS,
+        ViolationKind.REGRESS,
         log().published("1").handed(A, "1").called(A, "1").lost(A).ended(A, "1").settled(A, "1").handed(B, "1"),
     ),
 }
@@ -426,13 +426,15 @@ def test_a_near_miss_is_not_reported(name: str) -> None:
 def test_every_verdict_has_two_histories_of_each_kind() -> None:
     for corpus in (REPORTED, NEAR_MISSES):
         verdicts = [verdict for verdict, _ in corpus.values()]
-        assert {verdict: verdicts.count(verdict) >= 2 for verdict in Verdict} == dict.fromkeys(Verdict, True)
+        assert {verdict: verdicts.count(verdict) >= 2 for verdict in ViolationKind} == dict.fromkeys(
+            ViolationKind, True
+        )
 
 
 def test_an_excerpt_is_short_and_shows_it() -> None:
     told = tale().published(*(str(n) for n in range(100))).handled(A, *(str(n) for n in range(99)))
     (finding,) = check(told.events)
-    assert finding.verdict is Verdict.LOST
+    assert finding.verdict is ViolationKind.LOST
     assert {event.id for event in finding.excerpt} <= {"", "99"}
     assert len(finding.excerpt) <= 5
 
@@ -475,5 +477,5 @@ def test_duplicates_are_those_that_no_fault_has_met(again: list[tuple[str, bool]
     counts = {id: 1 + sum(1 for one, _ in again if one == id) for id in "0123"}
     met = {id: sum(1 for one, killed in again if one == id and killed) for id in "0123"}
     expected = {id for id in "0123" if counts[id] > 1 + met[id]}
-    reported = {one.excerpt[-1].id for one in check(told.events) if one.verdict is Verdict.DUPLICATE}
+    reported = {one.excerpt[-1].id for one in check(told.events) if one.verdict is ViolationKind.DUPLICATE}
     assert reported == expected

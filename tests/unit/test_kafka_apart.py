@@ -13,8 +13,8 @@ from aiokafka.structs import TopicPartition
 
 from msgbus.adapter.address import Address
 from msgbus_kafka.consumer.partition_session import PartitionSession
-from msgbus_kafka.consumer.unreadable_records import Apart, whole
-from msgbus_kafka.errors import Refused, concerns_one
+from msgbus_kafka.consumer.unreadable_records import UnreadableRecordIsolation, concerns_all_partitions
+from msgbus_kafka.errors import FetchRefused, concerns_one_partition
 
 BAD, GOOD = TopicPartition("bad", 0), TopicPartition("good", 0)
 
@@ -56,16 +56,16 @@ class Client:
         self.paused.discard(partition)
 
 
-class Tap:
+class Responses:
     def __init__(self) -> None:
         self.refused: set[Any] = set()
         self.read: set[Any] = set()
 
-    def source(self, partition: Any) -> Any:
+    def batches_of(self, partition: Any) -> Any:
         del partition
-        return SimpleNamespace(begins=0)
+        return SimpleNamespace(fetch_offset=0)
 
-    def lenient(self, partition: Any) -> bool:
+    def read_leniently(self, partition: Any) -> bool:
         fresh = partition not in self.read
         self.read.add(partition)
         return fresh
@@ -77,10 +77,10 @@ class Bench:
     def __init__(self, fault: int = 300, error: Exception | None = None) -> None:
         self.error = error or kafka.CorruptRecordException("Invalid CRC")
         self.client = Client(fault, self.error)
-        tap: Any = Tap()
-        self.tap = tap
+        responses: Any = Responses()
+        self.responses = responses
         starts: Any = SimpleNamespace(known=lambda _: None)
-        self.apart = Apart(self.client, starts, self.tap)
+        self.apart = UnreadableRecordIsolation(self.client, starts, self.responses)
         self.bad = PartitionSession(BAD, Address("bad"), 10)
         self.good = PartitionSession(GOOD, Address("good"), 10)
 
@@ -93,14 +93,14 @@ class Bench:
         """Fetch the bad partition as one of many."""
         try:
             while True:
-                self.bad.bind((await self.client.getmany(BAD, timeout_ms=0, max_records=500))[BAD])
+                self.bad.buffer((await self.client.getmany(BAD, timeout_ms=0, max_records=500))[BAD])
         except kafka.CorruptRecordException:
             return
 
     async def round(self) -> None:
         for session in (self.good, self.bad):
-            if session.most:
-                session.bind((await self.apart.fetch(session)).get(session.partition, ()))
+            if session.max_records:
+                session.buffer((await self.apart.fetch(session)).get(session.partition, ()))
 
 
 @pytest.mark.parametrize("fault", [0, 1, 250, 300, 499, 500, 999])
@@ -114,13 +114,13 @@ async def test_all_before_the_fault_is_handed_over_and_the_partition_is_stopped_
         bench.apart.begin([bench.bad, bench.good], bench.error, 500)
     for _ in range(50):
         await bench.round()
-        if bench.bad.most is None:  # fetched together again, where it fails again
+        if bench.bad.max_records is None:  # fetched together again, where it fails again
             await bench.until_it_fails()
             bench.apart.begin([bench.bad], bench.error, 500)
     assert bench.bad.reached == fault - 1
-    assert bench.bad.most == 0
+    assert bench.bad.max_records == 0
     assert bench.client.paused == {BAD}
-    assert f"queue bad, partition 0: a record at offset {fault} or just behind it is corrupt" in bench.bad.trouble
+    assert f"queue bad, partition 0: a record at offset {fault} or just behind it is corrupt" in bench.bad.problem
     assert [one.levelno for one in caplog.records].count(logging.ERROR) == 1
     assert bench.client.asked < 60
 
@@ -132,8 +132,8 @@ async def test_the_others_lose_nothing_and_are_fetched_together_again() -> None:
     await bench.round()
     assert bench.good.reached == 499
     await bench.round()
-    assert bench.good.most is None
-    assert not bench.good.trouble
+    assert bench.good.max_records is None
+    assert not bench.good.problem
 
 
 async def test_a_fault_that_has_passed_leaves_everything_as_it_was() -> None:
@@ -141,22 +141,22 @@ async def test_a_fault_that_has_passed_leaves_everything_as_it_was() -> None:
     await bench.begin()
     bench.client.fault = -1
     await bench.round()
-    assert (bench.bad.most, bench.good.most) == (None, None)
+    assert (bench.bad.max_records, bench.good.max_records) == (None, None)
 
 
 async def test_a_header_name_is_read_leniently_before_its_partition_is_stopped() -> None:
     bench = Bench(error=UnicodeDecodeError("utf-8", b"\xfc", 0, 1, "invalid start byte"))
     await bench.begin()
     await bench.round()
-    assert bench.tap.read == {BAD}
+    assert bench.responses.read == {BAD}
     bench.client.fault = -1  # it can be read now
     await bench.round()
     assert bench.bad.reached == 499
-    assert not bench.bad.trouble
+    assert not bench.bad.problem
 
 
 @pytest.mark.parametrize(
-    "error", [kafka.TopicAuthorizationFailedError("bad"), Refused(BAD, "KafkaStorageError, code 56")]
+    "error", [kafka.TopicAuthorizationFailedError("bad"), FetchRefused(BAD, "KafkaStorageError, code 56")]
 )
 async def test_what_the_broker_refuses_is_tried_again_and_told_once(
     error: Exception, caplog: pytest.LogCaptureFixture
@@ -167,17 +167,17 @@ async def test_what_the_broker_refuses_is_tried_again_and_told_once(
     loop = asyncio.get_running_loop()
     for _ in range(7):
         await bench.round()
-        waits.append(round(bench.bad.again - loop.time()))
-        assert (bench.bad.most, bench.client.paused) == (0, {BAD})
-        bench.bad.again = loop.time()
-        bench.apart.due([bench.bad, bench.good])
-        assert (bench.bad.most, bench.client.paused) == (1, set())
+        waits.append(round(bench.bad.retry_at - loop.time()))
+        assert (bench.bad.max_records, bench.client.paused) == (0, {BAD})
+        bench.bad.retry_at = loop.time()
+        bench.apart.retry_refused([bench.bad, bench.good])
+        assert (bench.bad.max_records, bench.client.paused) == (1, set())
     assert waits == [1, 2, 4, 8, 15, 15, 15]
     assert len(caplog.records) == 1
     bench.client.fault = -1
-    bench.tap.refused.clear()  # a response without an error has come
+    bench.responses.refused.clear()  # a response without an error has come
     await bench.round()
-    assert (bench.bad.most, bench.bad.trouble, bench.good.most) == (None, "", None)
+    assert (bench.bad.max_records, bench.bad.problem, bench.good.max_records) == (None, "", None)
     assert len(caplog.records) == 2
 
 
@@ -188,7 +188,7 @@ async def test_what_the_broker_refuses_is_tried_again_and_told_once(
         (kafka.UnsupportedCodecError(), True),
         (kafka.RecordTooLargeError(), True),
         (kafka.TopicAuthorizationFailedError("q"), True),
-        (Refused(BAD, "x"), True),
+        (FetchRefused(BAD, "x"), True),
         (kafka.UnknownError(), True),
         (UnicodeDecodeError("utf-8", b"", 0, 1, ""), True),
         (AssertionError(), True),
@@ -204,7 +204,7 @@ async def test_what_the_broker_refuses_is_tried_again_and_told_once(
     ],
 )
 def test_what_concerns_one_partition_is_told_from_what_concerns_all(error: Exception, one: bool) -> None:
-    assert concerns_one(error) is one
+    assert concerns_one_partition(error) is one
 
 
 def test_what_ended_the_group_concerns_all_whatever_it_is() -> None:
@@ -212,6 +212,6 @@ def test_what_ended_the_group_concerns_all_whatever_it_is() -> None:
         raise kafka.TopicAuthorizationFailedError("q")
 
     client = SimpleNamespace(_coordinator=SimpleNamespace(check_errors=ended))
-    assert whole(client, kafka.TopicAuthorizationFailedError("q"))
-    assert whole(Client(0, RuntimeError()), kafka.KafkaConnectionError())
-    assert not whole(Client(0, RuntimeError()), kafka.CorruptRecordException())
+    assert concerns_all_partitions(client, kafka.TopicAuthorizationFailedError("q"))
+    assert concerns_all_partitions(Client(0, RuntimeError()), kafka.KafkaConnectionError())
+    assert not concerns_all_partitions(Client(0, RuntimeError()), kafka.CorruptRecordException())

@@ -12,8 +12,8 @@ from aiokafka.producer.transaction_manager import TransactionManager
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import TopicPartition
 
-from msgbus_kafka.aiokafka_internals.accumulator import Batches
-from msgbus_kafka.producer.partition_writer import Lane
+from msgbus_kafka.aiokafka_internals.accumulator import Accumulator
+from msgbus_kafka.producer.partition_writer import PartitionWriter
 from tests.kafka_records import Put, ended
 
 if TYPE_CHECKING:
@@ -47,25 +47,25 @@ async def leaders() -> Leaders:
 
 
 @pytest.fixture
-async def batches(leaders: Leaders) -> Batches:
+async def batches(leaders: Leaders) -> Accumulator:
     """Those of producer 7 in its epoch 3."""
     sequences = TransactionManager(None, 1000)
     sequences.set_pid_and_epoch(7, 3)
-    return Batches(leaders, sequences, SIZE, PATIENCE)
+    return Accumulator(leaders, sequences, SIZE, PATIENCE)
 
 
-def lane(batches: Batches, partition: TopicPartition = ONE) -> Lane:
+def lane(batches: Accumulator, partition: TopicPartition = ONE) -> PartitionWriter:
     """Goes on as soon as it may."""
-    return Lane(batches, partition, ended, lambda itself: itself.go_on())
+    return PartitionWriter(batches, partition, ended, lambda itself: itself.resume())
 
 
-def taken(batches: Batches) -> dict[TopicPartition, Batch]:
+def taken(batches: Accumulator) -> dict[TopicPartition, Batch]:
     """What the sender would send to the only node."""
     nodes, _ = batches.take((), ())
     return nodes.get(1, {})
 
 
-async def out_of_patience(batches: Batches) -> None:
+async def out_of_patience(batches: Accumulator) -> None:
     """With the leader of ONE."""
     while not batches.waiting[ONE][0].waits_longer_than(PATIENCE):
         await asyncio.sleep(0.01)  # its time passes, and nobody is told
@@ -79,7 +79,7 @@ def first_sequence(batch: Batch) -> int:
     return sequence
 
 
-async def test_a_batch_lies_on_the_wire_as_aiokafka_writes_it(batches: Batches) -> None:
+async def test_a_batch_lies_on_the_wire_as_aiokafka_writes_it(batches: Accumulator) -> None:
     records = [Put(), Put(b""), Put(b"y" * 200)]
     for record in records:
         lane(batches).put(record)
@@ -92,7 +92,7 @@ async def test_a_batch_lies_on_the_wire_as_aiokafka_writes_it(batches: Batches) 
     assert batch.data == theirs._build()
 
 
-async def test_records_of_a_partition_are_numbered_on_from_batch_to_batch(batches: Batches) -> None:
+async def test_records_of_a_partition_are_numbered_on_from_batch_to_batch(batches: Accumulator) -> None:
     orders, others = lane(batches), lane(batches, OTHER)
     for _ in range(3):
         orders.put(Put())
@@ -105,7 +105,7 @@ async def test_records_of_a_partition_are_numbered_on_from_batch_to_batch(batche
     assert [first_sequence(second[where]) for where in (ONE, OTHER)] == [3, 1]
 
 
-async def test_what_finds_no_room_waits_and_goes_on_in_order_when_the_batch_has_left(batches: Batches) -> None:
+async def test_what_finds_no_room_waits_and_goes_on_in_order_when_the_batch_has_left(batches: Accumulator) -> None:
     orders = lane(batches)
     records = [Put(LARGE), Put(LARGE), Put(), Put()]
     for record in records:
@@ -119,12 +119,12 @@ async def test_what_finds_no_room_waits_and_goes_on_in_order_when_the_batch_has_
     assert [first.records, second.records] == [records[:1], records[1:]]
 
 
-async def test_one_record_larger_than_a_batch_is_one_of_its_own(batches: Batches) -> None:
+async def test_one_record_larger_than_a_batch_is_one_of_its_own(batches: Accumulator) -> None:
     lane(batches).put(Put(b"x" * 5 * SIZE))
     assert len(taken(batches)[ONE].data) > 5 * SIZE
 
 
-async def test_who_gave_up_while_it_waited_for_room_is_not_sent(batches: Batches) -> None:
+async def test_who_gave_up_while_it_waited_for_room_is_not_sent(batches: Accumulator) -> None:
     orders = lane(batches)
     given_up, stays = Put(LARGE), Put()
     for record in (Put(LARGE), given_up, stays):
@@ -135,7 +135,7 @@ async def test_who_gave_up_while_it_waited_for_room_is_not_sent(batches: Batches
     assert taken(batches)[ONE].records == [stays]
 
 
-async def test_what_is_sent_again_is_the_same_and_stands_before_what_came_after_it(batches: Batches) -> None:
+async def test_what_is_sent_again_is_the_same_and_stands_before_what_came_after_it(batches: Accumulator) -> None:
     orders = lane(batches)
     orders.put(Put())
     first = taken(batches)[ONE]
@@ -150,7 +150,7 @@ async def test_what_is_sent_again_is_the_same_and_stands_before_what_came_after_
     assert (first_sequence(second), len(second.records)) == (1, 2)
 
 
-async def test_nothing_is_added_to_what_is_sent_again(batches: Batches) -> None:
+async def test_nothing_is_added_to_what_is_sent_again(batches: Accumulator) -> None:
     orders = lane(batches)
     orders.put(Put())
     first = taken(batches)[ONE]
@@ -164,7 +164,7 @@ async def test_nothing_is_added_to_what_is_sent_again(batches: Batches) -> None:
     assert len(first.records) == 1
 
 
-async def test_muted_partitions_and_busy_nodes_keep_what_they_have(batches: Batches, leaders: Leaders) -> None:
+async def test_muted_partitions_and_busy_nodes_keep_what_they_have(batches: Accumulator, leaders: Leaders) -> None:
     leaders.of[OTHER] = 2
     for where in (ONE, OTHER, ELSEWHERE):
         lane(batches, where).put(Put())
@@ -176,7 +176,7 @@ async def test_muted_partitions_and_busy_nodes_keep_what_they_have(batches: Batc
 
 @pytest.mark.parametrize("nobody", [None, -1])
 async def test_who_has_no_leader_for_too_long_fails_alone(
-    batches: Batches, leaders: Leaders, nobody: int | None
+    batches: Accumulator, leaders: Leaders, nobody: int | None
 ) -> None:
     leaders.of[ONE] = nobody
     record, other = Put(), Put()
@@ -193,19 +193,21 @@ async def test_who_has_no_leader_for_too_long_fails_alone(
     assert not other.confirmed.done()
 
 
-async def test_what_a_verdict_puts_while_the_sender_takes_wakes_it_again(batches: Batches, leaders: Leaders) -> None:
+async def test_what_a_verdict_puts_while_the_sender_takes_wakes_it_again(
+    batches: Accumulator, leaders: Leaders
+) -> None:
     def again(_: Sequence[Record], __: BaseException | None) -> None:
         lane(batches, OTHER).put(Put())
 
     leaders.of[ONE] = None
-    Lane(batches, ONE, again, lambda itself: itself.go_on()).put(Put())
+    PartitionWriter(batches, ONE, again, lambda itself: itself.resume()).put(Put())
     await out_of_patience(batches)
     batches.take((), ())
     assert batches.waiter().done()
     assert OTHER in batches.waiting
 
 
-async def test_a_topic_that_is_gone_fails_alone(batches: Batches) -> None:
+async def test_a_topic_that_is_gone_fails_alone(batches: Accumulator) -> None:
     gone, more, stays = Put(), Put(), Put()
     lane(batches).put(gone)
     lane(batches, OTHER).put(more)
@@ -217,7 +219,7 @@ async def test_a_topic_that_is_gone_fails_alone(batches: Batches) -> None:
     assert list(taken(batches)) == [ELSEWHERE]
 
 
-async def test_what_comes_after_a_failed_batch_is_in_another(batches: Batches) -> None:
+async def test_what_comes_after_a_failed_batch_is_in_another(batches: Accumulator) -> None:
     orders = lane(batches)
     orders.put(Put())
     failed = batches.waiting[ONE][0]
@@ -229,7 +231,7 @@ async def test_what_comes_after_a_failed_batch_is_in_another(batches: Batches) -
     assert batch.records == [record]
 
 
-async def test_after_everything_has_failed_no_request_brings_anything_back(batches: Batches) -> None:
+async def test_after_everything_has_failed_no_request_brings_anything_back(batches: Accumulator) -> None:
     under_way, waits = Put(), Put()
     lane(batches).put(under_way)
     batch = taken(batches)[ONE]
@@ -243,7 +245,7 @@ async def test_after_everything_has_failed_no_request_brings_anything_back(batch
     assert not taken(batches)
 
 
-async def test_closing_waits_for_what_waits_and_for_what_is_under_way(batches: Batches) -> None:
+async def test_closing_waits_for_what_waits_and_for_what_is_under_way(batches: Accumulator) -> None:
     await batches.close()
     lane(batches).put(Put())
     first = taken(batches)[ONE]

@@ -12,8 +12,8 @@ from aiokafka.protocol.metadata import MetadataRequest
 from msgbus.adapter.url import BrokerURL
 from msgbus.errors import BrokerUnavailable
 from msgbus_kafka.admin import client as module
-from msgbus_kafka.admin.client import Cluster
-from msgbus_kafka.connection import Access
+from msgbus_kafka.admin.client import AdminClient
+from msgbus_kafka.connection import ConnectionSettings
 from msgbus_kafka.options import KafkaOptions
 
 if TYPE_CHECKING:
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def cluster() -> Cluster:
-    return Cluster(Access(BrokerURL.parse("kafka://127.0.0.1:1"), KafkaOptions()))
+def cluster() -> AdminClient:
+    return AdminClient(ConnectionSettings(BrokerURL.parse("kafka://127.0.0.1:1"), KafkaOptions()))
 
 
-def _starts(cluster: Cluster, start: Callable[[], Awaitable[Any]], monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+def _starts(cluster: AdminClient, start: Callable[[], Awaitable[Any]], monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The clients that were stopped; each is made by ``start`` and nothing is connected."""
     stopped: list[Any] = []
 
@@ -37,20 +37,20 @@ def _starts(cluster: Cluster, start: Callable[[], Awaitable[Any]], monkeypatch: 
 
     monkeypatch.setattr(module, "stop_client", stop)
     monkeypatch.setattr(cluster, "_started", start)
-    monkeypatch.setattr(cluster._access, "reach", reach)
+    monkeypatch.setattr(cluster._access, "check_connection", reach)
     return stopped
 
 
-async def test_whoever_asks_after_the_closing_connects_nothing(cluster: Cluster) -> None:
+async def test_whoever_asks_after_the_closing_connects_nothing(cluster: AdminClient) -> None:
     await cluster.close()
     with pytest.raises(BrokerUnavailable, match="was closed"):
-        await cluster.ask(MetadataRequest([]))
+        await cluster.send(MetadataRequest([]))
     with pytest.raises(BrokerUnavailable, match="cannot be reached"):
         await cluster.connect()
 
 
 async def test_a_client_that_has_started_when_all_is_closed_is_stopped(
-    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+    cluster: AdminClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ready, client = asyncio.Event(), SimpleNamespace()
 
@@ -59,7 +59,7 @@ async def test_a_client_that_has_started_when_all_is_closed_is_stopped(
         return client
 
     stopped = _starts(cluster, start, monkeypatch)
-    asking = asyncio.ensure_future(cluster.ask(MetadataRequest([])))
+    asking = asyncio.ensure_future(cluster.send(MetadataRequest([])))
     await asyncio.sleep(0)
     await cluster.close()
     ready.set()
@@ -68,7 +68,7 @@ async def test_a_client_that_has_started_when_all_is_closed_is_stopped(
     assert stopped == [client]
 
 
-async def test_a_cluster_may_be_connected_again(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_cluster_may_be_connected_again(cluster: AdminClient, monkeypatch: pytest.MonkeyPatch) -> None:
     answers: list[Any] = []
 
     async def send(node: int, request: Any) -> str:
@@ -84,5 +84,5 @@ async def test_a_cluster_may_be_connected_again(cluster: Cluster, monkeypatch: p
     assert len(stopped) == 1
     await cluster.connect()
     request = MetadataRequest([])
-    assert await cluster.ask(request) == "answer"
+    assert await cluster.send(request) == "answer"
     assert answers == [(7, request)]

@@ -8,10 +8,10 @@ from typing import Any
 
 from aiokafka.structs import TopicPartition
 
-from msgbus_kafka.aiokafka_internals.fetcher import IDLE, Tap, adapt
+from msgbus_kafka.aiokafka_internals.fetcher import IDLE_FETCH_WAIT_MS, FetchResponses, install_fetcher
 from msgbus_kafka.aiokafka_internals.lenient_headers import LenientRecords
-from msgbus_kafka.errors import Refused
-from msgbus_kafka.offset_continuity import Gap
+from msgbus_kafka.errors import FetchRefused
+from msgbus_kafka.offset_continuity import OffsetGap
 from tests.kafka_raw import batch
 
 
@@ -38,7 +38,7 @@ class Fetcher:
 
 async def test_records_are_taken_before_their_request_has_ended_and_nobody_else_is_woken_by_it() -> None:
     fetcher, arrived = Fetcher(finds=True), asyncio.Event()
-    adapt(SimpleNamespace(_fetcher=fetcher), arrived)
+    install_fetcher(SimpleNamespace(_fetcher=fetcher), arrived)
     request = fetcher.request()
     await arrived.wait()
     assert not request.done()
@@ -49,7 +49,7 @@ async def test_records_are_taken_before_their_request_has_ended_and_nobody_else_
 async def test_with_the_end_of_its_request_a_node_is_free_for_the_next() -> None:
     for finds in (True, False):
         fetcher, arrived = Fetcher(finds=finds), asyncio.Event()
-        adapt(SimpleNamespace(_fetcher=fetcher), arrived)
+        install_fetcher(SimpleNamespace(_fetcher=fetcher), arrived)
         request = fetcher.request()
         while not request.done():
             assert "node" in fetcher._in_flight
@@ -60,7 +60,7 @@ async def test_with_the_end_of_its_request_a_node_is_free_for_the_next() -> None
 
 async def test_a_node_that_had_nothing_keeps_the_next_request_for_longer_unless_records_wait_here() -> None:
     fetcher = Fetcher(finds=False)
-    adapt(SimpleNamespace(_fetcher=fetcher), asyncio.Event())
+    install_fetcher(SimpleNamespace(_fetcher=fetcher), asyncio.Event())
     await fetcher.request()
     await fetcher.request()
     fetcher._records = {"another partition": "its records"}
@@ -69,7 +69,7 @@ async def test_a_node_that_had_nothing_keeps_the_next_request_for_longer_unless_
     fetcher.finds = True
     await fetcher.request()
     await fetcher.request()
-    assert fetcher.waited == [100, IDLE, 100, IDLE, 100]
+    assert fetcher.waited == [100, IDLE_FETCH_WAIT_MS, 100, IDLE_FETCH_WAIT_MS, 100]
 
 
 # What responses say beside their records.
@@ -90,19 +90,19 @@ class Buffer:
     def _set_error(self, partition: Any, error: Exception) -> None:
         self._records[partition] = error
 
-    def brings(self, tap: Tap, code: int, raw: bytes = b"", begins: int = 0) -> bool:
+    def brings(self, tap: FetchResponses, code: int, raw: bytes = b"", begins: int = 0) -> bool:
         if raw:
             read = SimpleNamespace(next_fetch_offset=begins, _records=None)
             self._records[PARTITION] = SimpleNamespace(_partition_records=read)
         row: Any = (0, code, 100, 100, 0, [], -1, raw)
-        return tap.answered(self.assignment, SimpleNamespace(API_VERSION=11, topics=[("q", [row])]))
+        return tap.observe(self.assignment, SimpleNamespace(API_VERSION=11, topics=[("q", [row])]))
 
 
 def test_an_error_that_aiokafka_only_logs_is_raised_by_the_next_fetch() -> None:
     buffer = Buffer()
-    tap = Tap(buffer)
+    tap = FetchResponses(buffer)
     assert buffer.brings(tap, 56)
-    assert isinstance(buffer._records.pop(PARTITION), Refused)
+    assert isinstance(buffer._records.pop(PARTITION), FetchRefused)
     assert tap.refused == {PARTITION}
     assert not buffer.brings(tap, 0)
     assert not tap.refused
@@ -110,7 +110,7 @@ def test_an_error_that_aiokafka_only_logs_is_raised_by_the_next_fetch() -> None:
 
 def test_errors_that_pass_and_those_that_aiokafka_tells_are_left_to_it() -> None:
     buffer = Buffer()
-    tap = Tap(buffer)
+    tap = FetchResponses(buffer)
     for code in (1, 3, 6, 29):
         assert not buffer.brings(tap, code)
         assert not buffer._records
@@ -119,26 +119,26 @@ def test_errors_that_pass_and_those_that_aiokafka_tells_are_left_to_it() -> None
 
 def test_what_was_read_to_its_end_is_forgotten_and_its_tail_is_known() -> None:
     buffer = Buffer()
-    tap = Tap(buffer)
+    tap = FetchResponses(buffer)
     raw = batch([b"a", b"b"])
     buffer.brings(tap, 0, raw)
-    source = tap.source(PARTITION)
+    source = tap.batches_of(PARTITION)
     assert source is not None
-    assert source.unexplained(Gap(0, 2)) == Gap(0, 2)
-    assert tap.passed(PARTITION, 0) == 1, "more of it waits"
-    assert source.handed == 1
+    assert source.unexplained(OffsetGap(0, 2)) == OffsetGap(0, 2)
+    assert tap.next_offset(PARTITION, 0) == 1, "more of it waits"
+    assert source.delivered_until == 1
     del buffer._records[PARTITION]
     buffer.position = 5
-    assert tap.passed(PARTITION, 1) == 5, "nothing lies behind the batch"
-    assert tap.source(PARTITION) is None
-    assert tap.passed(PARTITION, 5) == 6
+    assert tap.next_offset(PARTITION, 1) == 5, "nothing lies behind the batch"
+    assert tap.batches_of(PARTITION) is None
+    assert tap.next_offset(PARTITION, 5) == 6
 
 
 def test_a_partition_is_read_leniently_from_the_next_fetch_on() -> None:
     buffer = Buffer()
-    tap = Tap(buffer)
-    assert tap.lenient(PARTITION)
-    assert not tap.lenient(PARTITION)
+    tap = FetchResponses(buffer)
+    assert tap.read_leniently(PARTITION)
+    assert not tap.read_leniently(PARTITION)
     buffer.brings(tap, 0, batch([b"a"]))
     assert isinstance(buffer._records[PARTITION]._partition_records._records, LenientRecords)
 
@@ -150,7 +150,7 @@ async def test_a_response_that_aiokafka_cannot_take_in_does_not_end_its_fetcher(
         raise AssertionError
 
     fetcher._proc_fetch_request = broken  # type: ignore[method-assign, assignment]
-    adapt(SimpleNamespace(_fetcher=fetcher), arrived)
+    install_fetcher(SimpleNamespace(_fetcher=fetcher), arrived)
     assert not await fetcher.request()
     assert not arrived.is_set()
 
@@ -158,7 +158,7 @@ async def test_a_response_that_aiokafka_cannot_take_in_does_not_end_its_fetcher(
 async def test_a_second_refusal_of_a_partition_is_dropped_and_does_not_end_the_fetcher() -> None:
     fetcher: Any = Fetcher(finds=True)
     fetcher._set_error = fetcher._records.__setitem__
-    adapt(SimpleNamespace(_fetcher=fetcher), asyncio.Event())
+    install_fetcher(SimpleNamespace(_fetcher=fetcher), asyncio.Event())
     for refusal in ("first", "second"):
         fetcher._set_error(PARTITION, refusal)
     assert fetcher._records == {PARTITION: "first"}

@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from msgbus_kafka.producer.ack_pacing import NEXT, SENT, Halves
+from msgbus_kafka.producer.ack_pacing import TURNS_UNTIL_NEXT_REQUEST, TURNS_UNTIL_SENT, AckPacer
 
 WORKING = 1000.0
 """Seconds of work between two answers: more than the test takes."""
@@ -20,7 +20,7 @@ class Answers:
         self.told: dict[int, int] = {}
         self._worked = 0.0
         self._each = WORKING if working else 0.0
-        self._halves = Halves(lambda: waits, self._cpu)
+        self._halves = AckPacer(lambda: waits, self._cpu)
 
     def _cpu(self) -> float:
         self._worked += self._each
@@ -35,7 +35,7 @@ class Answers:
             self.told[number] = turn
 
         for number in range(batches):
-            self._halves.answered(partial(tell, number))
+            self._halves.complete(partial(tell, number))
         while len(self.told) < batches:
             turn += 1
             await asyncio.sleep(0)
@@ -49,13 +49,13 @@ async def test_where_the_server_takes_longer_all_are_told_at_once() -> None:
 async def test_where_this_process_takes_longer_half_are_told_when_the_others_are_on_their_way() -> None:
     answers = Answers(working=True)
     await answers.answer(1)  # the first has nothing to be compared with
-    assert await answers.answer(5) == [1, 1, 1, 1 + SENT, 1 + SENT]
+    assert await answers.answer(5) == [1, 1, 1, 1 + TURNS_UNTIL_SENT, 1 + TURNS_UNTIL_SENT]
 
 
 async def test_what_waits_goes_before_what_those_who_are_told_publish() -> None:
     answers = Answers(working=True, waits=True)
     await answers.answer(1)
-    assert await answers.answer(3) == [1 + NEXT] * 3
+    assert await answers.answer(3) == [1 + TURNS_UNTIL_NEXT_REQUEST] * 3
 
 
 async def test_one_batch_alone_is_told_at_once_by_whoever_is_busy() -> None:
@@ -65,10 +65,10 @@ async def test_one_batch_alone_is_told_at_once_by_whoever_is_busy() -> None:
 
 
 def test_a_broker_may_be_entered_again_in_another_event_loop_whatever_became_of_the_first() -> None:
-    answers, halves = Answers(working=False), Halves(lambda: False)
+    answers, halves = Answers(working=False), AckPacer(lambda: False)
 
     async def end_at_once() -> None:
-        halves.answered(lambda: pytest.fail("told in another loop"))
+        halves.complete(lambda: pytest.fail("told in another loop"))
         asyncio.get_running_loop().stop()
 
     loop = asyncio.new_event_loop()
@@ -80,7 +80,7 @@ def test_a_broker_may_be_entered_again_in_another_event_loop_whatever_became_of_
     told: list[int] = []
 
     async def answer() -> None:
-        halves.answered(lambda: told.append(1))
+        halves.complete(lambda: told.append(1))
         await asyncio.sleep(0)
 
     asyncio.run(answer())

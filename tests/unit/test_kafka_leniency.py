@@ -11,7 +11,7 @@ from msgbus.adapter.envelope import Outgoing
 from msgbus.errors import ConfigurationError
 from msgbus_kafka import compression
 from msgbus_kafka.aiokafka_internals.lenient_headers import LenientRecords
-from msgbus_kafka.codec import key_and_headers
+from msgbus_kafka.codec import encode_record
 from tests.kafka_raw import batch
 
 
@@ -43,21 +43,21 @@ def test_another_fault_of_a_batch_is_told_when_it_is_read() -> None:
 
 def test_such_a_name_is_written_in_ascii_when_the_message_is_passed_on() -> None:
     outgoing = Outgoing(Address("q", "g", "retry.5s"), "id", 1, b"", None, {"gr\udcfcn": "v\udcff", "grün": "w"})
-    _, headers = key_and_headers(outgoing)
+    _, headers = encode_record(outgoing)
     assert headers[2:] == [("gr\\xfcn", b"v\xff"), ("grün", b"w")]
 
 
 def test_codecs_that_are_missing_are_named_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not compression.missing()
-    assert not [*compression.without_codecs({"q": "zstd"})]
+    assert not compression.missing_codecs()
+    assert not [*compression.codec_findings({"q": "zstd"})]
     for one in ("lz4", "zstd"):
         monkeypatch.setattr(aiokafka.codec, f"has_{one}", lambda: False)
-    error, warning = compression.without_codecs({"a": "zstd", "b": "producer", "c": "lz4", "d": "gzip"})
+    error, warning = compression.codec_findings({"a": "zstd", "b": "producer", "c": "lz4", "d": "gzip"})
     assert (error.severity, warning.severity) == ("error", "warning")
     assert "(lz4, zstd)" in error.what
     assert error.what.endswith(": a, c")
     assert "lz4, zstd" in warning.what
-    compression.check("q", {"compression.type": "gzip"})
-    compression.check("q", {})
+    compression.check_codec("q", {"compression.type": "gzip"})
+    compression.check_codec("q", {})
     with pytest.raises(ConfigurationError, match=r'queue q: compression.type is zstd.*pip install "msgbus\[kafka\]"'):
-        compression.check("q", {"compression.type": "zstd"})
+        compression.check_codec("q", {"compression.type": "zstd"})

@@ -12,9 +12,13 @@ from aiokafka.producer.transaction_manager import TransactionManager
 from aiokafka.protocol.produce import ProduceRequest, ProduceRequest_v7, ProduceResponse_v7
 from aiokafka.structs import TopicPartition
 
-from msgbus_kafka.aiokafka_internals.accumulator import Batches
-from msgbus_kafka.aiokafka_internals.produce_request import Answer, Packed, Produce
-from msgbus_kafka.aiokafka_internals.sender import QuickSender
+from msgbus_kafka.aiokafka_internals.accumulator import Accumulator
+from msgbus_kafka.aiokafka_internals.produce_request import (
+    FastProduceRequest,
+    FastProduceResponse,
+    ProduceRequestBuilder,
+)
+from msgbus_kafka.aiokafka_internals.sender import FastSender
 from tests.kafka_records import Put, ended
 
 if TYPE_CHECKING:
@@ -65,8 +69,8 @@ class Sending:
         self.cluster = Cluster(leaders)
         transactions = TransactionManager(None, 1000)
         transactions.set_pid_and_epoch(1, 0)
-        self.batches = Batches(self.cluster, transactions, 1000, 30.0)
-        self.sender = QuickSender(
+        self.batches = Accumulator(self.cluster, transactions, 1000, 30.0)
+        self.sender = FastSender(
             self.cluster,
             acks=-1,
             txn_manager=transactions,
@@ -78,7 +82,7 @@ class Sending:
     async def put(self, partition: Any) -> asyncio.Future[None]:
         """A message; resolves when it is confirmed."""
         message = Put()
-        assert self.batches.last(partition, ended).add(message)
+        assert self.batches.open_batch(partition, ended).add(message)
         await self.calm()
         return message.confirmed
 
@@ -171,22 +175,22 @@ async def test_what_is_no_answer_ends_the_sender_and_every_message_fails(sending
 
 
 def test_a_request_is_packed_as_aiokafka_writes_it() -> None:
-    packed = Produce(None, -1, 15_000, TOPICS).prepare(KAFKA_2_1)
-    assert type(packed) is Packed
+    packed = ProduceRequestBuilder(None, -1, 15_000, TOPICS).prepare(KAFKA_2_1)
+    assert type(packed) is FastProduceRequest
     assert packed.encode() == ProduceRequest_v7(None, -1, 15_000, TOPICS).encode()
     header = packed.build_request_header(17, "msgbus").encode()
     assert header == ProduceRequest_v7(None, -1, 15_000, TOPICS).build_request_header(17, "msgbus").encode()
 
 
 def test_an_older_server_is_sent_aiokafkas_own_request() -> None:
-    assert Produce(None, -1, 15_000, TOPICS).prepare({ProduceRequest.API_KEY: (0, 6)}).API_VERSION == 6
+    assert ProduceRequestBuilder(None, -1, 15_000, TOPICS).prepare({ProduceRequest.API_KEY: (0, 6)}).API_VERSION == 6
 
 
 def test_an_answer_is_read_as_aiokafka_reads_it() -> None:
     topics = [("orders", [(0, 0, 17, -1, 5), (7, 6, -1, 1_700_000_000_000, 0)]), ("übung", [(2, 47, 2**40, -1, -1)])]
     wire = ProduceResponse_v7(topics, 30).encode()
     for data in (wire, BytesIO(wire)):
-        answer = Answer.decode(data)
+        answer = FastProduceResponse.decode(data)
         assert answer == ProduceResponse_v7.decode(wire)
         assert answer.API_VERSION == 7
 
@@ -194,4 +198,4 @@ def test_an_answer_is_read_as_aiokafka_reads_it() -> None:
 def test_an_answer_is_read_from_where_its_header_ends() -> None:
     data = BytesIO(b"head" + ProduceResponse_v7([], 0).encode())
     data.seek(4)
-    assert Answer.decode(data).topics == []
+    assert FastProduceResponse.decode(data).topics == []

@@ -10,7 +10,7 @@ import pytest
 
 from msgbus.adapter import QueueSpec
 from msgbus.adapter.address import Address
-from msgbus.adapter.headers import BODY_MAX, HEADERS_MAX
+from msgbus.adapter.headers import BODY_MAX_BYTES, HEADERS_MAX_BYTES
 from msgbus.adapter.url import BrokerURL
 from msgbus.errors import (
     AccessRefused,
@@ -22,17 +22,17 @@ from msgbus.errors import (
     Unsupported,
 )
 from msgbus_kafka import KafkaAdapter, KafkaOptions
-from msgbus_kafka.admin.topic_config import LARGEST, differences, new_topic, replication
+from msgbus_kafka.admin.topic_config import MAX_BATCH_BYTES, differences, new_topic, replication_factor
 from msgbus_kafka.admin.topics import Topics
-from msgbus_kafka.aiokafka_internals.offset_fetch import guard, offset_fetch_error
+from msgbus_kafka.aiokafka_internals.offset_fetch import install_offset_fetch_guard, offset_fetch_error
 from msgbus_kafka.aiokafka_internals.shutdown import stop_client
-from msgbus_kafka.consumer.start_offsets import judged
-from msgbus_kafka.diagnostics import SLOW
-from msgbus_kafka.errors import answered
-from msgbus_kafka.history import named
+from msgbus_kafka.consumer.start_offsets import classify_start
+from msgbus_kafka.diagnostics import SLOW_CLIENT_FINDING
+from msgbus_kafka.errors import error_for_code
+from msgbus_kafka.history import parse_origin
 from msgbus_kafka.options import Timing
-from msgbus_kafka.producer.partitioner import Spread
-from msgbus_kafka.producer.producer_slot import BATCH
+from msgbus_kafka.producer.partitioner import Partitioner
+from msgbus_kafka.producer.producer_slot import BATCH_BYTES
 
 
 def spec(**fields: Any) -> QueueSpec:
@@ -66,9 +66,9 @@ def test_a_url_that_is_none_of_kafkas_is_refused(url: str) -> None:
 def test_an_ordinary_queue_is_eight_partitions_that_take_the_largest_message() -> None:
     topic = new_topic(spec())
     assert (topic.name, topic.partitions, topic.asked_partitions) == ("orders", 8, None)
-    assert topic.settings == {"max.message.bytes": str(LARGEST)}
-    assert BATCH < LARGEST
-    assert LARGEST > BODY_MAX + 2 * HEADERS_MAX
+    assert topic.settings == {"max.message.bytes": str(MAX_BATCH_BYTES)}
+    assert BATCH_BYTES < MAX_BATCH_BYTES
+    assert MAX_BATCH_BYTES > BODY_MAX_BYTES + 2 * HEADERS_MAX_BYTES
 
 
 def test_a_retry_queue_has_one_partition() -> None:
@@ -79,7 +79,7 @@ def test_a_retry_queue_has_one_partition() -> None:
 def test_settings_become_kafkas_words_and_native_ones_win() -> None:
     topic = new_topic(spec(retention=1.5, compact=True, native={"retention.ms": "9", "max.message.bytes": "77"}))
     assert topic.settings == {"max.message.bytes": "77", "cleanup.policy": "compact", "retention.ms": "9"}
-    assert topic.largest == 77
+    assert topic.max_batch_bytes == 77
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_settings_become_kafkas_words_and_native_ones_win() -> None:
 def test_replicas_are_the_clusters_default_or_three_as_far_as_there_are_brokers(
     default: int, brokers: int, copies: int
 ) -> None:
-    assert replication(default, brokers) == copies
+    assert replication_factor(default, brokers) == copies
 
 
 def test_each_setting_that_differs_is_named_and_others_are_not() -> None:
@@ -124,21 +124,21 @@ def test_lists_are_compared_without_their_order() -> None:
     ],
 )
 def test_answers_become_our_errors(code: int, message: str | None, ours: type[MsgbusError]) -> None:
-    error = answered(code, message, "queue orders")
+    error = error_for_code(code, message, "queue orders")
     assert type(error) is ours
     assert str(error).startswith("queue orders: ")
     assert (message or "") in str(error)
 
 
 def test_a_key_goes_where_javas_client_sends_it() -> None:
-    spread = Spread()
+    spread = Partitioner()
     # From Kafka's own tests of Utils.murmur2: "21" is -973932308, "foobar" -790332482.
     assert spread.partition(b"21", range(1000), []) == (-973932308 & 0x7FFFFFFF) % 1000
     assert spread.partition(b"foobar", range(1000), []) == (-790332482 & 0x7FFFFFFF) % 1000
 
 
 def test_messages_without_a_key_go_everywhere_in_turn() -> None:
-    spread = Spread()
+    spread = Partitioner()
     assert {spread.partition(None, range(4), range(4)) for _ in range(4)} == {0, 1, 2, 3}
 
 
@@ -164,7 +164,7 @@ async def test_the_guard_lets_other_requests_pass() -> None:
         return request
 
     coordinator = SimpleNamespace(_send_req=send, _do_commit_offsets=send)
-    guard(SimpleNamespace(_coordinator=coordinator), nothing_pending, lambda _: None)
+    install_offset_fetch_guard(SimpleNamespace(_coordinator=coordinator), nothing_pending, lambda _: None)
     assert await coordinator._send_req("heartbeat") == "heartbeat"
 
 
@@ -178,7 +178,7 @@ async def test_the_guard_makes_aiokafka_ask_again() -> None:
         return offsets(error=16)
 
     coordinator = SimpleNamespace(_send_req=send, _do_commit_offsets=send, coordinator_dead=lambda: dead.append(True))
-    guard(SimpleNamespace(_coordinator=coordinator), nothing_pending, lambda _: None)
+    install_offset_fetch_guard(SimpleNamespace(_coordinator=coordinator), nothing_pending, lambda _: None)
     with pytest.raises(NotCoordinatorForGroupError) as caught:
         await coordinator._send_req(OffsetFetchRequest("g", []))
     assert caught.value.retriable
@@ -221,12 +221,12 @@ async def test_a_connection_that_is_made_while_its_client_closes_is_closed_too_a
 
 def test_positions_are_read_in_kafkas_words_and_stay_within_what_is_kept() -> None:
     bounds = {0: (5, 20), 1: (0, 9)}
-    assert named("a-1.b", "a-1.b-0@17", bounds) == {0: 17}
-    assert named("q", "12", bounds) == {0: 12, 1: 9}
-    assert named("q", "q-0@1", bounds) == {0: 5}
+    assert parse_origin("a-1.b", "a-1.b-0@17", bounds) == {0: 17}
+    assert parse_origin("q", "12", bounds) == {0: 12, 1: 9}
+    assert parse_origin("q", "q-0@1", bounds) == {0: 5}
     for wrong in ("r-0@1", "q-2@1", "q-0", "q-0@", "-1", "yesterday"):
         with pytest.raises(ConfigurationError):
-            named("q", wrong, bounds)
+            parse_origin("q", wrong, bounds)
 
 
 @pytest.mark.parametrize("wrong", [{"drain": 26}, {"rebalance": 40}, {"request": 45}])
@@ -249,7 +249,7 @@ def test_timeouts_out_of_their_order_are_named(wrong: dict[str, float]) -> None:
 def test_a_partition_that_begins_elsewhere_is_sent_back_or_explained(  # noqa: PLR0913, PLR0917 - a row of the table
     first: int, commit: int | None, kept: int, end: int, seek: int | None, says: str
 ) -> None:
-    verdict = judged(first, commit, kept, end)
+    verdict = classify_start(first, commit, kept, end)
     assert verdict.seek == seek
     assert says in verdict.warning
     assert bool(verdict.warning) == bool(says)
@@ -276,7 +276,7 @@ def test_a_cluster_that_confirms_what_one_node_has_is_warned_of_once(
     cluster: Any = SimpleNamespace()
     topics = Topics(cluster)
     for _ in range(2):
-        assert topics._copies(range(brokers), settings) == brokers
+        assert topics._replication_factor(range(brokers), settings) == brokers
     assert caplog.text.count("min.insync.replicas") == said
 
 
@@ -288,7 +288,7 @@ async def test_a_client_without_its_c_extension_is_warned_of_once(
     adapter = KafkaAdapter(BrokerURL.parse("kafka://localhost"), KafkaOptions())
     adapter._warn_of_client()
     assert not caplog.text
-    monkeypatch.setattr(msgbus_kafka.adapter, "slow", lambda: [SLOW])
+    monkeypatch.setattr(msgbus_kafka.adapter, "client_findings", lambda: [SLOW_CLIENT_FINDING])
     for _ in range(2):
         adapter._warn_of_client()
     assert caplog.text.count("without its C extension") == 1

@@ -10,7 +10,7 @@ import pytest
 
 from msgbus.adapter.address import Address
 from msgbus.adapter.envelope import Outgoing
-from msgbus_kafka.codec import arrived, key_and_headers, size
+from msgbus_kafka.codec import batch_size_bytes, decode_record, encode_record
 
 QUEUE = Address("orders")
 
@@ -26,8 +26,8 @@ def outgoing(**fields: Any) -> Outgoing:
 
 
 def there_and_back(message: Outgoing) -> Any:
-    key, headers = key_and_headers(message)
-    return arrived(record(key=key, value=message.body, headers=tuple(headers)), QUEUE, "group")
+    key, headers = encode_record(message)
+    return decode_record(record(key=key, value=message.body, headers=tuple(headers)), QUEUE, "group")
 
 
 @pytest.mark.parametrize("key", [None, "", "k", "ключ", "\udcff\udc80"])
@@ -41,33 +41,33 @@ def test_what_is_published_arrives_unchanged(key: str | None) -> None:
 
 
 def test_a_foreign_record_is_known_by_its_place() -> None:
-    message = arrived(record(), QUEUE, "group")
+    message = decode_record(record(), QUEUE, "group")
     assert message.id == message.origin == "orders-3@17"
     assert message.published_at == datetime(2023, 11, 14, 22, 13, 20, 123_000, UTC)
 
 
 def test_keys_and_headers_that_are_no_text_survive() -> None:
-    message = arrived(record(key=b"\xff\x00", headers=(("h", b"\xfe"), ("null", None))), QUEUE, "group")
+    message = decode_record(record(key=b"\xff\x00", headers=(("h", b"\xfe"), ("null", None))), QUEUE, "group")
     assert message.key == "\udcff\x00"
     assert message.headers == {"h": "\udcfe", "null": ""}
-    assert key_and_headers(outgoing(key=message.key))[0] == b"\xff\x00"
+    assert encode_record(outgoing(key=message.key))[0] == b"\xff\x00"
 
 
 def test_a_tombstone_is_an_empty_body() -> None:
-    assert arrived(record(value=None, key=b"k"), QUEUE, "group").body == b""
+    assert decode_record(record(value=None, key=b"k"), QUEUE, "group").body == b""
 
 
 @pytest.mark.parametrize("timestamp", [-1, 0, 2**63 - 1])
 def test_no_timestamp_of_a_record_can_break_a_member(timestamp: int) -> None:
-    assert arrived(record(timestamp=timestamp), QUEUE, "group").body == b"body"
+    assert decode_record(record(timestamp=timestamp), QUEUE, "group").body == b"body"
 
 
 @pytest.mark.parametrize("name", ["msgbus-time", "msgbus-attempts"])
 def test_no_header_of_a_stranger_can_break_a_member(name: str) -> None:
-    assert arrived(record(headers=((name, b"9" * 5000),)), QUEUE, "group").attempt == 1
+    assert decode_record(record(headers=((name, b"9" * 5000),)), QUEUE, "group").attempt == 1
 
 
 def test_the_size_counts_key_and_headers() -> None:
-    bare = size(None, b"x" * 1000, [])
+    bare = batch_size_bytes(None, b"x" * 1000, [])
     assert 1000 < bare < 1200
-    assert size(b"k" * 500, b"x" * 1000, [("h", b"v" * 300)]) >= bare + 800
+    assert batch_size_bytes(b"k" * 500, b"x" * 1000, [("h", b"v" * 300)]) >= bare + 800

@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 
-from msgbus.adapter.timeouts import Limit
+from msgbus.adapter.timeouts import ReusableTimeout
 
 
 async def test_a_block_that_takes_longer_raises_and_its_task_goes_on() -> None:
-    limit = Limit()
+    limit = ReusableTimeout()
     with pytest.raises(TimeoutError), limit.within(0.01):
         await asyncio.Event().wait()
     task = asyncio.current_task()
@@ -21,7 +21,7 @@ async def test_a_block_that_takes_longer_raises_and_its_task_goes_on() -> None:
 
 
 async def test_a_block_after_others_has_its_own_time_whether_less_or_more() -> None:
-    limit, loop = Limit(), asyncio.get_running_loop()
+    limit, loop = ReusableTimeout(), asyncio.get_running_loop()
     for seconds in (5.0, 0.02, 0.3, 0.1):
         with limit.within(seconds):
             await asyncio.sleep(0)
@@ -34,7 +34,7 @@ async def test_a_block_after_others_has_its_own_time_whether_less_or_more() -> N
 
 
 async def test_a_thousand_blocks_make_one_timer(monkeypatch: pytest.MonkeyPatch) -> None:
-    limit, loop, made = Limit(), asyncio.get_running_loop(), 0
+    limit, loop, made = ReusableTimeout(), asyncio.get_running_loop(), 0
     call_at = loop.call_at
 
     def counted(*arguments: object) -> asyncio.TimerHandle:
@@ -50,7 +50,7 @@ async def test_a_thousand_blocks_make_one_timer(monkeypatch: pytest.MonkeyPatch)
 
 
 async def test_a_cancelled_task_is_cancelled_and_no_block_of_another_task_is_touched() -> None:
-    limit = Limit()
+    limit = ReusableTimeout()
 
     async def for_ever() -> None:
         with limit.within(0.05):
@@ -67,7 +67,7 @@ async def test_a_cancelled_task_is_cancelled_and_no_block_of_another_task_is_tou
 
 
 def test_it_may_be_used_in_one_event_loop_after_another() -> None:
-    limit = Limit()
+    limit = ReusableTimeout()
 
     async def once(seconds: float) -> None:
         with limit.within(seconds):

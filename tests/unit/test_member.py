@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from msgbus.broker import Broker
-from msgbus.consuming.session_tracker import Hands
+from msgbus.consuming.session_tracker import SessionTracker
 from msgbus.errors import BrokerUnavailable, PublishUnknown, QueueNotFound
-from msgbus.in_flight.deliveries import Stage
+from msgbus.in_flight.deliveries import DeliveryState
 from msgbus.retry import Backoff, RetryPolicy
 from msgbus.testing.probe import Probe, within
 from tests.unit.scripted import QUEUE, ScriptedAdapter, ScriptedConsumer, delivery
@@ -29,7 +29,7 @@ async def member(
 ) -> AsyncIterator[ScriptedConsumer]:
     """The consumer of a member that handles queue ``q`` with ``probe``; its session is ``s``."""
     adapter = ScriptedAdapter()
-    adapter.extend_every = extend_every
+    adapter.extend_interval_seconds = extend_every
     async with Broker(adapter, group="g", grace=grace) as broker:
         subscription = await broker.consume("q", probe, concurrency=concurrency, retry=retry)
         await subscription.ready()
@@ -72,7 +72,7 @@ async def test_without_positions_a_drain_finishes_what_runs_and_gives_back_the_r
         assert sorted(consumer.acknowledged) == ["0", "1"]
 
 
-KEEPS_ORDER = RetryPolicy(in_place=1000, delays=())
+KEEPS_ORDER = RetryPolicy(immediate=1000, delays=())
 
 
 async def test_a_drain_gives_up_a_message_that_waits_for_its_next_try_where_order_is_kept() -> None:
@@ -227,7 +227,7 @@ async def test_what_became_somebody_elses_is_not_acknowledged_and_what_is_behind
     assert probe.ids == ["1", "2", "4"]
 
 
-LATER = RetryPolicy(in_place=1, delays=(5.0,))
+LATER = RetryPolicy(immediate=1, delays=(5.0,))
 
 
 async def test_a_drain_tries_at_once_what_waits_for_its_next_try_and_sends_it_to_its_retry_queue() -> None:
@@ -245,16 +245,16 @@ async def test_a_drain_tries_at_once_what_waits_for_its_next_try_and_sends_it_to
 async def test_a_drain_finishes_what_failed_and_is_due_again_while_every_place_is_taken() -> None:
     probe = Probe()
     probe.fail("bad", 1)
-    async with member(probe, concurrency=1, retry=RetryPolicy(in_place=1, backoff=Backoff(0.01, 0.01))) as consumer:
+    async with member(probe, concurrency=1, retry=RetryPolicy(immediate=1, backoff=Backoff(0.01, 0.01))) as consumer:
         consumer.give(delivery("s", None, "bad"))
         await probe.until_entered(1)
         probe.hold()
         consumer.give(delivery("s", None, "slow"), delivery("s", None, "behind"))
         await probe.until_entered(2)
-        assert isinstance(consumer.listener, Hands)
+        assert isinstance(consumer.listener, SessionTracker)
         (session,) = consumer.listener._sessions.values()
         async with within(5, "a message that is due again"):
-            while len(session.at(Stage.QUEUED)) < 2:
+            while len(session.in_state(DeliveryState.QUEUED)) < 2:
                 await asyncio.sleep(0)
         ending = asyncio.ensure_future(consumer.listener.ending(["s"], 10))
         await asyncio.sleep(0)
@@ -267,7 +267,7 @@ async def test_a_drain_finishes_what_failed_and_is_due_again_while_every_place_i
 async def test_nothing_is_acknowledged_while_the_dead_letter_queue_cannot_be_written() -> None:
     probe = Probe()
     probe.fail("bad", 1)
-    async with member(probe, retry=RetryPolicy(in_place=0, delays=())) as consumer:
+    async with member(probe, retry=RetryPolicy(immediate=0, delays=())) as consumer:
         consumer.adapter.script.extend([[BrokerUnavailable("full")], [PublishUnknown("late")], [QueueNotFound("no")]])
         consumer.give(delivery("s", 1, "bad", "a"), delivery("s", 2, "behind", "a"), delivery("s", 3, "good", "b"))
         await probe.until_handled(["good"])
@@ -282,7 +282,7 @@ async def test_nothing_is_acknowledged_while_the_dead_letter_queue_cannot_be_wri
 async def test_a_drain_gives_up_what_waits_for_a_dead_letter_queue_that_cannot_be_written() -> None:
     probe = Probe()
     probe.fail("bad", 1)
-    async with member(probe, retry=RetryPolicy(in_place=0, delays=())) as consumer:
+    async with member(probe, retry=RetryPolicy(immediate=0, delays=())) as consumer:
         consumer.adapter.script.extend([[BrokerUnavailable("full")]] * 100)
         consumer.give(delivery("s", 1, "bad", "a"), delivery("s", 2, "good", "b"))
         await probe.until_handled(["good"])
@@ -303,7 +303,7 @@ async def test_no_limit_is_raised_while_something_waits_for_a_queue_that_cannot_
             consumer.give(*(delivery("s", None, id, id) for id in ids))
             await probe.until_handled(ids)
 
-    async with member(probe, retry=RetryPolicy(in_place=0, delays=())) as consumer:
+    async with member(probe, retry=RetryPolicy(immediate=0, delays=())) as consumer:
         consumer.adapter.script.extend([[BrokerUnavailable("full")]] * 1000)
         consumer.give(delivery("s", None, "bad", "a"))
         async with within(5, "the first try"):
@@ -321,7 +321,7 @@ async def test_no_limit_is_raised_while_something_waits_for_a_queue_that_cannot_
                 await work("more")
 
 
-PAUSES_AT_ONCE = RetryPolicy(in_place=0, delays=(5.0,), outage=(RuntimeError,), pause_after=1)
+PAUSES_AT_ONCE = RetryPolicy(immediate=0, delays=(5.0,), outage=(RuntimeError,), pause_after=1)
 
 
 async def test_a_drain_of_a_paused_subscription_parks_what_lies_below_the_cut_and_gives_back_what_is_above() -> None:

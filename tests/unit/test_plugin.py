@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 import pytest
 
 from msgbus import RetryLater
-from msgbus.testing.virtual_time import leaping
+from msgbus.testing.virtual_time import leaping_time
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -87,7 +87,7 @@ async def test_a_message_delayed_by_an_hour_comes_after_an_hour(broker: Broker, 
 async def test_virtual_time_waits_for_a_thread() -> None:
     loop = asyncio.get_running_loop()
     go = threading.Event()
-    with leaping(loop):
+    with leaping_time(loop):
         waiting = asyncio.ensure_future(asyncio.to_thread(go.wait))
         await asyncio.sleep(0)
         late = loop.call_later(3600.0, lambda: None)
@@ -100,7 +100,7 @@ async def test_virtual_time_waits_for_a_thread() -> None:
 
 async def test_time_goes_on_from_where_it_has_leapt_to() -> None:
     loop = asyncio.get_running_loop()
-    with leaping(loop):
+    with leaping_time(loop):
         await asyncio.sleep(3600.0)
         before = loop.time()
     assert loop.time() >= before
@@ -110,7 +110,7 @@ def test_virtual_time_is_refused_where_a_loop_has_no_selector() -> None:
     with (
         closing(BaseEventLoop()) as loop,
         pytest.raises(RuntimeError, match="asyncio's own event loops, not BaseEventLoop"),
-        leaping(loop),
+        leaping_time(loop),
     ):
         pass
 

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from msgbus.broker import Broker
-from msgbus.connection import GIVE_UP
+from msgbus.connection import CALL_CANCEL_TIMEOUT_SECONDS
 from msgbus.errors import (
     AccessRefused,
     BrokerClosed,
@@ -140,12 +140,12 @@ async def _never(*_: object) -> None:
 async def test_a_call_without_an_answer_is_given_up_at_the_end_of_the_broker() -> None:
     adapter = ScriptedAdapter()
     adapter.create_queues = _never  # type: ignore[method-assign, assignment]
-    adapter.examine = _never  # type: ignore[method-assign, assignment]
+    adapter.diagnose = _never  # type: ignore[method-assign, assignment]
     broker = Broker(adapter, grace=0)
     await broker.lag("q", group="g")
-    creating, examining = asyncio.ensure_future(broker.create_queue("q")), asyncio.ensure_future(broker.examine())
+    creating, examining = asyncio.ensure_future(broker.create_queue("q")), asyncio.ensure_future(broker.diagnose())
     await asyncio.sleep(0)
-    async with within(GIVE_UP / 2, "closing"):
+    async with within(CALL_CANCEL_TIMEOUT_SECONDS / 2, "closing"):
         await broker.close()
     for one in (creating, examining):
         with pytest.raises(BrokerClosed, match="before there was an answer"):

@@ -11,7 +11,7 @@ from msgbus.errors import BrokerUnavailable
 from msgbus_rabbitmq.publisher import Publisher
 
 if TYPE_CHECKING:
-    from msgbus_rabbitmq.connection.connection import Link
+    from msgbus_rabbitmq.connection.connection import AmqpConnection
 
 
 class Blocked:
@@ -41,7 +41,7 @@ async def verdict(publisher: Publisher, timeout: float) -> Any:
 
 
 async def test_whoever_waits_for_a_server_short_of_memory_is_told_why_whichever_timer_is_first() -> None:
-    publisher = Publisher(cast("Link", Blocked()))
+    publisher = Publisher(cast("AmqpConnection", Blocked()))
     loop = asyncio.get_running_loop()
     for earlier in range(8):
         # The loop keeps timers in a heap: which of two equal ones is first depends on the others.
@@ -55,7 +55,7 @@ async def test_whoever_waits_for_a_server_short_of_memory_is_told_why_whichever_
 
 async def test_whoever_waits_when_the_channel_is_lost_is_told_that_at_once() -> None:
     link = Blocked()
-    publisher = Publisher(cast("Link", link))
+    publisher = Publisher(cast("AmqpConnection", link))
     waiting = asyncio.ensure_future(verdict(publisher, 60))
     await link.entered.wait()
     link.closing.set_exception(ConnectionResetError("cut"))

@@ -23,8 +23,8 @@ from pamqp.header import ContentHeader
 from pamqp.heartbeat import Heartbeat
 
 from msgbus_rabbitmq.aiormq_internals.connection import Connection
-from msgbus_rabbitmq.aiormq_internals.frame_reader import Reading, consume
-from msgbus_rabbitmq.amqp_frames import content, of_client
+from msgbus_rabbitmq.aiormq_internals.frame_reader import FrameReader, consume
+from msgbus_rabbitmq.amqp_frames import decode_content_header, from_aiormq
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -90,19 +90,19 @@ def by_client(data: bytes) -> Delivered:
         said.append(cast("Any", frame))
         data = data[size:]
     deliver, header, *bodies = said
-    return of_client(DeliveredMessage(deliver, header, b"".join(one.value for one in bodies), cast("Any", None)))
+    return from_aiormq(DeliveredMessage(deliver, header, b"".join(one.value for one in bodies), cast("Any", None)))
 
 
-def fed(*chunks: bytes, end: bool = True) -> Reading:
+def fed(*chunks: bytes, end: bool = True) -> FrameReader:
     reader = asyncio.StreamReader()
     for chunk in chunks:
         reader.feed_data(chunk)
     if end:
         reader.feed_eof()
-    return Reading(reader)
+    return FrameReader(reader)
 
 
-async def rest(reading: Reading) -> list[Any]:
+async def rest(reading: FrameReader) -> list[Any]:
     """What the client gets until the connection ends, but for signs of life."""
     got: list[Any] = []
     with suppress(AMQPConnectionError):
@@ -133,7 +133,7 @@ async def test_however_the_bytes_come_in_pieces_the_deliveries_are_the_same(size
     between = written([Basic.Ack(5)]) + marshal(Heartbeat(), 0) + written(frames(tag=9), 8)
     data = deliveries[0] + deliveries[1] + between + deliveries[2] + deliveries[3]
     reader = asyncio.StreamReader()
-    reading = Reading(reader)
+    reading = FrameReader(reader)
     taken: list[Delivered] = []
     reading.consume(channel_of(Channel()), taken.append)
     client = asyncio.ensure_future(rest(reading))
@@ -207,7 +207,7 @@ async def test_a_connection_that_ends_or_breaks_is_the_clients_error_and_its_cau
     reader = asyncio.StreamReader()
     reader.set_exception(ConnectionResetError("cut"))
     with pytest.raises(AMQPConnectionError) as broke:
-        await anext(Reading(reader))
+        await anext(FrameReader(reader))
     assert isinstance(broke.value.__cause__, ConnectionResetError)
 
 
@@ -235,7 +235,7 @@ def header(flags: int, properties: bytes) -> bytes:
 def test_text_that_is_no_utf_8_is_kept_as_its_bytes() -> None:
     table = b"\x01\xffS\x00\x00\x00\x02\xfe\xff" + b"\x01cl\x00\x00\x00\x00\x00\x00\x00\x03"
     raw = b"\x02k\xff" + pack(">I", len(table)) + table + b"\x02i\xff"
-    size, said = content(header(1 << 15 | 1 << 13 | 1 << 7, raw))
+    size, said = decode_content_header(header(1 << 15 | 1 << 13 | 1 << 7, raw))
     assert size == 4
     assert (said.content_type, said.message_id) == ("k\udcff", "i\udcff")
     assert said.headers == {"\udcff": "\udcfe\udcff", "c": 3}
@@ -246,7 +246,7 @@ def test_text_that_is_no_utf_8_is_kept_as_its_bytes() -> None:
     [(0, 0), (1_700_000_000, 1_700_000_000_000), (1_700_000_000_123, 1_700_000_000_123), (2**63 + 1, None)],
 )
 def test_a_time_is_seconds_or_milliseconds_or_none(stamp: int, time: int | None) -> None:
-    assert content(header(1 << 6, pack(">Q", stamp)))[1].time == time
+    assert decode_content_header(header(1 << 6, pack(">Q", stamp)))[1].time == time
 
 
 @pytest.mark.parametrize(
@@ -264,12 +264,12 @@ def test_a_time_is_seconds_or_milliseconds_or_none(stamp: int, time: int | None)
 )
 def test_a_header_that_contradicts_itself_is_no_header(payload: bytes) -> None:
     with pytest.raises(InvalidFrameError):
-        content(payload)
+        decode_content_header(payload)
 
 
 def test_a_table_with_more_than_text_is_as_the_client_decodes_it() -> None:
     raw = marshal(ContentHeader(properties=Basic.Properties(headers={"n": 1, "list": ["a", {"b": True}]})), 1)[7:-1]
-    assert content(raw)[1].headers == field_table(raw[14:])[1] == {"n": 1, "list": ["a", {"b": True}]}
+    assert decode_content_header(raw)[1].headers == field_table(raw[14:])[1] == {"n": 1, "list": ["a", {"b": True}]}
 
 
 async def test_the_client_that_is_installed_is_read_at_once() -> None:
@@ -279,7 +279,7 @@ async def test_the_client_that_is_installed_is_read_at_once() -> None:
     receiver.reader.feed_eof()
     with pytest.raises(AMQPConnectionError):
         await connection._Connection__reader(receiver)
-    assert connection.reading is not None
+    assert connection.frame_reader is not None
 
 
 async def test_where_the_client_reads_by_itself_the_consumer_gets_the_same(caplog: pytest.LogCaptureFixture) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from msgbus_rabbitmq.consumer.expected_redeliveries import Returning
+from msgbus_rabbitmq.consumer.expected_redeliveries import ExpectedRedeliveries
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +21,7 @@ LIMIT = 4
 class Row:
     key: str | None
     number: int
-    again: bool = False
+    redelivered: bool = False
 
     @property
     def id(self) -> str:
@@ -32,20 +32,20 @@ def rows(*numbers: int, key: str | None = "k", again: bool = False) -> list[Row]
     return [Row(key, number, again) for number in numbers]
 
 
-def handed(returning: Returning, arriving: list[Row], room: int = 100) -> list[int]:
+def handed(returning: ExpectedRedeliveries, arriving: list[Row], room: int = 100) -> list[int]:
     for row in arriving:
-        returning.arrived(row)
+        returning.record_arrival(row)
     return [row.number for row in returning.pick(deque(arriving), room)]
 
 
 def test_newer_messages_of_a_key_wait_for_what_was_in_hand() -> None:
-    returning, pushed = Returning(rows(5, 6), 5), deque(rows(7, 8))
+    returning, pushed = ExpectedRedeliveries(rows(5, 6), 5), deque(rows(7, 8))
     for row in pushed:
-        returning.arrived(row)
+        returning.record_arrival(row)
     assert not returning.pick(pushed, 10)
     back = rows(6, 5, again=True)
     for row in back:
-        returning.arrived(row)
+        returning.record_arrival(row)
     pushed.extend(back)
     assert [row.number for row in returning.pick(pushed, 3)] == [5, 6, 7]
     assert [row.number for row in returning.pick(pushed, 3)] == [8]
@@ -53,39 +53,39 @@ def test_newer_messages_of_a_key_wait_for_what_was_in_hand() -> None:
 
 
 def test_other_keys_and_what_has_none_do_not_wait() -> None:
-    returning = Returning([*rows(5), *rows(1, key=None)], 5)
+    returning = ExpectedRedeliveries([*rows(5), *rows(1, key=None)], 5)
     assert handed(returning, [*rows(7, key="other"), *rows(8, key=None), *rows(9)]) == [7, 8]
 
 
 def test_what_others_got_is_not_waited_for_once_something_new_comes_behind_what_came_back() -> None:
-    returning = Returning(rows(5, 6), 5)
+    returning = ExpectedRedeliveries(rows(5, 6), 5)
     assert handed(returning, [*rows(6, again=True), *rows(7)]) == [6, 7]
 
 
 def test_something_new_that_came_before_proves_nothing() -> None:
-    returning = Returning(rows(5, 6), 5)
+    returning = ExpectedRedeliveries(rows(5, 6), 5)
     assert not handed(returning, [*rows(7), *rows(6, again=True)])
 
 
 def test_after_its_time_nothing_is_waited_for() -> None:
-    returning = Returning(rows(5, 6), 5)
+    returning = ExpectedRedeliveries(rows(5, 6), 5)
     returning.begin(100.0)
     pushed = deque(rows(7, 8))
     for row in pushed:
-        returning.arrived(row)
-    assert returning.left(104.0) == 1
-    assert returning.left(106.0) == 0
+        returning.record_arrival(row)
+    assert returning.remaining_seconds(104.0) == 1
+    assert returning.remaining_seconds(106.0) == 0
     assert returning.give_up() == 2
     assert [row.number for row in returning.pick(pushed, 10)] == [7, 8]
 
 
 @pytest.mark.parametrize(("patience", "left"), [(0, 1), (9, 9)], ids=["left in good order", "lost again"])
 def test_a_channel_that_is_lost_too_starts_the_time_again(patience: float, left: float) -> None:
-    returning = Returning(rows(5), 5)
+    returning = ExpectedRedeliveries(rows(5), 5)
     returning.begin(100.0)
-    returning.lost(rows(), patience)
+    returning.record_loss(rows(), patience)
     returning.begin(104.0)
-    assert returning.left(104.0) == left
+    assert returning.remaining_seconds(104.0) == left
 
 
 @dataclass
@@ -107,7 +107,7 @@ class Server:
         return source.popleft() if source else None
 
     def take_back(self, channel: Channel) -> None:
-        self.back.extend(Row(row.key, row.number, again=True) for row in channel.out)
+        self.back.extend(Row(row.key, row.number, redelivered=True) for row in channel.out)
 
 
 class Member:
@@ -116,7 +116,7 @@ class Member:
     def __init__(self, server: Server) -> None:
         self.server = server
         self.channel = Channel()
-        self.returning: Returning | None = None
+        self.returning: ExpectedRedeliveries | None = None
         self.newest_again = False
         self.pushed: deque[Row] = deque()
         self.hand: dict[Row, None] = {}
@@ -127,9 +127,9 @@ class Member:
         while len(self.channel.out) < LIMIT and (row := self.server.next()):
             self.channel.out[row] = None
             self.pushed.append(row)
-            self.newest_again = row.again
+            self.newest_again = row.redelivered
             if self.returning:
-                self.returning.arrived(row)
+                self.returning.record_arrival(row)
         if self.returning:
             taken = self.returning.pick(self.pushed, room)
         else:
@@ -163,9 +163,9 @@ class Member:
     def _end(self, patience: float) -> None:
         had = [*self.hand, *self.pushed]
         if self.returning:
-            self.returning.lost(had, patience)
-        elif patience or self.newest_again or any(row.again for row in had):
-            self.returning = Returning(had, patience or 9.0)
+            self.returning.record_loss(had, patience)
+        elif patience or self.newest_again or any(row.redelivered for row in had):
+            self.returning = ExpectedRedeliveries(had, patience or 9.0)
         self.newest_again = False
         self.channel, self.pushed, self.hand, self.lanes = Channel(), deque(), {}, {}
 

@@ -15,8 +15,8 @@ from pamqp.header import ContentHeader
 
 from msgbus.adapter.address import Address
 from msgbus.adapter.envelope import Outgoing
-from msgbus_rabbitmq.amqp_frames import content
-from msgbus_rabbitmq.codec import headers_of, marshalled, properties_of
+from msgbus_rabbitmq.amqp_frames import decode_content_header
+from msgbus_rabbitmq.codec import client_properties, decode_headers, encode_publish
 
 
 def _outgoing(**headers: str) -> Outgoing:
@@ -37,7 +37,7 @@ def _outgoing(**headers: str) -> Outgoing:
 def test_a_content_type_is_the_property_alone_where_that_can_say_it(
     kind: str, said: str | None, table: dict[str, str]
 ) -> None:
-    properties = properties_of(_outgoing(content_type=kind), "attempt")
+    properties = client_properties(_outgoing(content_type=kind), "attempt")
     assert properties.content_type == said
     assert properties.headers == {"msgbus-id": "m", "msgbus-time": "1700000000123", **table}
 
@@ -51,7 +51,7 @@ def test_what_a_server_adds_is_no_header_and_a_users_own_that_begins_alike_is() 
         "x-deathly": "pale",
         "count": 3,
     }
-    assert headers_of(table) == {"x-request-id": "7", "x-deathly": "pale", "count": "3"}
+    assert decode_headers(table) == {"x-request-id": "7", "x-deathly": "pale", "count": "3"}
 
 
 OUTGOING = st.builds(
@@ -72,10 +72,12 @@ def test_what_is_written_at_once_is_what_the_client_would_write(outgoing: Outgoi
     size = len(outgoing.body)
     by_client: list[Any] = [
         Basic.Publish(exchange="q", routing_key="q", mandatory=True),
-        ContentHeader(properties=properties_of(outgoing, "attempt"), body_size=size),
+        ContentHeader(properties=client_properties(outgoing, "attempt"), body_size=size),
         *(ContentBody(outgoing.body[at : at + 64]) for at in range(0, size, 64)),
     ]
-    assert _frames(marshalled(outgoing, "attempt", 3, 64)) == _frames(b"".join(marshal(one, 3) for one in by_client))
+    assert _frames(encode_publish(outgoing, "attempt", 3, 64)) == _frames(
+        b"".join(marshal(one, 3) for one in by_client)
+    )
 
 
 def _frames(data: bytes) -> list[Any]:
@@ -92,9 +94,9 @@ def _frames(data: bytes) -> list[Any]:
 def test_what_came_as_bytes_that_are_no_utf_8_goes_out_as_those() -> None:
     strange = b"\xff\xfe".decode(errors="surrogateescape")
     outgoing = Outgoing(Address("q"), strange, 0, b"", strange, {"h": strange, strange: "v"})
-    data = marshalled(outgoing, "attempt", 3, 64)
+    data = encode_publish(outgoing, "attempt", 3, 64)
     start = data.index(b"\xce") + 1 + 7
-    size, properties = content(data[start:-1])
+    size, properties = decode_content_header(data[start:-1])
     assert size == 0
     assert properties.headers == {
         "h": strange,
@@ -110,4 +112,4 @@ def test_what_came_as_bytes_that_are_no_utf_8_goes_out_as_those() -> None:
 def test_what_amqp_cannot_carry_is_an_error(wrong: dict[str, Any]) -> None:
     usual: dict[str, Any] = {"id": "m", "time": 0, "body": b"", "key": None, "headers": {}}
     with pytest.raises((ValueError, struct.error)):
-        marshalled(Outgoing(Address("q"), **{**usual, **wrong}), "attempt", 3, 64)
+        encode_publish(Outgoing(Address("q"), **{**usual, **wrong}), "attempt", 3, 64)

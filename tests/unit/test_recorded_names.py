@@ -14,12 +14,12 @@ import pytest
 
 from msgbus.adapter import QueueSpec, headers
 from msgbus.adapter.address import Address, queue_address
-from msgbus.failure.retry_queues import dead_letter_queue, ladder, own_queues
+from msgbus.failure.retry_queues import dead_letter_queue, group_queues, retry_tiers
 from msgbus_kafka.admin.topic_config import new_topic
 from msgbus_rabbitmq import topology
-from msgbus_rabbitmq.codec import FENCE, route
-from msgbus_redis.consumer.handover import KEEPER
-from msgbus_redis.keys import about, bell, stream, taker
+from msgbus_rabbitmq.codec import END_MARKER, route
+from msgbus_redis.consumer.handover import HANDOVER_CONSUMER
+from msgbus_redis.keys import handover_signal_key, lock_key, settings_key, stream_key
 from tests.recorded import RAWS
 from tests.recorded.raw import VARYING, load
 
@@ -37,8 +37,8 @@ HEADERS = {
     headers.KEY: "msgbus-key",
     headers.ATTEMPTS: "msgbus-attempts",
     headers.NOT_BEFORE: "msgbus-not-before",
-    headers.HOP: "msgbus-hop",
-    headers.LETTER: "msgbus-letter",
+    headers.TIER_DEADLINE: "msgbus-hop",
+    headers.DEAD_LETTER_ID: "msgbus-letter",
     headers.ORIGIN_QUEUE: "msgbus-origin-queue",
     headers.ORIGIN_GROUP: "msgbus-origin-group",
     headers.ORIGIN_POSITION: "msgbus-origin-position",
@@ -51,8 +51,8 @@ HEADERS = {
     headers.REDRIVES: "msgbus-redrives",
     headers.TOMBSTONE: "msgbus-tombstone",
     headers.CONTENT_TYPE: "content-type",
-    headers.RESERVED: "msgbus-",
-    FENCE: "msgbus-fence",
+    headers.RESERVED_PREFIX: "msgbus-",
+    END_MARKER: "msgbus-fence",
 }
 YEAR = 31_536_000
 SELDOM = {"msgbus-tombstone", "msgbus-fence", "msgbus-"}
@@ -79,14 +79,16 @@ def test_what_varies_is_headers_of_ours() -> None:
 
 def test_addresses_have_the_recorded_names() -> None:
     assert str(ORDERS) == "shop.orders"
-    assert [str(one) for one in ladder("shop.orders", "loyalty")] == [f"shop.orders.loyalty.{step}" for step in STEPS]
+    assert [str(one) for one in retry_tiers("shop.orders", "loyalty")] == [
+        f"shop.orders.loyalty.{step}" for step in STEPS
+    ]
     assert str(dead_letter_queue("shop.orders", "loyalty")) == "shop.orders.loyalty.dlq"
 
 
 def test_redis_keys_have_the_recorded_names() -> None:
     recorded = load("redis")["keys"]
-    keys = [*(stream("msgbus", one) for one in (ORDERS, RETRY, LETTERS)), about("msgbus", Address("kept"))]
-    named = [key.decode() for key in [*keys, bell("msgbus", "loyalty")]]
+    keys = [*(stream_key("msgbus", one) for one in (ORDERS, RETRY, LETTERS)), settings_key("msgbus", Address("kept"))]
+    named = [key.decode() for key in [*keys, handover_signal_key("msgbus", "loyalty")]]
     assert named == [
         "msgbus:{shop.orders}",
         "msgbus:{shop.orders.loyalty.retry.2m}",
@@ -95,9 +97,9 @@ def test_redis_keys_have_the_recorded_names() -> None:
         "msgbus:bell:loyalty",
     ]
     assert set(named) <= set(recorded)
-    assert taker("msgbus", LETTERS) == b"msgbus:taker:{shop.orders.loyalty.dlq}"
+    assert lock_key("msgbus", LETTERS) == b"msgbus:taker:{shop.orders.loyalty.dlq}"
     pending = recorded["msgbus:{shop.orders.loyalty.retry.2m}"]["groups"]["loyalty"]["pending"]
-    assert {one["consumer"] for one in pending} == {KEEPER} == {"left"}
+    assert {one["consumer"] for one in pending} == {HANDOVER_CONSUMER} == {"left"}
 
 
 def test_rabbitmq_exchanges_and_queues_have_the_recorded_names() -> None:
@@ -120,8 +122,8 @@ def test_rabbitmq_exchanges_and_queues_have_the_recorded_names() -> None:
 def test_kafka_topics_have_the_recorded_names_partitions_and_settings() -> None:
     recorded = load("kafka")["topics"]
     wanted = [
-        *own_queues("shop.orders", "loyalty", 3),
-        *own_queues("plain", "billing"),
+        *group_queues("shop.orders", "loyalty", 3),
+        *group_queues("plain", "billing"),
         QueueSpec(address=ORDERS, partitions=3),
         QueueSpec(address=Address("plain")),
         QueueSpec(address=Address("kept"), retention=7200.0),

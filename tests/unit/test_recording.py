@@ -13,7 +13,7 @@ import pytest
 from msgbus.publishing.publication import Publication
 from msgbus.retry import Reject
 from msgbus.testing.probe import Probe
-from msgbus.testing.verification import Event, Kind, Pen, Recorder, UnreadableRecording, check, read, recorded
+from msgbus.testing.verification import Event, EventWriter, Kind, Recorder, UnreadableRecording, check, read, recorded
 from tests.unit.tales import A, Tale
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ async def test_a_broker_writes_down_its_life(request: pytest.FixtureRequest) -> 
             raise Reject("told to")
         await probe(message)
 
-    async with recorded(f"memory://{request.node.name}", Pen("m", events.append), group="g") as broker:
+    async with recorded(f"memory://{request.node.name}", EventWriter("m", events.append), group="g") as broker:
         await broker.create_queue("q", groups=["g"])
         await broker.consume("q", callback)
         messages = [Publication({"n": 1}, message_id=one, key="k", headers={"h": "v"}) for one in ("bad", "good")]

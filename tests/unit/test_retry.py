@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from msgbus.adapter.address import Address
-from msgbus.adapter.envelope import received
+from msgbus.adapter.envelope import build_message
 from msgbus.errors import ConfigurationError, InvalidPayload
 from msgbus.outage_errors import network_failure
-from msgbus.retry import Backoff, DeadLetter, Outcome, Reject, RetryLater, RetryPolicy, TryAgain, decide, is_outage
+from msgbus.retry import Backoff, GiveUp, Outcome, Reject, RetryImmediately, RetryLater, RetryPolicy, decide, is_outage
 
 if TYPE_CHECKING:
     from msgbus.message import Message
@@ -23,7 +23,7 @@ NOW = 1_000_000.0
 
 def message(attempt: int = 1, age: float = 0.0) -> Message:
     headers = {"msgbus-attempts": str(attempt - 1)}
-    return received(Address("q"), "g", b"", headers, id="m", time=round((NOW - age) * 1000))
+    return build_message(Address("q"), "g", b"", headers, id="m", time=round((NOW - age) * 1000))
 
 
 def outcome(error: BaseException, policy: RetryPolicy | None = None, attempt: int = 1, age: float = 0.0) -> Outcome:
@@ -43,17 +43,17 @@ def test_a_wait_is_between_half_and_all_of_its_step(failures: int, chance: float
 
 def test_the_default_tries_in_place_then_after_each_delay_then_gives_up() -> None:
     outcomes = [outcome(ValueError(), attempt=n) for n in range(1, 9)]
-    assert [type(one) for one in outcomes] == [TryAgain] * 2 + [RetryLater] * 4 + [DeadLetter] * 2
+    assert [type(one) for one in outcomes] == [RetryImmediately] * 2 + [RetryLater] * 4 + [GiveUp] * 2
     assert [one.after for one in outcomes if isinstance(one, RetryLater)] == [5, 30, 120, 600]
-    assert outcomes[6] == DeadLetter("failed 7 times")
+    assert outcomes[6] == GiveUp("failed 7 times")
 
 
 @given(st.integers(0, 5), st.lists(st.floats(0.1, 9_000), max_size=6), st.integers(1, 50))
 def test_every_policy_gives_up_after_one_try_and_all_its_others(
     in_place: int, delays: list[float], attempt: int
 ) -> None:
-    policy = RetryPolicy(in_place=in_place, delays=tuple(delays))
-    given_up = isinstance(outcome(ValueError(), policy, attempt), DeadLetter)
+    policy = RetryPolicy(immediate=in_place, delays=tuple(delays))
+    given_up = isinstance(outcome(ValueError(), policy, attempt), GiveUp)
     assert given_up == (attempt >= 1 + in_place + len(delays))
 
 
@@ -71,14 +71,16 @@ def test_the_callbacks_own_words_are_found_in_causes_and_groups(wrap: str) -> No
         }
         return made[wrap]
 
-    assert outcome(wrapped(Reject("no customer"))) == DeadLetter("rejected: no customer")
+    assert outcome(wrapped(Reject("no customer"))) == GiveUp("rejected: no customer")
     assert outcome(wrapped(RetryLater(7))) == RetryLater(7)
-    assert outcome(wrapped(InvalidPayload("points: missing"))) == DeadLetter("invalid payload: points: missing")
-    assert outcome(wrapped(KeyError("k")), RetryPolicy(never=(LookupError,))) == DeadLetter("never retried: KeyError")
+    assert outcome(wrapped(InvalidPayload("points: missing"))) == GiveUp("invalid payload: points: missing")
+    assert outcome(wrapped(KeyError("k")), RetryPolicy(no_retry_for=(LookupError,))) == GiveUp(
+        "never retried: KeyError"
+    )
     own_words = (Reject("x"), RetryLater(1), KeyError("x"), FileNotFoundError("x"))
     assert [is_outage(wrapped(one), RetryPolicy()) for one in own_words] == [False] * 4
     assert is_outage(wrapped(ConnectionError()), RetryPolicy())
-    assert not is_outage(wrapped(ConnectionError()), RetryPolicy(never=(ConnectionError,)))
+    assert not is_outage(wrapped(ConnectionError()), RetryPolicy(no_retry_for=(ConnectionError,)))
 
 
 def test_a_rejection_because_of_a_broken_connection_is_a_rejection() -> None:
@@ -112,24 +114,24 @@ def test_patience_is_ten_times_the_delays_and_a_minute_at_least() -> None:
 
 def test_the_latest_of_several_wishes_counts_and_a_rejection_is_stronger() -> None:
     assert outcome(ExceptionGroup("g", [RetryLater(1), RetryLater(9)])) == RetryLater(9)
-    assert outcome(ExceptionGroup("g", [RetryLater(1), Reject("x")])) == DeadLetter("rejected: x")
+    assert outcome(ExceptionGroup("g", [RetryLater(1), Reject("x")])) == GiveUp("rejected: x")
 
 
 def test_what_is_too_old_is_not_tried_again_even_if_it_asks_for_it() -> None:
     policy = RetryPolicy(max_age=60)
-    assert outcome(ValueError(), policy, age=61) == DeadLetter("older than 60 s")
-    assert outcome(RetryLater(5), policy, age=61) == DeadLetter("older than 60 s")
-    assert isinstance(outcome(ValueError(), policy, age=59), TryAgain)
+    assert outcome(ValueError(), policy, age=61) == GiveUp("older than 60 s")
+    assert outcome(RetryLater(5), policy, age=61) == GiveUp("older than 60 s")
+    assert isinstance(outcome(ValueError(), policy, age=59), RetryImmediately)
 
 
 def test_causes_that_go_round_in_a_circle_end() -> None:
     one, two = ValueError(), TypeError()
     one.__cause__, two.__cause__ = two, one
-    assert isinstance(outcome(one), TryAgain)
+    assert isinstance(outcome(one), RetryImmediately)
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"in_place": -1}, {"delays": (0.0,)}, {"delays": (float("nan"),)}, {"pause_after": 0}]
+    "wrong", [{"immediate": -1}, {"delays": (0.0,)}, {"delays": (float("nan"),)}, {"pause_after": 0}]
 )
 def test_a_policy_that_makes_no_sense_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ConfigurationError, match="RetryPolicy"):

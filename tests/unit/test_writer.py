@@ -7,9 +7,9 @@ import asyncio
 import pytest
 
 from msgbus.adapter.address import Address
-from msgbus.adapter.batch_writer import Writer
+from msgbus.adapter.batch_writer import BatchWriter
 from msgbus.adapter.envelope import Outgoing
-from msgbus.adapter.publish_calls import Call, Item, Waiting
+from msgbus.adapter.publish_calls import CallTimeouts, PendingMessage, PublishCall
 from msgbus.errors import BrokerError, BrokerUnavailable, PublishUnknown
 
 
@@ -22,8 +22,8 @@ class Pen:
         self.let.set()
         self.writing = asyncio.Event()
         self.refuses: Exception | None = None
-        self._waiting = Waiting()
-        self.writer = Writer[Item](
+        self._waiting = CallTimeouts()
+        self.writer = BatchWriter[PendingMessage](
             name="test",
             write=self._write,
             failed=self._failed,
@@ -31,25 +31,27 @@ class Pen:
             heaviest=heaviest,
         )
 
-    async def _write(self, batch: list[Item]) -> None:
+    async def _write(self, batch: list[PendingMessage]) -> None:
         self.batches.append([int(item.message.id) for item in batch])
         self.writing.set()
         await self.let.wait()
         if self.refuses is not None:
             raise self.refuses
         for item in batch:
-            item.settle(None)
+            item.complete(None)
 
     @staticmethod
-    def _failed(batch: list[Item], error: Exception) -> None:
+    def _failed(batch: list[PendingMessage], error: Exception) -> None:
         for item in batch:
-            item.settle(BrokerUnavailable(str(error)))
+            item.complete(BrokerUnavailable(str(error)))
 
     async def publish(self, *ids: int, timeout: float = 10.0, size: int = 1) -> list[BrokerError | None]:
-        call = Call(len(ids), asyncio.get_running_loop().time() + timeout)
-        items = [Item(call, place, _message(number, size)) for place, number in enumerate(ids)]
+        call = PublishCall(len(ids), asyncio.get_running_loop().time() + timeout)
+        items = [PendingMessage(call, place, _message(number, size)) for place, number in enumerate(ids)]
         self.writer.add(items)
-        return await self._waiting.verdicts(call, items, lambda item: PublishUnknown(f"{item.message.id} is late"))
+        return await self._waiting.collect_results(
+            call, items, lambda item: PublishUnknown(f"{item.message.id} is late")
+        )
 
 
 def _message(number: int, size: int) -> Outgoing:

@@ -9,22 +9,22 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.protocol.admin import DescribeConfigsRequest
 from aiokafka.protocol.metadata import MetadataRequest
 
-from msgbus.errors import BrokerUnavailable, translated
-from msgbus_kafka.aiokafka_internals.install import tame
+from msgbus.errors import BrokerUnavailable, translate_errors
+from msgbus_kafka.aiokafka_internals.install import install_patches
 from msgbus_kafka.aiokafka_internals.shutdown import stop_client
-from msgbus_kafka.errors import TABLE, answered
+from msgbus_kafka.errors import ERROR_TABLE, error_for_code
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from msgbus_kafka.connection import Access
+    from msgbus_kafka.connection import ConnectionSettings
 
-__all__ = ["BROKER", "TOPIC", "Cluster", "TopicState"]
+__all__ = ["BROKER_RESOURCE", "TOPIC_RESOURCE", "AdminClient", "TopicState"]
 
-ANSWER: Final = 5.0
+REPLY_TIMEOUT_SECONDS: Final = 5.0
 """Seconds that an answer may take: a member's loop waits for some of them."""
-TOPIC: Final = 2
-BROKER: Final = 4
+TOPIC_RESOURCE: Final = 2
+BROKER_RESOURCE: Final = 4
 _UNKNOWN: Final = 3
 _FORBIDDEN: Final = frozenset({29, 31})
 
@@ -46,14 +46,14 @@ class TopicState(NamedTuple):
         return self.error == 0 and all(leader >= 0 for leader in self.leaders.values())
 
 
-class Cluster:
+class AdminClient:
     """Asks once.
 
     A client that got no answer is thrown away: aiokafka never looks at the URL's servers again, and would not find a
     cluster whose addresses have all changed.
     """
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: ConnectionSettings) -> None:
         self._access = access
         self._client: Any = None
         self._starting = asyncio.Lock()
@@ -74,7 +74,7 @@ class Cluster:
         async with self._starting:
             self._check_open()
             if self._client is None:
-                await self._access.reach()
+                await self._access.check_connection()
                 client = await self._started()
                 try:
                     self._check_open()
@@ -89,23 +89,23 @@ class Cluster:
             raise BrokerUnavailable(f"kafka: {self._access.servers}: the connection was closed")
 
     async def _started(self) -> Any:
-        client = AIOKafkaClient(**self._access.settings(), client_id="msgbus", request_timeout_ms=30_000)
-        tame(client, self._access.servers, self._access.metadata)
+        client = AIOKafkaClient(**self._access.client_arguments(), client_id="msgbus", request_timeout_ms=30_000)
+        install_patches(client, self._access.servers, self._access.fetch_metadata)
         try:
-            with translated(TABLE, f"kafka: {self._access.servers}"):
+            with translate_errors(ERROR_TABLE, f"kafka: {self._access.servers}"):
                 await client.bootstrap()
         except BaseException:
             await stop_client(client)
             raise
         return client
 
-    async def ask(self, request: Any, node: int | None = None, *, wait: float = ANSWER) -> Any:
+    async def send(self, request: Any, node: int | None = None, *, wait: float = REPLY_TIMEOUT_SECONDS) -> Any:
         """The answer of ``node``, or of any, after at most ``wait`` seconds. Raises as connect() does."""
         client: Any = None
         try:
             async with asyncio.timeout(wait):
                 client = await self.connected()
-                with translated(TABLE, f"kafka: {self._access.servers}"):
+                with translate_errors(ERROR_TABLE, f"kafka: {self._access.servers}"):
                     return await client.send(client.get_random_node() if node is None else node, request)
         except BrokerUnavailable:
             await self._drop(client)
@@ -116,35 +116,35 @@ class Cluster:
 
     async def nodes(self) -> Sequence[int]:
         """The brokers that live, one at least. Raises BrokerUnavailable."""
-        return self.living(await self.ask(MetadataRequest([])))
+        return self.live_nodes(await self.send(MetadataRequest([])))
 
-    def living(self, answer: Any) -> list[int]:
+    def live_nodes(self, answer: Any) -> list[int]:
         """The brokers of this answer to a MetadataRequest, one at least. Raises BrokerUnavailable."""
         if not answer.brokers:  # a node that stood still answers before the controller counts it again
             raise BrokerUnavailable(f"kafka: {self._access.servers} answered that no node lives")
         return [broker[0] for broker in answer.brokers]
 
-    async def states(self, topics: Sequence[str], node: int | None = None) -> Mapping[str, TopicState]:
+    async def topic_states(self, topics: Sequence[str], node: int | None = None) -> Mapping[str, TopicState]:
         """What ``node``, or any, knows of ``topics``. Asking creates none of them."""
         if not topics:
             return {}
         # aiokafka's own describe_topics() leaves the flag at True: a typing error becomes a topic on a broker that
         # creates them by itself.
-        answer = await self.ask(MetadataRequest(list(topics), allow_auto_topic_creation=False), node)
+        answer = await self.send(MetadataRequest(list(topics), allow_auto_topic_creation=False), node)
         return {
             name: TopicState(error, {partition: leader for _, partition, leader, *_ in partitions})
             for error, name, _, partitions in answer.topics
         }
 
-    async def settings(self, kind: int, names: Sequence[str], node: int | None = None) -> dict[str, dict[str, str]]:
+    async def configs(self, kind: int, names: Sequence[str], node: int | None = None) -> dict[str, dict[str, str]]:
         """The settings of topics, or of a broker; nothing for those that we may not look at."""
-        answer = await self.ask(DescribeConfigsRequest([(kind, name, None) for name in names]), node)
+        answer = await self.send(DescribeConfigsRequest([(kind, name, None) for name in names]), node)
         found: dict[str, dict[str, str]] = {}
         for error, message, _, name, entries in answer.resources:
             if error in _FORBIDDEN or error == _UNKNOWN:
                 continue
             if error:
-                raise answered(error, message, f"settings of {name}")
+                raise error_for_code(error, message, f"settings of {name}")
             found[name] = {entry[0]: entry[1] for entry in entries}
         return found
 

@@ -11,27 +11,27 @@ from aiokafka.protocol.coordination import FindCoordinatorRequest
 
 from msgbus.adapter import Lag
 from msgbus.errors import GroupActive
-from msgbus_kafka.admin.offsets import log
+from msgbus_kafka.admin.offsets import log_bounds
 from msgbus_kafka.aiokafka_internals.offset_fetch import offset_fetch_error
-from msgbus_kafka.errors import answered
+from msgbus_kafka.errors import error_for_code
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from msgbus_kafka.admin.client import Cluster
+    from msgbus_kafka.admin.client import AdminClient
     from msgbus_kafka.admin.topics import Topics
 
-__all__ = ["commit", "committed", "lag", "members"]
+__all__ = ["commit_offsets", "committed_offsets", "group_members", "lag"]
 
-TRIES: Final = 50
-AGAIN: Final = 0.1
+COORDINATOR_ATTEMPTS: Final = 50
+COORDINATOR_RETRY_SECONDS: Final = 0.1
 """Seconds; a coordinator that has just begun loads its offsets first and says so (14, 15, 16)."""
 _LATER: Final = frozenset({7, 14, 15, 16})
 _OCCUPIED: Final = frozenset({22, 25, 27})
 """What a commit from outside is told by a group that has members: Kafka takes it for one of theirs, and a stale one."""
 
 
-async def committed(cluster: Cluster, name: str, partitions: Iterable[int], group: str) -> dict[int, int]:
+async def committed_offsets(cluster: AdminClient, name: str, partitions: Iterable[int], group: str) -> dict[int, int]:
     """The committed offsets of ``group`` in topic ``name``; nothing for a partition without one."""
     # aiokafka's own list_consumer_group_offsets() does not look at the error, and says {} while the coordinator loads.
     request = OffsetFetchRequest(group, [(name, sorted(partitions))])
@@ -39,7 +39,7 @@ async def committed(cluster: Cluster, name: str, partitions: Iterable[int], grou
     return {partition: offset for _, rows in answer.topics for partition, offset, *_ in rows if offset >= 0}
 
 
-async def commit(cluster: Cluster, name: str, group: str, offsets: Mapping[int, int]) -> None:
+async def commit_offsets(cluster: AdminClient, name: str, group: str, offsets: Mapping[int, int]) -> None:
     """Commit from outside, for a group without members: its coordinator takes it from nobody else.
 
     All in one step. Raises GroupActive, naming the members.
@@ -49,10 +49,12 @@ async def commit(cluster: Cluster, name: str, group: str, offsets: Mapping[int, 
     doing = f"queue {name}, group {group}"
     answer = await _ask(cluster, group, request, _commit_error, doing, known=_OCCUPIED)
     if _commit_error(answer):
-        raise GroupActive(f"{doing}: it has members ({', '.join(await members(cluster, group))}); stop them first")
+        raise GroupActive(
+            f"{doing}: it has members ({', '.join(await group_members(cluster, group))}); stop them first"
+        )
 
 
-async def members(cluster: Cluster, group: str) -> Sequence[str]:
+async def group_members(cluster: AdminClient, group: str) -> Sequence[str]:
     """Who is in ``group``: client ids and hosts."""
     answer = await _ask(cluster, group, DescribeGroupsRequest([group]), lambda it: it.groups[0][0], f"group {group}")
     return [f"{member[0]} at {_host(member)}" for member in answer.groups[0][5]]
@@ -68,7 +70,7 @@ def _commit_error(answer: Any) -> int:
 
 
 async def _ask(  # noqa: PLR0913, PLR0917 - one question and all that can be said about its answer
-    cluster: Cluster,
+    cluster: AdminClient,
     group: str,
     request: Any,
     error: Callable[[Any], int],
@@ -77,24 +79,24 @@ async def _ask(  # noqa: PLR0913, PLR0917 - one question and all that can be sai
 ) -> Any:
     """The coordinator's answer, without an error or with one of ``known``; waits while it says that it will know."""
     code = 0
-    for _ in range(TRIES):
-        coordinator = await cluster.ask(FindCoordinatorRequest(group, 0))
+    for _ in range(COORDINATOR_ATTEMPTS):
+        coordinator = await cluster.send(FindCoordinatorRequest(group, 0))
         code = coordinator.error_code
         if not code:
-            answer = await cluster.ask(request, coordinator.coordinator_id)
+            answer = await cluster.send(request, coordinator.coordinator_id)
             code = error(answer)
             if not code or code in known:
                 return answer
         if code not in _LATER:
             break
-        await asyncio.sleep(AGAIN)
-    raise answered(code, None, doing)
+        await asyncio.sleep(COORDINATOR_RETRY_SECONDS)
+    raise error_for_code(code, None, doing)
 
 
-async def lag(cluster: Cluster, topics: Topics, name: str, group: str) -> Lag:
+async def lag(cluster: AdminClient, topics: Topics, name: str, group: str) -> Lag:
     """See Adapter.lag. What is acknowledged and not yet committed, 200 ms at most, still counts."""
     leaders = (await topics.state(name)).leaders
-    bounds = await log(cluster, name, leaders)
-    done = await committed(cluster, name, leaders, group)
+    bounds = await log_bounds(cluster, name, leaders)
+    done = await committed_offsets(cluster, name, leaders, group)
     behind = {at: max(0, end - max(done.get(at, 0), kept)) for at, (kept, end) in bounds.items()}
     return Lag(sum(behind.values()), behind)

@@ -8,33 +8,33 @@ from typing import TYPE_CHECKING, Final
 from aiokafka.protocol.offset import OffsetRequest
 
 from msgbus.errors import BrokerUnavailable
-from msgbus_kafka.errors import answered
+from msgbus_kafka.errors import error_for_code
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from msgbus_kafka.admin.client import Cluster
+    from msgbus_kafka.admin.client import AdminClient
 
-__all__ = ["ENDS", "KEPT", "Log", "log", "offsets_at"]
+__all__ = ["EARLIEST_TIMESTAMP", "LATEST_TIMESTAMP", "LogBounds", "log_bounds", "offsets_at"]
 
-ENDS: Final = -1
-KEPT: Final = -2
+LATEST_TIMESTAMP: Final = -1
+EARLIEST_TIMESTAMP: Final = -2
 """Kafka's own numbers for the end of a log, and the oldest record that is kept."""
 _COMMITTED: Final = 1  # read_committed: up to the first open transaction
 
-Log = dict[int, tuple[int, int]]
+LogBounds = dict[int, tuple[int, int]]
 """Of each partition the oldest offset that is kept, and the one that the next record gets."""
 
 
-async def log(cluster: Cluster, name: str, leaders: Mapping[int, int]) -> Log:
+async def log_bounds(cluster: AdminClient, name: str, leaders: Mapping[int, int]) -> LogBounds:
     """The bounds of a topic's partitions. Raises BrokerUnavailable where one has no leader."""
     ends, kept = await asyncio.gather(
-        offsets_at(cluster, name, leaders, ENDS), offsets_at(cluster, name, leaders, KEPT)
+        offsets_at(cluster, name, leaders, LATEST_TIMESTAMP), offsets_at(cluster, name, leaders, EARLIEST_TIMESTAMP)
     )
     return {partition: (kept[partition], ends[partition]) for partition in leaders}
 
 
-async def offsets_at(cluster: Cluster, name: str, leaders: Mapping[int, int], when: int) -> dict[int, int]:
+async def offsets_at(cluster: AdminClient, name: str, leaders: Mapping[int, int], when: int) -> dict[int, int]:
     """The first offset of each partition whose time (ms since 1970) is ``when`` or later; -1 where there is none.
 
     Raises as log().
@@ -44,9 +44,9 @@ async def offsets_at(cluster: Cluster, name: str, leaders: Mapping[int, int], wh
         of_node = [(partition, when) for partition, leader in leaders.items() if leader == node]
         if node < 0:
             raise BrokerUnavailable(f"queue {name}: partition {of_node[0][0]} has no leader")
-        answer = await cluster.ask(OffsetRequest(-1, _COMMITTED, [(name, of_node)]), node)
+        answer = await cluster.send(OffsetRequest(-1, _COMMITTED, [(name, of_node)]), node)
         for partition, code, _, offset, *_ in answer.topics[0][1]:
             if code:
-                raise answered(code, None, f"queue {name}, partition {partition}")
+                raise error_for_code(code, None, f"queue {name}, partition {partition}")
             found[partition] = offset
     return found

@@ -12,16 +12,24 @@ if TYPE_CHECKING:
 
     from msgbus.adapter import QueueSpec
 
-__all__ = ["INSYNC", "LARGEST", "SAFE", "NewTopic", "differences", "new_topic", "replication"]
+__all__ = [
+    "MAX_BATCH_BYTES",
+    "MIN_INSYNC_FINDING",
+    "SAFE_REPLICATION_FACTOR",
+    "NewTopic",
+    "differences",
+    "new_topic",
+    "replication_factor",
+]
 
-PARTITIONS: Final = 8
+DEFAULT_PARTITIONS: Final = 8
 """Of a queue that promises no order across members: so many of them can share it."""
-LARGEST: Final = 1_179_648
+MAX_BATCH_BYTES: Final = 1_179_648
 """Bytes of a batch: a body of 1 MiB, and 128 KiB for key, headers and what Kafka adds."""
-SAFE: Final = 3
+SAFE_REPLICATION_FACTOR: Final = 3
 """Replicas on a cluster that has the brokers for it, and whose default of 1 was only never changed."""
 
-INSYNC: Final = Finding(
+MIN_INSYNC_FINDING: Final = Finding(
     "warning",
     "min.insync.replicas is 1: a message may be confirmed that only one node has",
     "set it to 2",
@@ -38,16 +46,16 @@ class NewTopic(NamedTuple):
     name: str
     partitions: int
     asked_partitions: int | None
-    given: Mapping[str, str]
-    usual: Mapping[str, str] = MappingProxyType({})
+    requested: Mapping[str, str]
+    defaults: Mapping[str, str] = MappingProxyType({})
 
     @property
     def settings(self) -> dict[str, str]:
         """What the topic is made with."""
-        return {_SIZE: str(LARGEST), **self.usual, **self.given}
+        return {_SIZE: str(MAX_BATCH_BYTES), **self.defaults, **self.requested}
 
     @property
-    def largest(self) -> int:
+    def max_batch_bytes(self) -> int:
         """Bytes of a batch that it takes."""
         return int(self.settings[_SIZE])
 
@@ -60,11 +68,11 @@ def new_topic(spec: QueueSpec) -> NewTopic:
     if spec.compact:
         given[_CLEANUP] = "compact"
     given.update(spec.native)
-    partitions = spec.partitions if spec.partitions is not None else (1 if spec.address.part else PARTITIONS)
-    return NewTopic(str(spec.address), partitions, spec.partitions, given, _usual(spec.address.part))
+    partitions = spec.partitions if spec.partitions is not None else (1 if spec.address.part else DEFAULT_PARTITIONS)
+    return NewTopic(str(spec.address), partitions, spec.partitions, given, _defaults(spec.address.part))
 
 
-def _usual(part: str) -> Mapping[str, str]:
+def _defaults(part: str) -> Mapping[str, str]:
     """What a retry queue or a dead-letter queue is made with, whatever the cluster's defaults."""
     if part == "dlq":
         # Without small segments nothing is ever cleaned: the one that is written to never is.
@@ -80,9 +88,9 @@ def _usual(part: str) -> Mapping[str, str]:
     return {_RETENTION: str(7 * 24 * 3600 * 1000)} if part else {}
 
 
-def replication(default: int, brokers: int) -> int:
+def replication_factor(default: int, brokers: int) -> int:
     """Replicas of a new topic: the cluster's default where somebody has chosen one, never more than brokers live."""
-    wanted = default if default > 1 or brokers < SAFE else SAFE
+    wanted = default if default > 1 or brokers < SAFE_REPLICATION_FACTOR else SAFE_REPLICATION_FACTOR
     return max(1, min(wanted, brokers))
 
 
@@ -91,7 +99,7 @@ def differences(topic: NewTopic, partitions: int, settings: Mapping[str, str]) -
     found: list[str] = []
     if topic.asked_partitions is not None and topic.asked_partitions != partitions:
         found.append(f"partitions is {partitions}, not {topic.asked_partitions}")
-    for name, wanted in topic.given.items():
+    for name, wanted in topic.requested.items():
         there = settings.get(name, wanted)
         if _values(there) != _values(wanted):
             found.append(f"{name} is {there}, not {wanted}")

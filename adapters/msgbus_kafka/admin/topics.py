@@ -10,34 +10,34 @@ from aiokafka.protocol.admin import CreateTopicsRequest
 
 from msgbus.errors import BrokerUnavailable, ConfigurationError, QueueConflict, QueueNotFound
 from msgbus_kafka import compression
-from msgbus_kafka.admin.client import BROKER, TOPIC
-from msgbus_kafka.admin.topic_config import INSYNC, differences, new_topic, replication
-from msgbus_kafka.errors import answered
+from msgbus_kafka.admin.client import BROKER_RESOURCE, TOPIC_RESOURCE
+from msgbus_kafka.admin.topic_config import MIN_INSYNC_FINDING, differences, new_topic, replication_factor
+from msgbus_kafka.errors import error_for_code
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from msgbus.adapter import QueueSpec
     from msgbus.adapter.address import Address
-    from msgbus_kafka.admin.client import Cluster, TopicState
+    from msgbus_kafka.admin.client import AdminClient, TopicState
     from msgbus_kafka.admin.topic_config import NewTopic
 
-__all__ = ["Topics", "not_found"]
+__all__ = ["Topics", "queue_not_found"]
 
 logger = logging.getLogger("msgbus.kafka")
 
-ASK_AGAIN: Final = 0.25
+ABSENT_CACHE_SECONDS: Final = 0.25
 """Seconds that a "there is none" is believed."""
-DEFAULT_LARGEST: Final = 1_048_588
+DEFAULT_MAX_BATCH_BYTES: Final = 1_048_588
 """Kafka's own ``message.max.bytes``, where we may not look at the topic's."""
-CREATE: Final = 30.0
-VISIBLE: Final = 5.0
+CREATE_TIMEOUT_SECONDS: Final = 30.0
+VISIBLE_TIMEOUT_SECONDS: Final = 5.0
 """Seconds until every broker must know a new topic and its leaders; seen: 52 ms."""
 _EXISTS: Final = 36
-_STEP: Final = 0.01
+_POLL_INTERVAL_SECONDS: Final = 0.01
 
 
-def not_found(name: str) -> QueueNotFound:
+def queue_not_found(name: str) -> QueueNotFound:
     """The error for a topic that is not there."""
     return QueueNotFound(f"queue {name} does not exist; create_queue() makes it")
 
@@ -45,13 +45,13 @@ def not_found(name: str) -> QueueNotFound:
 class Topics:
     """What is known of a cluster's topics. That one exists is remembered, that one does not for 0.25 s."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: AdminClient) -> None:
         self._cluster = cluster
         self._limits: dict[str, int] = {}
         self._absent: dict[str, float] = {}
         self._warned = False
 
-    def known(self, name: str) -> int | None:
+    def cached_limit(self, name: str) -> int | None:
         """What limit() returns, if it need not ask."""
         return self._limits.get(name)
 
@@ -61,37 +61,37 @@ class Topics:
         if known is not None:
             return known
         await self.state(name)
-        settings = (await self._cluster.settings(TOPIC, [name])).get(name, {})
-        limit = self._limits[name] = int(settings.get("max.message.bytes", DEFAULT_LARGEST))
+        settings = (await self._cluster.configs(TOPIC_RESOURCE, [name])).get(name, {})
+        limit = self._limits[name] = int(settings.get("max.message.bytes", DEFAULT_MAX_BATCH_BYTES))
         return limit
 
     async def state(self, name: str) -> TopicState:
         """What a broker knows of the topic. Raises as limit() does."""
         now = asyncio.get_running_loop().time()
         if self._absent.get(name, 0.0) > now:
-            raise not_found(name)
-        state = (await self._cluster.states([name]))[name]
+            raise queue_not_found(name)
+        state = (await self._cluster.topic_states([name]))[name]
         if state.missing:
-            self._absent[name] = now + ASK_AGAIN
+            self._absent[name] = now + ABSENT_CACHE_SECONDS
             self._limits.pop(name, None)
-            raise not_found(name)
+            raise queue_not_found(name)
         if state.error and not state.leaders:
-            raise answered(state.error, None, f"queue {name}")
+            raise error_for_code(state.error, None, f"queue {name}")
         return state
 
     def forget(self, name: str) -> None:
         """Look again: it may be gone, or changed."""
         self._limits.pop(name, None)
 
-    async def widths(self, addresses: Iterable[Address]) -> dict[Address, int]:
+    async def partition_counts(self, addresses: Iterable[Address]) -> dict[Address, int]:
         """How many partitions each has; 0 for one that does not exist. Raises BrokerUnavailable."""
         wanted = list(addresses)
-        states = await self._cluster.states([str(address) for address in wanted])
+        states = await self._cluster.topic_states([str(address) for address in wanted])
         return {one: 0 if (state := states[str(one)]).missing else len(state.leaders) for one in wanted}
 
     async def missing(self, addresses: Iterable[Address]) -> set[Address]:
         """Those that do not exist. Raises BrokerUnavailable."""
-        return {address for address, width in (await self.widths(addresses)).items() if not width}
+        return {address for address, width in (await self.partition_counts(addresses)).items() if not width}
 
     async def create(self, specs: Sequence[QueueSpec]) -> None:
         """Make them in one request, and wait until every broker knows them. See Adapter.create_queues."""
@@ -99,62 +99,64 @@ class Topics:
         if not wanted:
             return
         nodes = await self._cluster.nodes()
-        settings = (await self._cluster.settings(BROKER, [str(nodes[0])], nodes[0])).get(str(nodes[0]), {})
+        settings = (await self._cluster.configs(BROKER_RESOURCE, [str(nodes[0])], nodes[0])).get(str(nodes[0]), {})
         for topic in wanted.values():
-            compression.check(topic.name, {**settings, **topic.settings})
-        copies = self._copies(nodes, settings)
+            compression.check_codec(topic.name, {**settings, **topic.settings})
+        copies = self._replication_factor(nodes, settings)
         existing = [wanted[name] for name in await self._make(list(wanted.values()), copies)]
         await self._visible(list(wanted), nodes)
         for topic in wanted.values():
             self._absent.pop(topic.name, None)
             if topic not in existing:
-                self._limits[topic.name] = topic.largest
+                self._limits[topic.name] = topic.max_batch_bytes
         await self._compare(existing)
 
-    def _copies(self, nodes: Sequence[int], settings: Mapping[str, str]) -> int:
-        copies = replication(int(settings.get("default.replication.factor", 1)), len(nodes))
+    def _replication_factor(self, nodes: Sequence[int], settings: Mapping[str, str]) -> int:
+        copies = replication_factor(int(settings.get("default.replication.factor", 1)), len(nodes))
         if copies > 1 and settings.get("min.insync.replicas") == "1" and not self._warned:
             self._warned = True
-            logger.warning("kafka: %s", INSYNC)
+            logger.warning("kafka: %s", MIN_INSYNC_FINDING)
         return copies
 
     async def _make(self, topics: Sequence[NewTopic], copies: int) -> list[str]:
         """The names of those that existed already."""
         request = CreateTopicsRequest(
             create_topic_requests=[_row(topic, copies) for topic in topics],
-            timeout=int(CREATE * 1000),
+            timeout=int(CREATE_TIMEOUT_SECONDS * 1000),
             validate_only=False,
         )
         # Any broker passes it on to the controller (KIP-590).
-        answer = await self._cluster.ask(request, wait=CREATE)
+        answer = await self._cluster.send(request, wait=CREATE_TIMEOUT_SECONDS)
         existing: list[str] = []
         for name, code, *message in answer.topic_errors:
             if code == _EXISTS:
                 existing.append(name)
             elif code:
-                raise answered(code, message[0] if message else None, f"queue {name} was not created")
+                raise error_for_code(code, message[0] if message else None, f"queue {name} was not created")
         return existing
 
     async def _visible(self, names: Sequence[str], nodes: Sequence[int]) -> None:
         try:
-            async with asyncio.timeout(VISIBLE):
+            async with asyncio.timeout(VISIBLE_TIMEOUT_SECONDS):
                 for node in nodes:
                     while not await self._ready(names, node):  # noqa: ASYNC110 - a server has no events
-                        await asyncio.sleep(_STEP)
+                        await asyncio.sleep(_POLL_INTERVAL_SECONDS)
         except TimeoutError as error:
-            raise BrokerUnavailable(f"queues {', '.join(names)}: no leaders {VISIBLE:g} s after creation") from error
+            raise BrokerUnavailable(
+                f"queues {', '.join(names)}: no leaders {VISIBLE_TIMEOUT_SECONDS:g} s after creation"
+            ) from error
 
     async def _ready(self, names: Sequence[str], node: int) -> bool:
-        return all(state.ready for state in (await self._cluster.states(names, node)).values())
+        return all(state.ready for state in (await self._cluster.topic_states(names, node)).values())
 
     async def _compare(self, topics: Sequence[NewTopic]) -> None:
         if not topics:
             return
         names = [topic.name for topic in topics]
-        states = await self._cluster.states(names)
-        settings = await self._cluster.settings(TOPIC, names)
+        states = await self._cluster.topic_states(names)
+        settings = await self._cluster.configs(TOPIC_RESOURCE, names)
         for name in names:
-            compression.check(name, settings.get(name, {}))
+            compression.check_codec(name, settings.get(name, {}))
         conflicts = [
             f"queue {topic.name} exists, but its {differs}"
             for topic in topics

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
     from aiokafka.structs import TopicPartition
 
-    Ended: TypeAlias = Callable[[Sequence[Any], BaseException | None], None]
+    OnBatchDone: TypeAlias = Callable[[Sequence[Any], BaseException | None], None]
     """Told what was in a batch that has ended, and why it failed if it did."""
 
-__all__ = ["Batch", "Batches", "batches_of"]
+__all__ = ["Accumulator", "Batch", "accumulator_of"]
 
-FORMAT: Final = 2
+RECORD_FORMAT_VERSION: Final = 2
 """Of records: with headers, and with sequence numbers."""
 
 
@@ -41,13 +41,24 @@ class Record(Protocol):
 class Batch:
     """Records of one partition that are sent together."""
 
-    __slots__ = ("_batches", "_builder", "_ended", "_since", "data", "left", "over", "partition", "records", "tries")
+    __slots__ = (
+        "_accumulator",
+        "_builder",
+        "_ended",
+        "_since",
+        "data",
+        "on_leave",
+        "over",
+        "partition",
+        "records",
+        "tries",
+    )
 
-    def __init__(self, batches: Batches, partition: TopicPartition, size: int, ended: Ended) -> None:
-        self._batches = batches
+    def __init__(self, batches: Accumulator, partition: TopicPartition, size: int, ended: OnBatchDone) -> None:
+        self._accumulator = batches
         self.partition = partition
         self._builder: Any = DefaultRecordBatchBuilder(
-            magic=FORMAT,
+            magic=RECORD_FORMAT_VERSION,
             compression_type=0,
             is_transactional=False,
             producer_id=-1,
@@ -61,7 +72,7 @@ class Batch:
         self.data = b""
         """It as it lies on the wire, when it is sealed."""
         self.tries = 0
-        self.left: Callable[[], None] | None = None
+        self.on_leave: Callable[[], None] | None = None
         """Told when it no longer stands before what comes next."""
         self.over = False
 
@@ -86,11 +97,11 @@ class Batch:
         """Since it was begun."""
         return asyncio.get_running_loop().time() - self._since > seconds
 
-    def depart(self) -> None:
+    def leave_queue(self) -> None:
         """It does not stand before what comes next any more."""
-        if self.left is not None:
-            asyncio.get_running_loop().call_soon(self.left)
-            self.left = None
+        if self.on_leave is not None:
+            asyncio.get_running_loop().call_soon(self.on_leave)
+            self.on_leave = None
 
     def done(self, *_: object) -> None:
         """The server has it."""
@@ -103,12 +114,12 @@ class Batch:
     def _end(self, error: BaseException | None) -> None:
         if not self.over:
             self.over = True
-            self._batches.forget(self)
-            self.depart()
+            self._accumulator.forget(self)
+            self.leave_queue()
             self._ended(self.records, error)
 
 
-class Batches:
+class Accumulator:
     """Those of one producer, in the order of each partition. The sender takes them when their leader can be asked."""
 
     def __init__(self, cluster: Any, sequences: Any, size: int, patience: float) -> None:
@@ -117,12 +128,12 @@ class Batches:
         self._sequences = sequences
         self._size = size
         self._patience = patience
-        self._under_way: set[Batch] = set()
-        self._news = asyncio.get_running_loop().create_future()
+        self._in_flight: set[Batch] = set()
+        self._wakeup = asyncio.get_running_loop().create_future()
         self._empty: asyncio.Future[None] | None = None
         self.waiting: Final[dict[TopicPartition, deque[Batch]]] = {}
 
-    def last(self, partition: TopicPartition, ended: Ended) -> Batch:
+    def open_batch(self, partition: TopicPartition, ended: OnBatchDone) -> Batch:
         """What comes next goes into this one, or when it has left."""
         queue = self.waiting.get(partition)
         if queue is None:
@@ -140,19 +151,19 @@ class Batches:
 
     def waiter(self) -> asyncio.Future[None]:
         """Resolves when there may be something to send."""
-        return self._news
+        return self._wakeup
 
     def wake(self, _: object = None) -> None:
         """There may be something to send."""
-        if not self._news.done():
-            self._news.set_result(None)
+        if not self._wakeup.done():
+            self._wakeup.set_result(None)
 
     def take(
         self, busy: Collection[int], muted: Collection[TopicPartition]
     ) -> tuple[dict[int, dict[TopicPartition, Batch]], bool]:
         """What nodes that are not ``busy`` can be sent, and whether a batch has no leader."""
-        if self._news.done():
-            self._news = asyncio.get_running_loop().create_future()
+        if self._wakeup.done():
+            self._wakeup = asyncio.get_running_loop().create_future()
         nodes: dict[int, dict[TopicPartition, Batch]] = {}
         leaderless = False
         for partition in [one for one in self.waiting if one not in muted]:
@@ -168,19 +179,19 @@ class Batches:
     def reenqueue(self, batch: Batch) -> None:
         """It is sent again, before what came after it."""
         if not batch.over:
-            self._under_way.remove(batch)
+            self._in_flight.remove(batch)
             self.waiting.setdefault(batch.partition, deque()).appendleft(batch)
 
     def fail_all(self, exception: BaseException) -> None:
         """Nothing is sent any more."""
         waiting = [batch for queue in self.waiting.values() for batch in queue]
         self.waiting.clear()
-        for batch in (*waiting, *self._under_way):
+        for batch in (*waiting, *self._in_flight):
             batch.failure(exception)
 
     async def close(self) -> None:
         """Wait until everything has ended."""
-        if self.waiting or self._under_way:
+        if self.waiting or self._in_flight:
             self._empty = asyncio.get_running_loop().create_future()
             await self._empty
 
@@ -195,18 +206,18 @@ class Batches:
             numbers.increment_sequence_number(partition, len(batch.records))
             batch.seal(numbers.producer_id, numbers.producer_epoch, sequence)
         batch.tries += 1
-        batch.depart()
-        self._under_way.add(batch)
+        batch.leave_queue()
+        self._in_flight.add(batch)
         return batch
 
     def forget(self, batch: Batch) -> None:
         """It has ended."""
-        self._under_way.discard(batch)
-        if self._empty is not None and not self._empty.done() and not self.waiting and not self._under_way:
+        self._in_flight.discard(batch)
+        if self._empty is not None and not self._empty.done() and not self.waiting and not self._in_flight:
             self._empty.set_result(None)
 
 
-def batches_of(producer: Any) -> Batches:
+def accumulator_of(producer: Any) -> Accumulator:
     """Those of an AIOKafkaProducer that has them."""
-    batches: Batches = producer._message_accumulator  # noqa: SLF001
+    batches: Accumulator = producer._message_accumulator  # noqa: SLF001
     return batches

@@ -15,18 +15,18 @@ from aiokafka.errors import KafkaConnectionError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Container, Iterable
 
-    Fetch = Callable[[Iterable[str] | None, Container[tuple[str, int]]], Awaitable[Any]]
+    FetchMetadata = Callable[[Iterable[str] | None, Container[tuple[str, int]]], Awaitable[Any]]
     """Access.metadata()."""
 
-__all__ = ["find_again"]
+__all__ = ["install_rediscovery"]
 
 logger = logging.getLogger("msgbus.kafka")
 
-EVERY: Final = 1.0
+REDISCOVERY_INTERVAL_SECONDS: Final = 1.0
 """Seconds between two looks: a server may answer for a cluster whose nodes are all down."""
 
 
-def find_again(client: Any, servers: str, metadata: Fetch) -> None:
+def install_rediscovery(client: Any, servers: str, metadata: FetchMetadata) -> None:
     """Install it in an AIOKafkaClient, before it starts."""
     loop = asyncio.get_running_loop()
     update = client._metadata_update  # noqa: SLF001
@@ -47,7 +47,7 @@ def find_again(client: Any, servers: str, metadata: Fetch) -> None:
             return True
         if loop.time() < due:
             return False
-        due = loop.time() + EVERY
+        due = loop.time() + REDISCOVERY_INTERVAL_SECONDS
         known = {(broker.host, broker.port) for broker in client.cluster.brokers()}
         answer = await metadata(topics or None, known)
         if answer is None:

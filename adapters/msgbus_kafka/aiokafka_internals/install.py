@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from msgbus_kafka.aiokafka_internals.bootstrap_rediscovery import find_again
-from msgbus_kafka.aiokafka_internals.request_throttle import calm
-from msgbus_kafka.aiokafka_internals.shutdown import cut_off
+from msgbus_kafka.aiokafka_internals.bootstrap_rediscovery import install_rediscovery
+from msgbus_kafka.aiokafka_internals.request_throttle import install_throttle
+from msgbus_kafka.aiokafka_internals.shutdown import abort_connection
 
 if TYPE_CHECKING:
-    from msgbus_kafka.aiokafka_internals.bootstrap_rediscovery import Fetch
+    from msgbus_kafka.aiokafka_internals.bootstrap_rediscovery import FetchMetadata
 
-__all__ = ["tame"]
+__all__ = ["install_patches"]
 
 
-def tame(client: Any, servers: str, metadata: Fetch) -> None:
+def install_patches(client: Any, servers: str, metadata: FetchMetadata) -> None:
     """An AIOKafkaClient finds its cluster again, asks at a walk, and leaves no connection behind."""
-    find_again(client, servers, metadata)
-    calm(client)
+    install_rediscovery(client, servers, metadata)
+    install_throttle(client)
     closed = client._on_connection_closed  # noqa: SLF001
 
     def cut_off_and_closed(connection: Any, reason: Any) -> None:
-        cut_off(connection)
+        abort_connection(connection)
         closed(connection, reason)
 
     client._on_connection_closed = cut_off_and_closed  # noqa: SLF001

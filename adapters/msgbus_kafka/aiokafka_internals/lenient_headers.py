@@ -17,7 +17,7 @@ from aiokafka.record.memory_records import _MemoryRecordsPy
 
 __all__ = ["LenientRecords"]
 
-_DEFAULT = 2
+_MAGIC_V2 = 2
 """The magic number of batches that have headers."""
 
 
@@ -28,7 +28,7 @@ class LenientRecords(_MemoryRecordsPy):  # type: ignore[misc]  # aiokafka is unt
         """Return the next batch, or None."""
         raw = self._next_slice
         batch = super().next_batch()
-        if batch is None or batch.magic < _DEFAULT or _legible(raw):
+        if batch is None or batch.magic < _MAGIC_V2 or _is_decodable(raw):
             return batch
         return _LenientBatch(raw)
 
@@ -48,7 +48,7 @@ class _LenientBytes(bytearray):
         return super().decode(encoding, errors)
 
 
-def _legible(raw: Any) -> bool:
+def _is_decodable(raw: Any) -> bool:
     """Whether no header name of this batch is in the way; other faults show when the batch is read."""
     try:
         for _ in DefaultRecordBatch(raw):

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from collections.abc import Set as AbstractSet
 
-__all__ = ["guard", "offset_fetch_error"]
+__all__ = ["install_offset_fetch_guard", "offset_fetch_error"]
 
-AGAIN: Final = 0.1
+RETRY_INTERVAL_SECONDS: Final = 0.1
 _MOVED: Final = frozenset({15, 16})  # the coordinator is another one, or not known yet
 _LOADING: Final = 14
 _LATER: Final = frozenset({7, 14, 15, 16})
@@ -35,7 +35,7 @@ def offset_fetch_error(response: Any) -> int:
     return next(iter(codes & _LATER), 0)
 
 
-def guard(
+def install_offset_fetch_guard(
     consumer: Any, pending: Callable[[Any, AbstractSet[str]], Awaitable[bool]], told: Callable[[Any], None]
 ) -> None:
     """Install it: after start(), before subscribe().
@@ -58,19 +58,19 @@ def guard(
             return response
         if code in _MOVED:
             coordinator.coordinator_dead()
-        await asyncio.sleep(AGAIN)
+        await asyncio.sleep(RETRY_INTERVAL_SECONDS)
         # aiokafka asks again after a retriable error. RequestTimedOut (7) is one; as an error of a partition it is not.
         raise for_code(code)
 
     coordinator._send_req = guarded  # noqa: SLF001
-    _look_at_commits(coordinator)
+    _observe_commits(coordinator)
 
 
 def _without_commit(response: Any) -> set[str]:
     return {topic for topic, rows in response.topics if any(offset < 0 for _, offset, *_ in rows)}
 
 
-def _look_at_commits(coordinator: Any) -> None:
+def _observe_commits(coordinator: Any) -> None:
     """A commit given up for its time goes on behind aiokafka's shield, and nobody would look at how it ends."""
     commit = coordinator._do_commit_offsets  # noqa: SLF001
 

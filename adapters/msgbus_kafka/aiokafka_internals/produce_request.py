@@ -13,7 +13,7 @@ from aiokafka.protocol.produce import ProduceRequest, ProduceRequest_v7, Produce
 if TYPE_CHECKING:
     from io import BytesIO
 
-__all__ = ["Produce"]
+__all__ = ["ProduceRequestBuilder"]
 
 _SHORT: Final = Struct(">h")
 _NUMBER: Final = Struct(">i")
@@ -27,11 +27,11 @@ _ANSWER: Final = Struct(">ihqqq")
 """A partition, its error, offset, timestamp, and the first offset of its log."""
 
 
-class Answer(ProduceResponse_v7):  # type: ignore[misc]  # aiokafka is untyped
+class FastProduceResponse(ProduceResponse_v7):  # type: ignore[misc]  # aiokafka is untyped
     """What becomes of each batch."""
 
     @classmethod
-    def decode(cls, data: BytesIO | bytes) -> Answer:
+    def decode(cls, data: BytesIO | bytes) -> FastProduceResponse:
         """See Struct."""
         view = data if isinstance(data, bytes) else data.read()
         (topics,) = _NUMBER.unpack_from(view)
@@ -49,7 +49,7 @@ class Answer(ProduceResponse_v7):  # type: ignore[misc]  # aiokafka is untyped
         return cls(told, *_NUMBER.unpack_from(view, at))
 
 
-class Head(NamedTuple):
+class FastRequestHeader(NamedTuple):
     """What every request begins with."""
 
     number: int
@@ -58,17 +58,17 @@ class Head(NamedTuple):
     def encode(self) -> bytes:
         """See Struct."""
         name = self.client.encode()
-        return _REQUEST.pack(Packed.API_KEY, Packed.API_VERSION, self.number, len(name)) + name
+        return _REQUEST.pack(FastProduceRequest.API_KEY, FastProduceRequest.API_VERSION, self.number, len(name)) + name
 
 
-class Packed(ProduceRequest_v7):  # type: ignore[misc]  # aiokafka is untyped
+class FastProduceRequest(ProduceRequest_v7):  # type: ignore[misc]  # aiokafka is untyped
     """The version that every server since 2.1 speaks."""
 
-    RESPONSE_TYPE = Answer
+    RESPONSE_TYPE = FastProduceResponse
 
-    def build_request_header(self, correlation_id: int, client_id: str) -> Head:
+    def build_request_header(self, correlation_id: int, client_id: str) -> FastRequestHeader:
         """See RequestStruct."""
-        return Head(correlation_id, client_id)
+        return FastRequestHeader(correlation_id, client_id)
 
     def encode(self) -> bytes:
         """See Struct."""
@@ -81,9 +81,9 @@ class Packed(ProduceRequest_v7):  # type: ignore[misc]  # aiokafka is untyped
         return b"".join(parts)
 
 
-class Produce(ProduceRequest):  # type: ignore[misc]  # aiokafka is untyped
+class ProduceRequestBuilder(ProduceRequest):  # type: ignore[misc]  # aiokafka is untyped
     """aiokafka's request, in fewer steps where the server speaks this version."""
 
     def build(self, request_struct_class: Any) -> Any:
         """See Request."""
-        return super().build(Packed if request_struct_class is ProduceRequest_v7 else request_struct_class)
+        return super().build(FastProduceRequest if request_struct_class is ProduceRequest_v7 else request_struct_class)

@@ -15,28 +15,28 @@ from aiokafka.protocol.fetch import FetchRequest
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-__all__ = ["calm"]
+__all__ = ["install_throttle"]
 
-BURST: Final = 5
+BURST_REQUESTS: Final = 5
 """Requests at once: a subscription that changes needs two or three."""
-EVERY: Final = 0.1
+REQUEST_INTERVAL_SECONDS: Final = 0.1
 """Seconds from one to the next after that."""
 
 
-def calm(client: Any) -> None:
+def install_throttle(client: Any) -> None:
     """Install it in an AIOKafkaClient, before it starts."""
-    client._metadata_update = _calmed_updates(client._metadata_update)  # noqa: SLF001
-    client.send = _calmed_fetches(client.send)
+    client._metadata_update = _throttled_updates(client._metadata_update)  # noqa: SLF001
+    client.send = _throttled_fetches(client.send)
 
 
-def _calmed_updates(update: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
+def _throttled_updates(update: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
     loop = asyncio.get_running_loop()
-    due = loop.time() - BURST * EVERY
+    due = loop.time() - BURST_REQUESTS * REQUEST_INTERVAL_SECONDS
 
     async def calmed(cluster: Any, topics: Any) -> Any:
         nonlocal due
         now = loop.time()
-        due = max(due, now - BURST * EVERY) + EVERY
+        due = max(due, now - BURST_REQUESTS * REQUEST_INTERVAL_SECONDS) + REQUEST_INTERVAL_SECONDS
         if due > now:
             await asyncio.sleep(due - now)
         return await update(cluster, topics)
@@ -44,15 +44,15 @@ def _calmed_updates(update: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[A
     return calmed
 
 
-def _calmed_fetches(send: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+def _throttled_fetches(send: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
     in_a_row: Counter[Any] = Counter()
 
     async def calmed(node: Any, request: Any, **how: Any) -> Any:
         answer = await send(node, request, **how)
         if isinstance(request, FetchRequest):
             in_a_row[node] = in_a_row[node] + 1 if _fails(answer) else 0
-            if in_a_row[node] > BURST:
-                await asyncio.sleep(EVERY)
+            if in_a_row[node] > BURST_REQUESTS:
+                await asyncio.sleep(REQUEST_INTERVAL_SECONDS)
         return answer
 
     return calmed

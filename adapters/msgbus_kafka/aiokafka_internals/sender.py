@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from aiokafka.producer.sender import Sender, SendProduceReqHandler
 
-from msgbus_kafka.aiokafka_internals.accumulator import Batches
-from msgbus_kafka.aiokafka_internals.produce_request import Produce
+from msgbus_kafka.aiokafka_internals.accumulator import Accumulator
+from msgbus_kafka.aiokafka_internals.produce_request import ProduceRequestBuilder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
 
     from msgbus_kafka.aiokafka_internals.accumulator import Batch
 
-__all__ = ["quicken"]
+__all__ = ["install_fast_sender"]
 
 
-def quicken(producer: Any) -> None:
+def install_fast_sender(producer: Any) -> None:
     """Install it in an AIOKafkaProducer without transactions, before it starts."""
     sender, batches = producer._sender, producer._message_accumulator  # noqa: SLF001
     numbers = producer._txn_manager  # noqa: SLF001
-    producer._message_accumulator = Batches(  # noqa: SLF001
+    producer._message_accumulator = Accumulator(  # noqa: SLF001
         producer.client.cluster,
         numbers,
         batches._batch_size,  # noqa: SLF001
         batches._batch_ttl,  # noqa: SLF001
     )
-    producer._sender = QuickSender(  # noqa: SLF001
+    producer._sender = FastSender(  # noqa: SLF001
         producer.client,
         acks=sender._acks,  # noqa: SLF001
         txn_manager=numbers,
@@ -46,7 +46,7 @@ def quicken(producer: Any) -> None:
     )
 
 
-class QuickSender(Sender):  # type: ignore[misc]  # aiokafka is untyped
+class FastSender(Sender):  # type: ignore[misc]  # aiokafka is untyped
     """Woken by one future: there are new messages, a request has ended, or there is newer metadata."""
 
     async def _sender_routine(self) -> None:
@@ -82,22 +82,22 @@ class QuickSender(Sender):  # type: ignore[misc]  # aiokafka is untyped
 
     async def _send_produce_req(self, node_id: int, batches: Mapping[TopicPartition, Batch]) -> None:
         try:
-            await QuickHandler(self, batches).do(node_id)
+            await FastProduceHandler(self, batches).do(node_id)
         finally:
             self._in_flight.remove(node_id)
             self._muted_partitions.difference_update(batches)
             self._message_accumulator.wake()
 
 
-class QuickHandler(SendProduceReqHandler):  # type: ignore[misc]  # aiokafka is untyped
+class FastProduceHandler(SendProduceReqHandler):  # type: ignore[misc]  # aiokafka is untyped
     """One request and what becomes of its batches."""
 
-    def create_request(self) -> Produce:
+    def create_request(self) -> ProduceRequestBuilder:
         """See SendProduceReqHandler."""
         topics: defaultdict[str, list[tuple[int, bytes]]] = defaultdict(list)
         for (topic, partition), batch in self._batches.items():
             topics[topic].append((partition, batch.data))
-        return Produce(None, self._sender._acks, self._sender._request_timeout_ms, list(topics.items()))  # noqa: SLF001
+        return ProduceRequestBuilder(None, self._sender._acks, self._sender._request_timeout_ms, list(topics.items()))  # noqa: SLF001
 
     def handle_response(self, response: Any) -> None:
         """See SendProduceReqHandler. There is nothing to ask of a batch that was taken."""

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka.errors import KafkaConnectionError
 
-from msgbus_kafka.aiokafka_internals.accumulator import batches_of
+from msgbus_kafka.aiokafka_internals.accumulator import accumulator_of
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
 
-__all__ = ["cut_off", "stop_client", "stop_consumer", "stop_producer"]
+__all__ = ["abort_connection", "stop_client", "stop_consumer", "stop_producer"]
 
-CLOSE: Final = 2.0
+CLOSE_TIMEOUT_SECONDS: Final = 2.0
 """Seconds for the connections themselves."""
 
 
-def cut_off(connection: Any, _: object = None) -> None:
+def abort_connection(connection: Any, _: object = None) -> None:
     """End the socket of an AIOKafkaConnection that was closed.
 
     By itself it stays until the server has taken all that was written, and with TLS until the server agrees or half a
@@ -36,10 +36,10 @@ def cut_off(connection: Any, _: object = None) -> None:
 async def stop_client(client: Any) -> None:
     """Close every connection of an AIOKafkaClient, and let it make no other."""
     making = client._get_conn_lock.locked()  # noqa: SLF001
-    client._get_conn = _no_more  # noqa: SLF001
-    await _bounded(client.close(), CLOSE)
+    client._get_conn = _refuse_connection  # noqa: SLF001
+    await _bounded(client.close(), CLOSE_TIMEOUT_SECONDS)
     if making:
-        await _bounded(_close_late(client), CLOSE)
+        await _bounded(_close_late(client), CLOSE_TIMEOUT_SECONDS)
     await _cancel([client._sync_task])  # noqa: SLF001 - close() has been seen to leave it behind
     update = client._md_update_fut  # noqa: SLF001
     if update is not None and not update.done():
@@ -70,13 +70,13 @@ async def stop_producer(producer: Any, wait: float) -> None:
         # holds any more, and no answer can confirm, may fail.
         await stop_client(producer.client)
         await _cancel([producer._sender._sender_task])  # noqa: SLF001
-        batches_of(producer).fail_all(KafkaConnectionError("the producer was closed"))
+        accumulator_of(producer).fail_all(KafkaConnectionError("the producer was closed"))
         await asyncio.wait({stopping}, timeout=1.0)
     await _cancel([stopping, producer._sender._sender_task])  # noqa: SLF001
     await stop_client(producer.client)
 
 
-async def _no_more(*_: Any, **__: Any) -> None:
+async def _refuse_connection(*_: Any, **__: Any) -> None:
     """There is no connection: who still asks for one is told that the node is not ready."""
 
 

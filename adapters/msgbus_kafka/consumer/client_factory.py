@@ -9,26 +9,26 @@ from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 
-from msgbus.errors import translated
-from msgbus_kafka.aiokafka_internals.install import tame
-from msgbus_kafka.aiokafka_internals.offset_fetch import guard
+from msgbus.errors import translate_errors
+from msgbus_kafka.aiokafka_internals.install import install_patches
+from msgbus_kafka.aiokafka_internals.offset_fetch import install_offset_fetch_guard
 from msgbus_kafka.aiokafka_internals.shutdown import stop_consumer
-from msgbus_kafka.errors import TABLE
+from msgbus_kafka.errors import ERROR_TABLE
 
 if TYPE_CHECKING:
-    from msgbus_kafka.connection import Access
-    from msgbus_kafka.consumer.group_state import Places
+    from msgbus_kafka.connection import ConnectionSettings
+    from msgbus_kafka.consumer.group_state import GroupState
     from msgbus_kafka.options import Assignor, Timing
 
-__all__ = ["started"]
+__all__ = ["start_client"]
 
-FOR_EVER: Final = 2**31 - 1
+MAX_INT32: Final = 2**31 - 1
 
 
-async def started(access: Access, places: Places, timing: Timing, assignor: Assignor) -> Any:
+async def start_client(access: ConnectionSettings, places: GroupState, timing: Timing, assignor: Assignor) -> Any:
     """An AIOKafkaConsumer of a group that is subscribed to nothing. Raises BrokerUnavailable or AccessRefused."""
     client = AIOKafkaConsumer(
-        **access.settings(),
+        **access.client_arguments(),
         client_id="msgbus",
         group_id=places.group,
         enable_auto_commit=False,  # it commits what was fetched, done or not
@@ -40,19 +40,19 @@ async def started(access: Access, places: Places, timing: Timing, assignor: Assi
         metadata_max_age_ms=60_000,
         isolation_level="read_committed",  # what a transaction of somebody else's took back was never published
         fetch_max_wait_ms=100,  # a partition that becomes hungry waits for the fetch that is under way
-        max_poll_interval_ms=FOR_EVER,  # full of slow messages is not dead
+        max_poll_interval_ms=MAX_INT32,  # full of slow messages is not dead
         partition_assignment_strategy=[_assignor(assignor)],  # two of them join the group twice
     )
-    tame(client._client, access.servers, access.metadata)  # noqa: SLF001
+    install_patches(client._client, access.servers, access.fetch_metadata)  # noqa: SLF001
     try:
         # Connected once before: aiokafka says "unable to bootstrap" of a wrong password too.
-        await access.reach()
-        with translated(TABLE, f"kafka: group {places.group}"):
+        await access.check_connection()
+        with translate_errors(ERROR_TABLE, f"kafka: group {places.group}"):
             await client.start()
     except BaseException:
         await stop_consumer(client, 0)
         raise
-    guard(client, places.births.pending, places.starts.told)
+    install_offset_fetch_guard(client, places.initial_offsets.pending, places.start_offsets.record_response)
     return client
 
 

@@ -7,14 +7,14 @@ import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
 from msgbus.adapter import Consumer
-from msgbus.adapter.timeouts import within
+from msgbus.adapter.timeouts import wait_for_event
 from msgbus.errors import BrokerUnavailable
 from msgbus_kafka.aiokafka_internals.shutdown import stop_consumer
-from msgbus_kafka.consumer.fetch_loop import Fetching
-from msgbus_kafka.consumer.offset_commits import Commits
-from msgbus_kafka.consumer.partition_session import Sessions
-from msgbus_kafka.consumer.rebalance import Rebalancing
-from msgbus_kafka.consumer.stall_watchdog import Watchdog
+from msgbus_kafka.consumer.fetch_loop import FetchLoop
+from msgbus_kafka.consumer.offset_commits import OffsetCommits
+from msgbus_kafka.consumer.partition_session import PartitionSessions
+from msgbus_kafka.consumer.rebalance import RebalanceHandler
+from msgbus_kafka.consumer.stall_watchdog import StallWatchdog
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,41 +23,41 @@ if TYPE_CHECKING:
     from msgbus.adapter import SessionListener
     from msgbus.adapter.address import Address
     from msgbus.adapter.envelope import Delivery
-    from msgbus_kafka.consumer.group_state import Places
+    from msgbus_kafka.consumer.group_state import GroupState
     from msgbus_kafka.consumer.partition_session import PartitionSession
     from msgbus_kafka.options import Timing
 
 __all__ = ["KafkaConsumer"]
 
-SETTLE: Final = 30.0
-CALM: Final = 5.0
+SETTLE_TIMEOUT_SECONDS: Final = 30.0
+REBALANCE_WAIT_SECONDS: Final = 5.0
 """Seconds that a rebalance in progress has before the subscription is changed under it."""
-LAST_COMMIT: Final = 3.0
-LEAVE: Final = 5.0
+LAST_COMMIT_TIMEOUT_SECONDS: Final = 3.0
+LEAVE_TIMEOUT_SECONDS: Final = 5.0
 """Seconds for leaving the group; while others rebalance it took 4.8."""
-LEAVE_DEAD: Final = 1.5
+LEAVE_TIMEOUT_UNREACHABLE_SECONDS: Final = 1.5
 """The same when the last commit got no answer either."""
 
 
 class KafkaConsumer(Consumer):
     """See Consumer. Receiving never waits for the network: a task fetches, this hands out."""
 
-    def __init__(self, client: Any, listener: SessionListener, places: Places, timing: Timing) -> None:
+    def __init__(self, client: Any, listener: SessionListener, places: GroupState, timing: Timing) -> None:
         group = places.group
         self._client = client
-        self._places = places
+        self._group_state = places
         self._wanted: dict[str, Address] = {}
         self._missing: tuple[AbstractSet[Address], AbstractSet[Address]] = (set(), set())
         self._event = asyncio.Event()
         self.closed = False
-        self._sessions = Sessions(group)
-        commits = Commits(client._coordinator, self._sessions, timing.commit, self._confirmed)  # noqa: SLF001
+        self._sessions = PartitionSessions(group)
+        commits = OffsetCommits(client._coordinator, self._sessions, timing.commit, self._confirmed)  # noqa: SLF001
         self._timing = timing
-        self._fetching = Fetching(client, self._sessions, places, self._fetched)
-        self._rebalancing = Rebalancing(client, listener, self._sessions, commits, timing)
-        watchdog = Watchdog(client, self._sessions, places, self._rebalancing.settled)
-        self._watch_task = asyncio.create_task(watchdog.run(self._stuck), name=f"msgbus watching over {group}")
-        self._fetch_task = asyncio.create_task(self._fetching.run(), name=f"msgbus fetching for {group}")
+        self._fetch_loop = FetchLoop(client, self._sessions, places, self._fetched)
+        self._rebalance = RebalanceHandler(client, listener, self._sessions, commits, timing)
+        watchdog = StallWatchdog(client, self._sessions, places, self._rebalance.stable)
+        self._watch_task = asyncio.create_task(watchdog.run(self._on_stall), name=f"msgbus watching over {group}")
+        self._fetch_task = asyncio.create_task(self._fetch_loop.run(), name=f"msgbus fetching for {group}")
         self._commit_task = asyncio.create_task(commits.run(), name=f"msgbus committing for {group}")
 
     async def subscribe(
@@ -65,28 +65,30 @@ class KafkaConsumer(Consumer):
     ) -> AbstractSet[Address]:
         """See Consumer."""
         self._alive()
-        missing = await self._look(limits.keys())
+        missing = await self._check_topics(limits.keys())
         wanted = {str(address): address for address in limits if address not in missing}
         self._sessions.limit(limits)
         if wanted.keys() != self._wanted.keys():
             fresh = wanted.keys() - self._wanted.keys()
-            self._places.births.queues = {name for name, address in wanted.items() if not address.part}
-            self._places.births.newest = {str(address) for address in newest}
+            self._group_state.initial_offsets.queues = {name for name, address in wanted.items() if not address.part}
+            self._group_state.initial_offsets.newest = {str(address) for address in newest}
             await self._change(wanted)
-            await self._until_born(fresh)
+            await self._until_groups_exist(fresh)
             self._alive()
         return missing
 
-    async def _until_born(self, fresh: AbstractSet[str]) -> None:
+    async def _until_groups_exist(self, fresh: AbstractSet[str]) -> None:
         try:
-            async with asyncio.timeout(SETTLE):
-                await self._places.births.settled(fresh & self._places.births.newest)
+            async with asyncio.timeout(SETTLE_TIMEOUT_SECONDS):
+                await self._group_state.initial_offsets.wait_until_committed(
+                    fresh & self._group_state.initial_offsets.newest
+                )
         except TimeoutError:
             return  # nobody owns its first partition yet: the guard goes on with it
 
-    async def _look(self, asked: AbstractSet[Address]) -> AbstractSet[Address]:
+    async def _check_topics(self, asked: AbstractSet[Address]) -> AbstractSet[Address]:
         try:
-            widths = await self._places.topics.widths(asked)
+            widths = await self._group_state.topics.partition_counts(asked)
         except BrokerUnavailable:
             before, missing_before = self._missing
             if asked != before:
@@ -105,33 +107,33 @@ class KafkaConsumer(Consumer):
             self._client._client.force_metadata_update()  # noqa: SLF001
 
     async def _change(self, wanted: dict[str, Address]) -> None:
-        await within(CALM, self._rebalancing.settled)
+        await wait_for_event(REBALANCE_WAIT_SECONDS, self._rebalance.stable)
         while len(self._sessions):  # a rebalance may have begun new ones meanwhile
-            await self._rebalancing.let_go(self._timing.drain, self._timing.commit)
+            await self._rebalance.revoke_all(self._timing.drain, self._timing.commit)
         self._wanted = wanted
-        self._rebalancing.expect(wanted)
+        self._rebalance.expect(wanted)
         if wanted:
-            self._client.subscribe(sorted(wanted), listener=self._rebalancing)  # without it the listener is dropped
-            await within(SETTLE, self._rebalancing.settled)
+            self._client.subscribe(sorted(wanted), listener=self._rebalance)  # without it the listener is dropped
+            await wait_for_event(SETTLE_TIMEOUT_SECONDS, self._rebalance.stable)
         else:
             await self._leave()
-            self._rebalancing.settled.set()
+            self._rebalance.stable.set()
 
     async def _leave(self) -> None:
         """What unsubscribe() does. That one leaves in a task nobody can wait for, and asks for all topics there are."""
         self._client._subscription.unsubscribe()  # noqa: SLF001
         leaving = asyncio.ensure_future(self._client._coordinator._maybe_leave_group())  # noqa: SLF001
-        await asyncio.wait({leaving}, timeout=LEAVE)
+        await asyncio.wait({leaving}, timeout=LEAVE_TIMEOUT_SECONDS)
         leaving.cancel()
 
-    async def receive(self, room: Mapping[Address, int], wait: float) -> Sequence[Delivery]:
+    async def receive(self, capacity: Mapping[Address, int], timeout: float) -> Sequence[Delivery]:
         """See Consumer."""
         self._alive()
-        deliveries = self._sessions.take(room)
+        deliveries = self._sessions.take(capacity)
         if not deliveries:
-            await within(wait, self._event)
+            await wait_for_event(timeout, self._event)
             self._alive()
-            deliveries = self._sessions.take(room)
+            deliveries = self._sessions.take(capacity)
         self._event.clear()
         return deliveries
 
@@ -154,45 +156,45 @@ class KafkaConsumer(Consumer):
         del deliveries
         return ()
 
-    def trouble(self) -> str:
+    def problem(self) -> str:
         """See Consumer. aiokafka survives an outage, so receive() does not tell of it."""
-        return self._rebalancing.trouble() or self._fetching.trouble() if self._wanted else ""
+        return self._rebalance.problem() or self._fetch_loop.problem() if self._wanted else ""
 
     async def close(self, budget: float) -> None:
         """See Consumer."""
         if self.closed:
             return
         self.closed = True
-        self._rebalancing.close()
+        self._rebalance.close()
         flushed = False
         with contextlib.suppress(TimeoutError):  # a rebalance lets go already, and slowly: what it still has is lost
-            async with asyncio.timeout(budget + LAST_COMMIT + 1):
-                flushed = await self._rebalancing.let_go(budget, LAST_COMMIT)
-        self._rebalancing.lose()
-        self._fetching.stop()
+            async with asyncio.timeout(budget + LAST_COMMIT_TIMEOUT_SECONDS + 1):
+                flushed = await self._rebalance.revoke_all(budget, LAST_COMMIT_TIMEOUT_SECONDS)
+        self._rebalance.mark_all_lost()
+        self._fetch_loop.stop()
         self._commit_task.cancel()
         self._watch_task.cancel()
         self._event.set()
-        await stop_consumer(self._client, LEAVE if flushed else LEAVE_DEAD)
+        await stop_consumer(self._client, LEAVE_TIMEOUT_SECONDS if flushed else LEAVE_TIMEOUT_UNREACHABLE_SECONDS)
         # getmany() during a rebalance waits for an assignment that will not come.
         self._fetch_task.cancel()
         await asyncio.wait({self._fetch_task, self._commit_task, self._watch_task}, timeout=1.0)
 
     def _confirmed(self, partition: Any, offset: int) -> None:
-        self._places.starts.committed(partition, offset)
+        self._group_state.start_offsets.committed(partition, offset)
         if (session := self._sessions.living(partition)) is not None and session.waiting:
             self._event.set()  # it may have been held back by what was not committed
 
-    def _stuck(self, why: str) -> None:
-        self._fetching.fail(BrokerUnavailable(f"kafka: stuck: {why}"))
+    def _on_stall(self, why: str) -> None:
+        self._fetch_loop.fail(BrokerUnavailable(f"kafka: stuck: {why}"))
 
     def _fetched(self) -> None:
         self._event.set()
-        if self._fetching.failure is not None:
-            self._rebalancing.settled.set()  # whoever waits for it shall see the failure
+        if self._fetch_loop.failure is not None:
+            self._rebalance.stable.set()  # whoever waits for it shall see the failure
 
     def _alive(self) -> None:
         if self.closed:
             raise BrokerUnavailable("kafka: the consumer is closed")
-        if self._fetching.failure is not None:
-            raise self._fetching.failure
+        if self._fetch_loop.failure is not None:
+            raise self._fetch_loop.failure

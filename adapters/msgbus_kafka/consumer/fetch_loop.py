@@ -15,33 +15,33 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka import errors as kafka
 
-from msgbus.adapter.timeouts import within
+from msgbus.adapter.timeouts import wait_for_event
 from msgbus.errors import AccessRefused, BrokerError, BrokerUnavailable, QueueNotFound
-from msgbus_kafka.aiokafka_internals.fetcher import adapt
-from msgbus_kafka.consumer.offset_gaps import Gaps
-from msgbus_kafka.consumer.unreadable_records import Apart, whole
-from msgbus_kafka.errors import REFUSALS, reason
+from msgbus_kafka.aiokafka_internals.fetcher import install_fetcher
+from msgbus_kafka.consumer.offset_gaps import OffsetGaps
+from msgbus_kafka.consumer.unreadable_records import UnreadableRecordIsolation, concerns_all_partitions
+from msgbus_kafka.errors import ACCESS_ERRORS, describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from msgbus_kafka.consumer.group_state import Places
-    from msgbus_kafka.consumer.partition_session import PartitionSession, Sessions
+    from msgbus_kafka.consumer.group_state import GroupState
+    from msgbus_kafka.consumer.partition_session import PartitionSession, PartitionSessions
 
-__all__ = ["Fetching"]
+__all__ = ["FetchLoop"]
 
 logger = logging.getLogger("msgbus.kafka")
 
-LONG: Final = 0.2
+FETCH_WAIT_SECONDS: Final = 0.2
 """Seconds that a fetch waits for records when every partition takes part in it."""
-SHORT: Final = 0.05
+PARTIAL_FETCH_WAIT_SECONDS: Final = 0.05
 """The same when some do not: one of them may be hungry again before the end."""
-RECORDS: Final = 500
+MAX_RECORDS_PER_FETCH: Final = 500
 """Per fetch: they are parsed in one go, 1.4 us each, while nothing else runs."""
-ENOUGH: Final = 5
+MAX_CONSECUTIVE_FETCH_ERRORS: Final = 5
 """Errors in a row after which a new consumer is better. aiokafka repeats some of its own for ever."""
-AGAIN: Final = 0.1
-SHOWN: Final = 3
+RETRY_INTERVAL_SECONDS: Final = 0.1
+MAX_NAMED_PARTITIONS: Final = 3
 """Most partitions in trouble that are named."""
 _HOPELESS: Final[Mapping[type[BaseException], str]] = {
     kafka.InvalidSessionTimeoutError: "session_timeout= is outside the server's group.min.session.timeout.ms and "
@@ -50,18 +50,20 @@ _HOPELESS: Final[Mapping[type[BaseException], str]] = {
 }
 
 
-class Fetching:
+class FetchLoop:
     """The fetch loop. ``failure`` says why it ended, if it did by itself."""
 
-    def __init__(self, client: Any, sessions: Sessions, places: Places, fetched: Callable[[], None]) -> None:
+    def __init__(
+        self, client: Any, sessions: PartitionSessions, places: GroupState, fetched: Callable[[], None]
+    ) -> None:
         self._client = client
-        self._starts = places.starts
+        self._start_offsets = places.start_offsets
         self._sessions = sessions
-        self._fetched = fetched
+        self._on_fetched = fetched
         self._arrived = asyncio.Event()
-        tap = adapt(client, self._arrived)
-        self._apart = Apart(client, places.starts, tap)
-        self._gaps = Gaps(client, tap, places)
+        tap = install_fetcher(client, self._arrived)
+        self._isolation = UnreadableRecordIsolation(client, places.start_offsets, tap)
+        self._offset_gaps = OffsetGaps(client, tap, places)
         self._stopped = False
         self._errors = 0
         self.failure: BrokerError | None = None
@@ -72,11 +74,11 @@ class Fetching:
         self._sessions.hunger.set()
         self._arrived.set()
 
-    def trouble(self) -> str:
+    def problem(self) -> str:
         """Say which partitions are stopped or refused, and why; nothing where all are fetched."""
-        found = [session.trouble for session in self._sessions.all() if session.trouble]
-        more = [f"and {len(found) - SHOWN} more partitions"] if len(found) > SHOWN else []
-        return "; ".join([*found[:SHOWN], *more])
+        found = [session.problem for session in self._sessions.all() if session.problem]
+        more = [f"and {len(found) - MAX_NAMED_PARTITIONS} more partitions"] if len(found) > MAX_NAMED_PARTITIONS else []
+        return "; ".join([*found[:MAX_NAMED_PARTITIONS], *more])
 
     async def run(self) -> None:
         """Fetch until stop(), or until it is clear that this consumer will never fetch again."""
@@ -95,66 +97,66 @@ class Fetching:
             self._errors = 0
         except kafka.ConsumerStoppedError:
             self._stopped = True
-        except REFUSALS as error:
-            self.fail(AccessRefused(f"kafka: {reason(error)}"), error)
+        except ACCESS_ERRORS as error:
+            self.fail(AccessRefused(f"kafka: {describe(error)}"), error)
         except kafka.KafkaError as error:
             await self._count(error)
 
     async def _fetch(self) -> bool:
         """False if no partition is hungry."""
-        self._apart.due(self._sessions.all())
-        hungry = self._sessions.hungry()
+        self._isolation.retry_refused(self._sessions.all())
+        hungry = self._sessions.wanting_more()
         if not hungry:
             return False
         self._arrived.clear()
-        if not await self._look(hungry):
-            everyone = all(one.most is None for one in hungry) and len(hungry) == self._sessions.fetchable
-            await within(LONG if everyone else SHORT, self._arrived)
-            await self._look(hungry)
+        if not await self._take_available(hungry):
+            everyone = all(one.max_records is None for one in hungry) and len(hungry) == self._sessions.fetchable
+            await wait_for_event(FETCH_WAIT_SECONDS if everyone else PARTIAL_FETCH_WAIT_SECONDS, self._arrived)
+            await self._take_available(hungry)
         return True
 
-    async def _look(self, hungry: Sequence[PartitionSession]) -> bool:
+    async def _take_available(self, hungry: Sequence[PartitionSession]) -> bool:
         """Take what there is of these; waits for nothing but the end of a rebalance. False if there was nothing.
 
         What was taken is given to its session before anything else is asked, which could fail.
         """
-        together = [one for one in hungry if one.most is None]
-        found = bool(together) and await self._give(await self._fetched_together(together))
+        together = [one for one in hungry if one.max_records is None]
+        found = bool(together) and await self._buffer(await self._fetch_together(together))
         for session in hungry:
-            if session.most:
-                found = await self._give(await self._apart.fetch(session)) or found
+            if session.max_records:
+                found = await self._buffer(await self._isolation.fetch(session)) or found
         return found
 
-    async def _fetched_together(self, sessions: Sequence[PartitionSession]) -> Mapping[Any, Sequence[Any]]:
+    async def _fetch_together(self, sessions: Sequence[PartitionSession]) -> Mapping[Any, Sequence[Any]]:
         # A partition that is left out keeps what aiokafka has prefetched of it, and is fetched no further. Pausing it
         # would throw that away, and fetch it again at every turn. Those that nothing is fetched of are paused.
         everyone = len(sessions) == self._sessions.fetchable
         chosen = () if everyone else [session.partition for session in sessions]
         try:
             fetched: Mapping[Any, Sequence[Any]] = await self._client.getmany(
-                *chosen, timeout_ms=0, max_records=RECORDS
+                *chosen, timeout_ms=0, max_records=MAX_RECORDS_PER_FETCH
             )
         except Exception as error:
-            if whole(self._client, error):
+            if concerns_all_partitions(self._client, error):
                 raise
-            self._apart.begin(sessions, error, RECORDS)
+            self._isolation.begin(sessions, error, MAX_RECORDS_PER_FETCH)
             return {}
         return fetched
 
-    async def _give(self, fetched: Mapping[Any, Sequence[Any]]) -> bool:
+    async def _buffer(self, fetched: Mapping[Any, Sequence[Any]]) -> bool:
         if not fetched:
             return False
-        begun, fresh = self._gaps.split(fetched, self._sessions)
-        if begun and self._sessions.bind(begun):
-            self._fetched()
+        begun, fresh = self._offset_gaps.split(fetched, self._sessions)
+        if begun and self._sessions.buffer(begun):
+            self._on_fetched()
         for partition, records in fresh.items():
-            if await self._begins(partition, records[0].offset):
-                good = await self._gaps.filled(self._sessions.living(partition), records)
-                if good and self._sessions.bind({partition: good}):
-                    self._fetched()
+            if await self._may_start_at(partition, records[0].offset):
+                good = await self._offset_gaps.until_first_gap(self._sessions.living(partition), records)
+                if good and self._sessions.buffer({partition: good}):
+                    self._on_fetched()
         return True
 
-    async def _begins(self, partition: Any, first: int) -> bool:
+    async def _may_start_at(self, partition: Any, first: int) -> bool:
         """Whether a session may go on with ``first``, as far as the group's commits and the log can tell."""
         session = self._sessions.living(partition)
         if session is None:
@@ -167,7 +169,7 @@ class Fetching:
         if session.reached >= 0:
             return True
         try:
-            return await self._starts.check(self._client, partition, first)
+            return await self._start_offsets.check(self._client, partition, first)
         except QueueNotFound:
             return True  # it was deleted meanwhile; what was fetched of it is good
         except BrokerError as error:
@@ -179,19 +181,19 @@ class Fetching:
     async def _idle(self) -> None:
         self._client._coordinator.check_errors()  # noqa: SLF001 - else only getmany() would tell what ended the group
         self._sessions.hunger.clear()
-        await within(LONG, self._sessions.hunger)
+        await wait_for_event(FETCH_WAIT_SECONDS, self._sessions.hunger)
 
     async def _count(self, error: kafka.KafkaError) -> None:
         self._errors += 1
-        logger.debug("fetching failed, %d in a row: %s", self._errors, reason(error))
+        logger.debug("fetching failed, %d in a row: %s", self._errors, describe(error))
         if type(error) in _HOPELESS:
             self.fail(BrokerUnavailable(f"kafka: {_HOPELESS[type(error)]}"), error)
-        elif self._errors >= ENOUGH and not error.retriable:
-            self.fail(BrokerUnavailable(f"kafka: fetching fails again and again: {reason(error)}"), error)
-        await asyncio.sleep(AGAIN)
+        elif self._errors >= MAX_CONSECUTIVE_FETCH_ERRORS and not error.retriable:
+            self.fail(BrokerUnavailable(f"kafka: fetching fails again and again: {describe(error)}"), error)
+        await asyncio.sleep(RETRY_INTERVAL_SECONDS)
 
     def fail(self, failure: BrokerError, cause: BaseException | None = None) -> None:
         """This consumer is of no use any more: receive() says so, and why."""
         failure.__cause__ = cause or failure.__cause__
         self.failure = failure
-        self._fetched()
+        self._on_fetched()

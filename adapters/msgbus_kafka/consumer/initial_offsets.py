@@ -17,36 +17,36 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from msgbus.errors import BrokerError, GroupActive, QueueNotFound
-from msgbus_kafka.admin.groups import commit, committed
-from msgbus_kafka.admin.offsets import ENDS, KEPT, offsets_at
-from msgbus_kafka.errors import reason
+from msgbus_kafka.admin.groups import commit_offsets, committed_offsets
+from msgbus_kafka.admin.offsets import EARLIEST_TIMESTAMP, LATEST_TIMESTAMP, offsets_at
+from msgbus_kafka.errors import describe
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
-    from msgbus_kafka.admin.client import Cluster
+    from msgbus_kafka.admin.client import AdminClient
     from msgbus_kafka.admin.topics import Topics
 
-__all__ = ["Births", "bear_outside"]
+__all__ = ["InitialOffsets", "commit_initial_offsets"]
 
 logger = logging.getLogger("msgbus.kafka")
 
-LOOK: Final = 0.05
+CHECK_INTERVAL_SECONDS: Final = 0.05
 """Seconds between two looks whether another member has made the group."""
-BEAR: Final = 1.0
+COMMIT_TIMEOUT_SECONDS: Final = 1.0
 """Seconds of one try: aiokafka's commit never ends by itself while the coordinator is not to be had."""
-PATIENCE: Final = 30.0
+OWNER_WAIT_SECONDS: Final = 30.0
 """Seconds for which a member waits for the owner of partition 0: one that is none of ours may never commit."""
 
 
-class Births:
+class InitialOffsets:
     """The births of one group, by one of its members."""
 
-    def __init__(self, cluster: Cluster, topics: Topics, group: str) -> None:
+    def __init__(self, cluster: AdminClient, topics: Topics, group: str) -> None:
         self._cluster = cluster
         self._topics = topics
         self._group = group
-        self._there: set[str] = set()
+        self._committed: set[str] = set()
         self._waiting: dict[str, float] = {}
         self.queues: AbstractSet[str] = frozenset()
         """Topics that are queues: retry queues are nobody's to begin in."""
@@ -56,23 +56,23 @@ class Births:
     async def pending(self, coordinator: Any, unknown: AbstractSet[str]) -> bool:
         """Some partitions of ``unknown`` have no commit: whether to look again later, since the group is being born."""
         try:
-            asked = [self._pending(coordinator, name) for name in unknown & self.queues - self._there]
+            asked = [self._pending(coordinator, name) for name in unknown & self.queues - self._committed]
             return any(await asyncio.gather(*asked))
         except (BrokerError, KafkaError) as error:
-            logger.debug("group %s: not made yet, trying again: %s", self._group, reason(error))
+            logger.debug("group %s: not made yet, trying again: %s", self._group, describe(error))
             return True
 
     async def _pending(self, coordinator: Any, name: str) -> bool:
-        if await self._born(name):
+        if await self._group_exists(name):
             return False
         if TopicPartition(name, 0) in coordinator._subscription.assigned_partitions():  # noqa: SLF001
-            return not await self._bear(coordinator, name) and name in self.newest
-        return name in self.newest and self._patient(name)
+            return not await self._commit_initial_offsets(coordinator, name) and name in self.newest
+        return name in self.newest and self._owner_deadline(name)
 
-    def _patient(self, name: str) -> bool:
+    def _owner_deadline(self, name: str) -> bool:
         now = asyncio.get_running_loop().time()
         since = self._waiting.setdefault(name, now)
-        if now - since < PATIENCE:
+        if now - since < OWNER_WAIT_SECONDS:
             return True
         logger.warning(
             "queue %s, group %s: the member with partition 0 commits nothing; beginning at the oldest message",
@@ -81,47 +81,47 @@ class Births:
         )
         return False
 
-    async def settled(self, names: AbstractSet[str]) -> None:
+    async def wait_until_committed(self, names: AbstractSet[str]) -> None:
         """Wait until the group is there in all of these topics: what is published from now on counts for it."""
         for name in sorted(names):
-            while not await self._born(name):  # noqa: ASYNC110 - a server has no events
-                await asyncio.sleep(LOOK)
+            while not await self._group_exists(name):  # noqa: ASYNC110 - a server has no events
+                await asyncio.sleep(CHECK_INTERVAL_SECONDS)
 
-    async def _born(self, name: str) -> bool:
+    async def _group_exists(self, name: str) -> bool:
         try:
             leaders = (await self._topics.state(name)).leaders
         except QueueNotFound:
             return True  # deleted: it shall hold up no other
-        if there := bool(await committed(self._cluster, name, leaders, self._group)):
-            self._there.add(name)
+        if there := bool(await committed_offsets(self._cluster, name, leaders, self._group)):
+            self._committed.add(name)
         return there
 
-    async def _bear(self, coordinator: Any, name: str) -> bool:
+    async def _commit_initial_offsets(self, coordinator: Any, name: str) -> bool:
         """Whether it could be done. A group that begins at the oldest record does not wait for it."""
         leaders = (await self._topics.state(name)).leaders
         if name in self.newest:
-            offsets = await offsets_at(self._cluster, name, leaders, ENDS)
+            offsets = await offsets_at(self._cluster, name, leaders, LATEST_TIMESTAMP)
             logger.info("queue %s: group %s is new, and begins with what is published from now on", name, self._group)
         else:
-            offsets = await offsets_at(self._cluster, name, {0: leaders[0]}, KEPT)
+            offsets = await offsets_at(self._cluster, name, {0: leaders[0]}, EARLIEST_TIMESTAMP)
         # As a member: a commit of a generation that is over is refused, so two of them never make it.
         commits = {TopicPartition(name, one): OffsetAndMetadata(offset, "") for one, offset in offsets.items()}
         try:
-            async with asyncio.timeout(BEAR):
+            async with asyncio.timeout(COMMIT_TIMEOUT_SECONDS):
                 await coordinator.commit_offsets(None, commits)
         except (KafkaError, TimeoutError) as error:
-            logger.debug("queue %s, group %s: not made yet: %s", name, self._group, reason(error))
+            logger.debug("queue %s, group %s: not made yet: %s", name, self._group, describe(error))
             return False
-        self._there.add(name)
+        self._committed.add(name)
         return name not in self.newest  # its ends are to be fetched as commits now
 
 
-async def bear_outside(cluster: Cluster, topics: Topics, name: str, group: str) -> None:
+async def commit_initial_offsets(cluster: AdminClient, topics: Topics, name: str, group: str) -> None:
     """Have ``group`` begin at the oldest record of ``name``, where it is nowhere yet."""
     leaders = (await topics.state(name)).leaders
-    if await committed(cluster, name, leaders, group):
+    if await committed_offsets(cluster, name, leaders, group):
         return
     try:
-        await commit(cluster, name, group, await offsets_at(cluster, name, {0: leaders[0]}, KEPT))
+        await commit_offsets(cluster, name, group, await offsets_at(cluster, name, {0: leaders[0]}, EARLIEST_TIMESTAMP))
     except GroupActive:
         return  # its members make it when they consume this queue

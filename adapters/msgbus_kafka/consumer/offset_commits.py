@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any, Final
 from aiokafka.errors import CommitFailedError, KafkaError, TopicAuthorizationFailedError
 from aiokafka.structs import OffsetAndMetadata
 
-from msgbus_kafka.errors import reason
+from msgbus_kafka.errors import describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from msgbus_kafka.consumer.partition_session import PartitionSession, Sessions
+    from msgbus_kafka.consumer.partition_session import PartitionSession, PartitionSessions
 
-__all__ = ["REFUSED", "Commits", "Fenced"]
+__all__ = ["COMMIT_REFUSED_TEXT", "Fenced", "OffsetCommits"]
 
 logger = logging.getLogger("msgbus.kafka")
 
-EVERY: Final = 0.2
+COMMIT_INTERVAL_SECONDS: Final = 0.2
 """Seconds between two commits: a crash repeats what was finished since. One costs 7 ms for 8 partitions."""
-REFUSED: Final = "a commit of generation %d was refused: the group has gone on without it"
+COMMIT_REFUSED_TEXT: Final = "a commit of generation %d was refused: the group has gone on without it"
 NO_GENERATION: Final = -1
 
 
@@ -31,11 +31,11 @@ class Fenced(Exception):
     """The group goes on without this generation: nothing of it can be committed any more."""
 
 
-class Commits:
+class OffsetCommits:
     """Commits for one consumer, one request at a time."""
 
     def __init__(
-        self, coordinator: Any, sessions: Sessions, wait: float, confirmed: Callable[[Any, int], None]
+        self, coordinator: Any, sessions: PartitionSessions, wait: float, confirmed: Callable[[Any, int], None]
     ) -> None:
         """``wait``: seconds that a commit may take; ``confirmed`` is told partitions and offsets."""
         self._confirmed = confirmed
@@ -48,13 +48,13 @@ class Commits:
     async def run(self) -> None:
         """Commit what is dirty, for ever."""
         while True:
-            await asyncio.sleep(EVERY)
+            await asyncio.sleep(COMMIT_INTERVAL_SECONDS)
             try:
                 await self.commit(self._sessions.all(), self._wait)
             except Fenced:
                 continue  # the rebalance is on its way
             except (KafkaError, TimeoutError) as error:
-                logger.debug("commit failed, trying again: %s", reason(error))
+                logger.debug("commit failed, trying again: %s", describe(error))
             except Exception:
                 logger.exception("commit failed, trying again")
 
@@ -73,9 +73,9 @@ class Commits:
             except (TimeoutError, TopicAuthorizationFailedError):
                 # One deleted topic is "retriable" to aiokafka, for ever, and holds up the others of its request. One
                 # that may not be read any more has the others of its request count as failed.
-                await self._send_apart(dirty)
+                await self._send_one_by_one(dirty)
 
-    async def _send_apart(self, dirty: Sequence[PartitionSession]) -> None:
+    async def _send_one_by_one(self, dirty: Sequence[PartitionSession]) -> None:
         ordered = sorted(dirty, key=lambda session: str(session.partition.topic))
         topics = [list(of_one) for _, of_one in groupby(ordered, key=lambda session: session.partition.topic)]
         ended = await asyncio.gather(*(self._send(of_one) for of_one in topics), return_exceptions=True)
@@ -94,7 +94,7 @@ class Commits:
             # Not consumer.commit(): that one refuses while subscribe() has already dropped the assignment.
             await self._coordinator.commit_offsets(None, offsets)
         except CommitFailedError as error:
-            logger.debug(REFUSED, generation)
+            logger.debug(COMMIT_REFUSED_TEXT, generation)
             self._fenced = generation
             raise Fenced from error
         for session, at in positions.items():

@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgbus.adapter.envelope import Delivery
 from msgbus.adapter.watermark import Watermark
-from msgbus_kafka.codec import arrived
+from msgbus_kafka.codec import decode_record
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from msgbus.adapter.address import Address
-    from msgbus_kafka.offset_continuity import Gap
+    from msgbus_kafka.offset_continuity import OffsetGap
 
-__all__ = ["PartitionSession", "Sessions"]
+__all__ = ["PartitionSession", "PartitionSessions"]
 
-SURPLUS: Final = 1000
+MAX_BUFFERED_RECORDS: Final = 1000
 """Records fetched and not handed out, at which a partition is fetched no more: 0.1 s of the fastest callbacks."""
-SURPLUS_BYTES: Final = 1024 * 1024
-UNCOMMITTED: Final = 10_000
+MAX_BUFFERED_BYTES: Final = 1024 * 1024
+MAX_UNCOMMITTED_OFFSETS: Final = 10_000
 """Offsets of a partition that may be handed out and not committed: what 0.2 s of the fastest callbacks finish."""
 
 
@@ -33,23 +33,23 @@ class PartitionSession:
 
     __slots__ = (
         "_bytes",
-        "_settled",
-        "_surplus",
+        "_committed",
+        "_fetch_buffer",
         "_watermark",
         "address",
-        "again",
-        "ahead",
         "dirty",
-        "doubt",
+        "explained_until",
         "limit",
         "live",
-        "most",
+        "max_records",
         "over",
         "partition",
+        "problem",
         "reached",
+        "refetched_gap",
         "refusals",
-        "trouble",
-        "verified",
+        "retry_at",
+        "suspect_records",
     )
 
     def __init__(self, partition: Any, address: Address, limit: int) -> None:
@@ -59,25 +59,25 @@ class PartitionSession:
         self.live = True
         self.over = False
         self.dirty = False
-        self.most: int | None = None
+        self.max_records: int | None = None
         """Records of one fetch, where this partition is fetched apart from the others; 0: none, it is paused."""
-        self.doubt = 0
+        self.suspect_records = 0
         """Records that have to be read before this partition is fetched together with others again."""
-        self.trouble = ""
+        self.problem = ""
         """Why nothing of this partition is fetched, in words."""
         self.refusals = 0
         """Times in a row that the broker has refused to give records of it."""
-        self.again = 0.0
+        self.retry_at = 0.0
         """When to try again, by the event loop's time; 0: never."""
         self.reached = -1
         """The highest offset that was fetched."""
-        self.ahead = -1
+        self.explained_until = -1
         """Up to here the log is known to have nothing behind ``reached``."""
-        self.verified: Gap | None = None
+        self.refetched_gap: OffsetGap | None = None
         """A gap that was fetched again; if it comes once more, it is the log's own."""
-        self._settled = 0
+        self._committed = 0
         """Up to here everything is committed, or nothing was handed out yet."""
-        self._surplus: deque[Any] = deque()
+        self._fetch_buffer: deque[Any] = deque()
         self._bytes = 0
         self._watermark = Watermark(0)
 
@@ -90,24 +90,29 @@ class PartitionSession:
         return self._watermark.position
 
     @property
-    def hungry(self) -> bool:
+    def wants_more(self) -> bool:
         """More should be fetched."""
-        return self.live and self.most != 0 and len(self._surplus) < SURPLUS and self._bytes < SURPLUS_BYTES
+        return (
+            self.live
+            and self.max_records != 0
+            and len(self._fetch_buffer) < MAX_BUFFERED_RECORDS
+            and self._bytes < MAX_BUFFERED_BYTES
+        )
 
     @property
-    def expected(self) -> int:
+    def next_offset(self) -> int:
         """The offset that should be fetched next."""
-        return max(self.reached + 1, self.ahead)
+        return max(self.reached + 1, self.explained_until)
 
     @property
     def waiting(self) -> bool:
         """Something was fetched and not handed out."""
-        return bool(self._surplus)
+        return bool(self._fetch_buffer)
 
-    def bind(self, records: Iterable[Any]) -> None:
+    def buffer(self, records: Iterable[Any]) -> None:
         """These were fetched; when the session ends they die with it."""
         for record in records:
-            self._surplus.append(record)
+            self._fetch_buffer.append(record)
             self._bytes += _size(record)
             self.reached = record.offset
 
@@ -118,20 +123,20 @@ class PartitionSession:
         """
         taken: list[Delivery] = []
         lowest = self._watermark.lowest
-        while self._surplus and len(taken) < most:
-            record = self._surplus[0]
+        while self._fetch_buffer and len(taken) < most:
+            record = self._fetch_buffer[0]
             if lowest is not None:
                 if record.offset >= lowest + self.limit:
                     break
             elif not self.dirty:
-                self._settled = record.offset
-            if record.offset >= self._settled + UNCOMMITTED:
+                self._committed = record.offset
+            if record.offset >= self._committed + MAX_UNCOMMITTED_OFFSETS:
                 break
             # Made before it is taken, so that an error in it loses nothing.
-            taken.append(Delivery(arrived(record, self.address, group), self.address, self, None, record.offset))
+            taken.append(Delivery(decode_record(record, self.address, group), self.address, self, None, record.offset))
             self._watermark.started(record.offset)
             lowest = record.offset if lowest is None else lowest
-            self._surplus.popleft()
+            self._fetch_buffer.popleft()
             self._bytes -= _size(record)
         return taken
 
@@ -143,14 +148,14 @@ class PartitionSession:
 
     def committed(self, position: int) -> None:
         """The broker has ``position``."""
-        self._settled = position
+        self._committed = position
         if position == self.position:
             self.dirty = False
 
     def stop(self) -> None:
         """Hand out nothing more; what is in hand may still be acknowledged."""
         self.live = False
-        self._surplus.clear()
+        self._fetch_buffer.clear()
         self._bytes = 0
 
     def end(self) -> None:
@@ -159,14 +164,14 @@ class PartitionSession:
         self.over = True
 
 
-class Sessions:
+class PartitionSessions:
     """A consumer's sessions, by partition and by queue."""
 
     def __init__(self, group: str) -> None:
         self._group = group
         self._limits: Mapping[Address, int] = {}
         self._all: dict[Any, PartitionSession] = {}
-        self._rings: dict[Address, deque[PartitionSession]] = {}
+        self._queues: dict[Address, deque[PartitionSession]] = {}
         self.hunger: Final = asyncio.Event()
         """Set when some session may have become hungry."""
 
@@ -176,7 +181,7 @@ class Sessions:
     @property
     def fetchable(self) -> int:
         """How many there are whose partition is not paused."""
-        return sum(session.most != 0 for session in self._all.values())
+        return sum(session.max_records != 0 for session in self._all.values())
 
     def living(self, partition: Any) -> PartitionSession | None:
         """The session of ``partition``, while its records may be handed out."""
@@ -197,7 +202,7 @@ class Sessions:
         """A new session."""
         session = PartitionSession(partition, address, self._limits.get(address, 1))
         self._all[partition] = session
-        self._rings.setdefault(address, deque()).append(session)
+        self._queues.setdefault(address, deque()).append(session)
         self.hunger.set()
         return session
 
@@ -207,26 +212,26 @@ class Sessions:
             session.end()
             if self._all.get(session.partition) is session:
                 del self._all[session.partition]
-                self._rings[session.address].remove(session)
+                self._queues[session.address].remove(session)
 
-    def bind(self, fetched: Mapping[Any, Sequence[Any]]) -> bool:
+    def buffer(self, fetched: Mapping[Any, Sequence[Any]]) -> bool:
         """Give records to their sessions; those of others are dropped. True if there was a session for any."""
         bound = False
         for partition, records in fetched.items():
             if (session := self.living(partition)) is not None:
-                session.bind(records)
+                session.buffer(records)
                 bound = True
         return bound
 
-    def hungry(self) -> list[PartitionSession]:
+    def wanting_more(self) -> list[PartitionSession]:
         """Sessions for which more should be fetched."""
-        return [session for session in self._all.values() if session.hungry]
+        return [session for session in self._all.values() if session.wants_more]
 
     def take(self, room: Mapping[Address, int]) -> list[Delivery]:
         """What may be handed out now: of each queue at most its room, in turn from its partitions."""
         taken: list[Delivery] = []
         for address, most in room.items():
-            ring = self._rings.get(address)
+            ring = self._queues.get(address)
             if ring:
                 ring.rotate(-1)
                 self._deal(ring, most, taken)

@@ -10,23 +10,23 @@ from aiokafka import ConsumerRebalanceListener
 from aiokafka.errors import KafkaError
 
 from msgbus_kafka.consumer.offset_commits import NO_GENERATION, Fenced
-from msgbus_kafka.errors import reason
+from msgbus_kafka.errors import describe
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from msgbus.adapter import SessionListener
     from msgbus.adapter.address import Address
-    from msgbus_kafka.consumer.offset_commits import Commits
-    from msgbus_kafka.consumer.partition_session import PartitionSession, Sessions
+    from msgbus_kafka.consumer.offset_commits import OffsetCommits
+    from msgbus_kafka.consumer.partition_session import PartitionSession, PartitionSessions
     from msgbus_kafka.options import Timing
 
-__all__ = ["Rebalancing"]
+__all__ = ["RebalanceHandler"]
 
 logger = logging.getLogger("msgbus.kafka")
 
 
-class Rebalancing(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
+class RebalanceHandler(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
     """What aiokafka's coordinator calls, and the one place where sessions begin and end.
 
     Subscribing drops the assignment at once, so a consumer lets go *before* it subscribes; a rebalance that somebody
@@ -38,8 +38,8 @@ class Rebalancing(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self,
         client: Any,
         listener: SessionListener,
-        sessions: Sessions,
-        commits: Commits,
+        sessions: PartitionSessions,
+        commits: OffsetCommits,
         timing: Timing,
     ) -> None:
         self._client = client
@@ -50,36 +50,36 @@ class Rebalancing(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._lock = asyncio.Lock()
         self._topics: Mapping[str, Address] = {}
         self._closing = False
-        self.settled: Final = asyncio.Event()
+        self.stable: Final = asyncio.Event()
         """The assignment is the one that was asked for last."""
-        self.settled.set()
-        self._unsettled = 0.0
+        self.stable.set()
+        self._unstable_since = 0.0
 
-    def trouble(self) -> str:
+    def problem(self) -> str:
         """What keeps this member from its partitions, in words. A rebalance that takes its time is none."""
         if self._client._coordinator.coordinator_id is None:  # noqa: SLF001
             return "kafka: no node says that it is the group's coordinator"
-        lasts = 0.0 if self.settled.is_set() else asyncio.get_running_loop().time() - self._unsettled
+        lasts = 0.0 if self.stable.is_set() else asyncio.get_running_loop().time() - self._unstable_since
         return f"kafka: no assignment for {lasts:.0f} s" if lasts > self._timing.rebalance else ""
 
-    def _unsettle(self) -> None:
-        if self.settled.is_set():
-            self._unsettled = asyncio.get_running_loop().time()
-        self.settled.clear()
+    def _mark_unstable(self) -> None:
+        if self.stable.is_set():
+            self._unstable_since = asyncio.get_running_loop().time()
+        self.stable.clear()
 
     def expect(self, topics: Mapping[str, Address]) -> None:
         """These are about to be subscribed."""
         self._topics = topics
-        self._unsettle()
+        self._mark_unstable()
 
     async def on_partitions_revoked(self, revoked: Any) -> None:
         """The group rebalances; heartbeats go on meanwhile, and the broker still takes commits."""
         del revoked  # all of them: the protocol is the eager one
-        self._unsettle()
+        self._mark_unstable()
         if self._client._coordinator.generation == NO_GENERATION:  # noqa: SLF001
-            self.lose()  # the group has gone on without us; aiokafka has no other callback for it
+            self.mark_all_lost()  # the group has gone on without us; aiokafka has no other callback for it
         else:
-            await self.let_go(self._timing.drain, self._timing.commit)
+            await self.revoke_all(self._timing.drain, self._timing.commit)
 
     def on_partitions_assigned(self, assigned: Any) -> None:
         """Instant: no heartbeat is sent while this runs, and asking the consumer for a position may never return."""
@@ -88,9 +88,9 @@ class Rebalancing(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         if not self._closing:
             for partition in sorted(assigned):
                 self._listener.begun(self._sessions.begin(partition, self._topics[partition.topic]))
-        self.settled.set()
+        self.stable.set()
 
-    async def let_go(self, budget: float, commit: float) -> bool:
+    async def revoke_all(self, budget: float, commit: float) -> bool:
         """End every session in good order: the drain, then the last commit. False if that could not be made."""
         async with self._lock:
             sessions = self._sessions.all()
@@ -112,11 +112,11 @@ class Rebalancing(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             return False
         except (KafkaError, TimeoutError) as error:
             late = sum(session.dirty for session in sessions)
-            logger.warning("%d partitions: the last commit failed, some may come again: %s", late, reason(error))
+            logger.warning("%d partitions: the last commit failed, some may come again: %s", late, describe(error))
             return False
         return True
 
-    def lose(self) -> None:
+    def mark_all_lost(self) -> None:
         """Every session is over, without a drain."""
         sessions = self._sessions.all()
         self._sessions.end(sessions)

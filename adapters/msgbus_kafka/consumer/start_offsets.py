@@ -12,49 +12,51 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiokafka.structs import TopicPartition
 
-from msgbus_kafka.admin.groups import committed
-from msgbus_kafka.admin.offsets import log
+from msgbus_kafka.admin.groups import committed_offsets
+from msgbus_kafka.admin.offsets import log_bounds
 
 if TYPE_CHECKING:
-    from msgbus_kafka.admin.client import Cluster
+    from msgbus_kafka.admin.client import AdminClient
     from msgbus_kafka.admin.topics import Topics
 
-__all__ = ["Starts", "Verdict", "judged"]
+__all__ = ["StartDecision", "StartOffsets", "classify_start"]
 
 logger = logging.getLogger("msgbus.kafka")
 
 
-class Verdict(NamedTuple):
+class StartDecision(NamedTuple):
     """What to do about a first record: ``seek`` to there, and what to say."""
 
     seek: int | None = None
     warning: str = ""
 
 
-def judged(first: int, commit: int | None, kept: int, end: int) -> Verdict:
+def classify_start(first: int, commit: int | None, kept: int, end: int) -> StartDecision:
     """``first`` is the first record's offset, the rest is what the servers say now."""
     if commit is None or first == commit:
-        return Verdict()  # rewound, or made anew
+        return StartDecision()  # rewound, or made anew
     if first < commit <= end:
-        return Verdict(commit, f"it began at {first} and not at its commit {commit}: sent back there")
+        return StartDecision(commit, f"it began at {first} and not at its commit {commit}: sent back there")
     if first < commit:
         # Cut off by an election of a replica that lagged, or made anew. What is new may lie anywhere in it.
-        return Verdict(None, f"its log ends at {end}, before its commit {commit}: all that it keeps comes once more")
+        return StartDecision(
+            None, f"its log ends at {end}, before its commit {commit}: all that it keeps comes once more"
+        )
     if commit < kept:
-        return Verdict(None, f"{kept - commit} records were deleted by retention before the group consumed them")
-    return Verdict()  # gaps of compaction or transactions, or another member was further
+        return StartDecision(None, f"{kept - commit} records were deleted by retention before the group consumed them")
+    return StartDecision()  # gaps of compaction or transactions, or another member was further
 
 
-class Starts:
+class StartOffsets:
     """The last known commits of one group; it outlives its consumers."""
 
-    def __init__(self, cluster: Cluster, topics: Topics, group: str) -> None:
+    def __init__(self, cluster: AdminClient, topics: Topics, group: str) -> None:
         self._cluster = cluster
         self._topics = topics
         self._group = group
         self._known: dict[Any, int] = {}
 
-    def told(self, response: Any) -> None:
+    def record_response(self, response: Any) -> None:
         """An OffsetFetch was answered."""
         for topic, rows in response.topics:
             for partition, offset, *_ in rows:
@@ -75,9 +77,9 @@ class Starts:
             return True
         name, number = partition.topic, partition.partition
         leaders = {number: (await self._topics.state(name)).leaders[number]}
-        commit = (await committed(self._cluster, name, leaders, self._group)).get(number)
-        kept, end = (await log(self._cluster, name, leaders))[number]
-        verdict = judged(first, commit, kept, end)
+        commit = (await committed_offsets(self._cluster, name, leaders, self._group)).get(number)
+        kept, end = (await log_bounds(self._cluster, name, leaders))[number]
+        verdict = classify_start(first, commit, kept, end)
         if verdict.warning:
             logger.warning("queue %s, group %s, partition %d: %s", name, self._group, number, verdict.warning)
         if verdict.seek is not None:

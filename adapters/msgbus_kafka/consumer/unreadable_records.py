@@ -24,49 +24,49 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka import errors as kafka
 
-from msgbus_kafka.errors import Refused, concerns_one, reason, unreadable
+from msgbus_kafka.errors import FetchRefused, concerns_one_partition, describe, describe_unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from msgbus_kafka.aiokafka_internals.fetcher import Tap
+    from msgbus_kafka.aiokafka_internals.fetcher import FetchResponses
     from msgbus_kafka.consumer.partition_session import PartitionSession
-    from msgbus_kafka.consumer.start_offsets import Starts
+    from msgbus_kafka.consumer.start_offsets import StartOffsets
 
-__all__ = ["Apart", "whole"]
+__all__ = ["UnreadableRecordIsolation", "concerns_all_partitions"]
 
 logger = logging.getLogger("msgbus.kafka")
 
-SUSPECTED: Final = 5.0
+SUSPICION_SECONDS: Final = 5.0
 """Seconds that partitions are fetched apart when none of them fails: what was wrong has passed by itself."""
-SOONEST: Final = 1.0
-LATEST: Final = 15.0
+MIN_REFUSED_RETRY_SECONDS: Final = 1.0
+MAX_REFUSED_RETRY_SECONDS: Final = 15.0
 """Seconds between two tries of a partition that the broker refuses, at first and at most."""
-_CODEC: Final = 'run pip install "msgbus[kafka]" and start again'
-_RECORD: Final = "mend the log, or rewind the group behind it"
+_CODEC_REMEDY: Final = 'run pip install "msgbus[kafka]" and start again'
+_RECORD_REMEDY: Final = "mend the log, or rewind the group behind it"
 
 
-def whole(client: Any, error: Exception) -> bool:
+def concerns_all_partitions(client: Any, error: Exception) -> bool:
     """Whether ``error`` out of getmany() is about the group or the connection, and so about every partition."""
     try:
         client._coordinator.check_errors()  # noqa: SLF001 - what ended the group is raised by every getmany()
     except Exception:  # noqa: BLE001 - only whether it raises is of interest
         return True
-    return not concerns_one(error)
+    return not concerns_one_partition(error)
 
 
-class Apart:
+class UnreadableRecordIsolation:
     """Fetches partitions apart."""
 
-    def __init__(self, client: Any, starts: Starts, tap: Tap) -> None:
+    def __init__(self, client: Any, starts: StartOffsets, responses: FetchResponses) -> None:
         self._client = client
-        self._starts = starts
-        self._tap = tap
+        self._start_offsets = starts
+        self._responses = responses
         self._suspects: list[PartitionSession] = []
-        self._until = 0.0
-        self._told: dict[Any, int] = {}
+        self._suspected_until = 0.0
+        self._logged: dict[Any, int] = {}
 
-    def begin(self, sessions: Iterable[PartitionSession], error: Exception, most: int) -> None:
+    def begin(self, sessions: Iterable[PartitionSession], error: Exception, max_records: int) -> None:
         """Find out which of ``sessions``, whose records were fetched together, is at fault.
 
         From now on ``most`` records of each are fetched by a call of its own.
@@ -75,116 +75,126 @@ class Apart:
         sessions = list(sessions)
         # aiokafka raises what the broker answered before it has taken anything, and it names topic or partition, maybe
         # one that is paused by now.
-        if isinstance(error, (kafka.TopicAuthorizationFailedError, Refused)):
+        if isinstance(error, (kafka.TopicAuthorizationFailedError, FetchRefused)):
             for session in sessions:
                 if session.partition.topic in error.args or session.partition == getattr(error, "partition", None):
-                    self._refuse(session, error)
+                    self._handle_refusal(session, error)
             return
         for session in sessions:
-            session.most = session.doubt = most
-            self._back(session)
+            session.max_records = session.suspect_records = max_records
+            self._seek_back(session)
         self._suspects += sessions
-        self._until = asyncio.get_running_loop().time() + SUSPECTED
+        self._suspected_until = asyncio.get_running_loop().time() + SUSPICION_SECONDS
 
     async def fetch(self, session: PartitionSession) -> Mapping[Any, Sequence[Any]]:
         """Return what there is of ``session``; waits for nothing. Raises what is not about this partition alone."""
         try:
             fetched: Mapping[Any, Sequence[Any]] = await self._client.getmany(
-                session.partition, timeout_ms=0, max_records=session.most
+                session.partition, timeout_ms=0, max_records=session.max_records
             )
         except Exception as error:
-            if whole(self._client, error):
+            if concerns_all_partitions(self._client, error):
                 raise
-            self._failed(session, error)
+            self._handle_failure(session, error)
             return {}
-        session.doubt -= len(fetched.get(session.partition, ()))
+        session.suspect_records -= len(fetched.get(session.partition, ()))
         if session.refusals:
-            self._perhaps_allowed(session)
-        elif session.doubt <= 0 or (session in self._suspects and self._until < asyncio.get_running_loop().time()):
-            session.most = None
+            self._end_refusal(session)
+        elif session.suspect_records <= 0 or (
+            session in self._suspects and self._suspected_until < asyncio.get_running_loop().time()
+        ):
+            session.max_records = None
         return fetched
 
-    def due(self, sessions: Iterable[PartitionSession]) -> None:
+    def retry_refused(self, sessions: Iterable[PartitionSession]) -> None:
         """Try again those whose time has come."""
         now = asyncio.get_running_loop().time()
         for session in sessions:
-            if session.again and session.again <= now and session.live:
-                session.again = 0.0
-                session.most = session.doubt = 1
-                self._tap.refused.add(session.partition)  # until a response says otherwise
+            if session.retry_at and session.retry_at <= now and session.live:
+                session.retry_at = 0.0
+                session.max_records = session.suspect_records = 1
+                self._responses.refused.add(session.partition)  # until a response says otherwise
                 self._resume(session)
 
-    def _failed(self, session: PartitionSession, error: Exception) -> None:
-        self._back(session)
+    def _handle_failure(self, session: PartitionSession, error: Exception) -> None:
+        self._seek_back(session)
         if session in self._suspects:
-            self._acquit(session)
-        if isinstance(error, (kafka.TopicAuthorizationFailedError, Refused)):
-            self._refuse(session, error)
-        elif isinstance(error, UnicodeDecodeError) and self._tap.lenient(session.partition):
+            self._release_suspects(session)
+        if isinstance(error, (kafka.TopicAuthorizationFailedError, FetchRefused)):
+            self._handle_refusal(session, error)
+        elif isinstance(error, UnicodeDecodeError) and self._responses.read_leniently(session.partition):
             return
-        elif session.most == 1:
-            self._give_up(session, error)
+        elif session.max_records == 1:
+            self._stop_partition(session, error)
         else:
             # It lies within what was asked for; once all of that has been read, it is behind us.
-            session.doubt = session.most or 1
-            session.most = session.doubt // 2
+            session.suspect_records = session.max_records or 1
+            session.max_records = session.suspect_records // 2
 
-    def _acquit(self, guilty: PartitionSession) -> None:
+    def _release_suspects(self, guilty: PartitionSession) -> None:
         """Fetch all but ``guilty`` together again."""
         suspects, self._suspects = self._suspects, []
         for session in suspects:
-            if session is not guilty and session.most:
-                session.most = None
+            if session is not guilty and session.max_records:
+                session.max_records = None
 
-    def _back(self, session: PartitionSession) -> None:
+    def _seek_back(self, session: PartitionSession) -> None:
         """Seek to the record after the last one that was handed over, or to where the session began."""
-        begin = self._place(session)
+        begin = self._next_offset(session)
         try:
             if begin is not None and session.live:
                 self._client.seek(session.partition, begin)
         except kafka.IllegalStateError:
             return  # it is not ours any more
 
-    def _place(self, session: PartitionSession) -> int | None:
+    def _next_offset(self, session: PartitionSession) -> int | None:
         """Return the offset that should come next; None where nothing was ever fetched, so that nothing has moved.
 
         Asking aiokafka for the beginning of a log takes the time of a fetch, and all partitions would stand still.
         """
         if session.reached >= 0:
             return session.reached + 1
-        if (source := self._tap.source(session.partition)) is not None:
-            return source.begins
-        return self._starts.known(session.partition)
+        if (source := self._responses.batches_of(session.partition)) is not None:
+            return source.fetch_offset
+        return self._start_offsets.known(session.partition)
 
-    def _refuse(self, session: PartitionSession, error: Exception) -> None:
+    def _handle_refusal(self, session: PartitionSession, error: Exception) -> None:
         session.refusals += 1
-        wait = min(SOONEST * 2.0 ** (session.refusals - 1), LATEST)
-        session.again = asyncio.get_running_loop().time() + wait
-        session.most = 0
+        wait = min(MIN_REFUSED_RETRY_SECONDS * 2.0 ** (session.refusals - 1), MAX_REFUSED_RETRY_SECONDS)
+        session.retry_at = asyncio.get_running_loop().time() + wait
+        session.max_records = 0
         self._pause(session)
         forbidden = isinstance(error, kafka.TopicAuthorizationFailedError)
-        what = "the right to read it is missing" if forbidden else f"the broker gives no records of it: {reason(error)}"
-        why = f"{_words(session)}: {what}"
-        if session.trouble != why:
-            session.trouble = why
-            logger.warning("%s; msgbus tries it again at least every %g s, and all other partitions go on", why, LATEST)
+        what = (
+            "the right to read it is missing" if forbidden else f"the broker gives no records of it: {describe(error)}"
+        )
+        why = f"{_describe(session)}: {what}"
+        if session.problem != why:
+            session.problem = why
+            logger.warning(
+                "%s; msgbus tries it again at least every %g s, and all other partitions go on",
+                why,
+                MAX_REFUSED_RETRY_SECONDS,
+            )
 
-    def _perhaps_allowed(self, session: PartitionSession) -> None:
-        if session.partition in self._tap.refused:
+    def _end_refusal(self, session: PartitionSession) -> None:
+        if session.partition in self._responses.refused:
             return  # it has not been answered yet
-        session.refusals, session.most, session.trouble = 0, None, ""
-        logger.warning("%s: the broker gives its records again; msgbus goes on", _words(session))
+        session.refusals, session.max_records, session.problem = 0, None, ""
+        logger.warning("%s: the broker gives its records again; msgbus goes on", _describe(session))
 
-    def _give_up(self, session: PartitionSession, error: Exception) -> None:
-        session.most = 0
+    def _stop_partition(self, session: PartitionSession, error: Exception) -> None:
+        session.max_records = 0
         self._pause(session)
-        offset = self._place(session) or 0
-        session.trouble = f"{_words(session)}: a record at offset {offset} or just behind it {unreadable(error)}"
-        if self._told.get(session.partition) == offset:
+        offset = self._next_offset(session) or 0
+        session.problem = (
+            f"{_describe(session)}: a record at offset {offset} or just behind it {describe_unreadable(error)}"
+        )
+        if self._logged.get(session.partition) == offset:
             return
-        self._told[session.partition] = offset
-        remedy = _CODEC if isinstance(error, kafka.UnsupportedCodecError) else _RECORD
-        logger.error("%s: nothing behind it is handled; %s", session.trouble, remedy)
+        self._logged[session.partition] = offset
+        remedy = _CODEC_REMEDY if isinstance(error, kafka.UnsupportedCodecError) else _RECORD_REMEDY
+        logger.error("%s: nothing behind it is handled; %s", session.problem, remedy)
 
     def _pause(self, session: PartitionSession) -> None:
         try:
@@ -200,5 +210,5 @@ class Apart:
             return  # it is not ours any more
 
 
-def _words(session: PartitionSession) -> str:
+def _describe(session: PartitionSession) -> str:
     return f"queue {session.partition.topic}, partition {session.partition.partition}"

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["Halves"]
+__all__ = ["AckPacer"]
 
-SENT: Final = 3
+TURNS_UNTIL_SENT: Final = 3
 """Turns of the event loop from being told to the request: the caller's, the sender's, and its task's."""
-NEXT: Final = 1
+TURNS_UNTIL_NEXT_REQUEST: Final = 1
 """Turns from an answer to the request that waits for it."""
 
 
-class Halves:
+class AckPacer:
     """Tells the callers whose messages an answer has confirmed."""
 
     def __init__(self, waits: Callable[[], bool], cpu: Callable[[], float] = time.thread_time) -> None:
@@ -35,25 +35,25 @@ class Halves:
         self._now = 0.0
         self._cpu = 0.0
 
-    def answered(self, tell: Callable[[], None]) -> None:
+    def complete(self, tell: Callable[[], None]) -> None:
         """``tell`` the callers of one batch; those of the same answer come within the same turn of the event loop."""
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             self._loop, self._answered = loop, []  # what another loop has left over is nobody's any more
         self._answered.append(tell)
         if len(self._answered) == 1:
-            loop.call_soon(self._share_out)
+            loop.call_soon(self._complete_in_halves)
 
-    def _share_out(self) -> None:
+    def _complete_in_halves(self) -> None:
         batches, self._answered = self._answered, []
         if not self._busy():
             _tell(batches)
         elif self._waits():
-            self._later(NEXT, batches)
+            self._later(TURNS_UNTIL_NEXT_REQUEST, batches)
         else:
             half = (len(batches) + 1) // 2
             _tell(batches[:half])
-            self._later(SENT, batches[half:])
+            self._later(TURNS_UNTIL_SENT, batches[half:])
 
     def _busy(self) -> bool:
         """Whether this thread has worked for more than half of the time since the last answer."""

@@ -15,27 +15,27 @@ if TYPE_CHECKING:
 
     from aiokafka.structs import TopicPartition
 
-    from msgbus_kafka.aiokafka_internals.accumulator import Batch, Batches, Ended
+    from msgbus_kafka.aiokafka_internals.accumulator import Accumulator, Batch, OnBatchDone
     from msgbus_kafka.producer.record import Record
 
-__all__ = ["Lane"]
+__all__ = ["PartitionWriter"]
 
 
-class Lane:
+class PartitionWriter:
     """One partition of a producer's: the batch that is being filled, and what waits while it is full."""
 
     def __init__(
         self,
-        batches: Batches,
+        batches: Accumulator,
         partition: TopicPartition,
-        ended: Ended,
-        left: Callable[[Lane], None],
+        ended: OnBatchDone,
+        left: Callable[[PartitionWriter], None],
     ) -> None:
         """``left`` is told when a batch no longer stands before what waits."""
-        self._batches = batches
+        self._accumulator = batches
         self._partition = partition
         self._ended = ended
-        self._left = partial(left, self)
+        self._on_leave = partial(left, self)
         self._batch: Batch | None = None
         self.waiting: deque[Record] = deque()
 
@@ -44,7 +44,7 @@ class Lane:
         if self.waiting or not self._add(item):
             self.waiting.append(item)
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         """There is room again."""
         while self.waiting and (self.waiting[0].call.over or self._add(self.waiting[0])):
             self.waiting.popleft()
@@ -52,8 +52,8 @@ class Lane:
     def _add(self, item: Record) -> bool:
         if self._batch is not None and self._batch.add(item):
             return True
-        self._batch = self._batches.last(self._partition, self._ended)
+        self._batch = self._accumulator.open_batch(self._partition, self._ended)
         if self._batch.add(item):
             return True
-        self._batch.left = self._left
+        self._batch.on_leave = self._on_leave
         return False

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-class Spread:
+class Partitioner:
     """Chooses partitions: by key as Java's client does, without one in turn.
 
     aiokafka's own chooses by chance, which leaves members unequal for short.
@@ -23,14 +23,14 @@ class Spread:
     def partition(self, key: bytes | None, partitions: Sequence[int], available: Sequence[int]) -> int:
         """Where a message of ``key`` goes; without one, to one of those that are ``available``."""
         if key is not None:
-            return partitions[_hashed(key) % len(partitions)]
+            return partitions[_murmur2(key) % len(partitions)]
         self._turn += 1
         choice = available or partitions
         return choice[self._turn % len(choice)]
 
 
 @lru_cache(maxsize=10_000)
-def _hashed(key: bytes) -> int:
+def _murmur2(key: bytes) -> int:
     """Java's hash of it. aiokafka's is pure Python: 3 µs, and keys come again and again."""
     hashed: int = murmur2(key)
     return hashed & 0x7FFFFFFF

@@ -8,74 +8,74 @@ from typing import TYPE_CHECKING, Any, Final
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import UnknownTopicOrPartitionError
 
-from msgbus.errors import translated
-from msgbus_kafka.admin.topic_config import LARGEST
-from msgbus_kafka.aiokafka_internals.accumulator import batches_of
-from msgbus_kafka.aiokafka_internals.install import tame
-from msgbus_kafka.aiokafka_internals.sender import quicken
+from msgbus.errors import translate_errors
+from msgbus_kafka.admin.topic_config import MAX_BATCH_BYTES
+from msgbus_kafka.aiokafka_internals.accumulator import accumulator_of
+from msgbus_kafka.aiokafka_internals.install import install_patches
+from msgbus_kafka.aiokafka_internals.sender import install_fast_sender
 from msgbus_kafka.aiokafka_internals.shutdown import stop_producer
-from msgbus_kafka.errors import TABLE
-from msgbus_kafka.producer.ack_pacing import Halves
-from msgbus_kafka.producer.partitioner import Spread
+from msgbus_kafka.errors import ERROR_TABLE
+from msgbus_kafka.producer.ack_pacing import AckPacer
+from msgbus_kafka.producer.partitioner import Partitioner
 
 if TYPE_CHECKING:
-    from msgbus_kafka.connection import Access
+    from msgbus_kafka.connection import ConnectionSettings
 
-__all__ = ["BATCH", "Line"]
+__all__ = ["BATCH_BYTES", "ProducerSlot"]
 
-BATCH: Final = 256 * 1024
+BATCH_BYTES: Final = 256 * 1024
 """Bytes of a batch. A batch over the topic's limit would be refused with everything in it."""
-REQUEST: Final = 15.0
+REQUEST_TIMEOUT_SECONDS: Final = 15.0
 """Seconds of one request: longer than a cluster needs to drop a dead node (8 to 13 s)."""
-RETIRE: Final = 30.0
+RETIRE_TIMEOUT_SECONDS: Final = 30.0
 """Seconds that a replaced producer has for what it still holds."""
 
 
-class Line:
+class ProducerSlot:
     """The producer for topics that take batches of ``batch`` bytes."""
 
-    def __init__(self, access: Access, batch: int) -> None:
-        self._access = access
+    def __init__(self, access: ConnectionSettings, batch: int) -> None:
+        self._connection_settings = access
         self._batch = batch
         self._producer: Any = None
         self._starting = asyncio.Lock()
         self._retired: set[asyncio.Task[None]] = set()
-        self.spread: Final = Spread()
-        self.halves: Final = Halves(self._waits)
+        self.partitioner: Final = Partitioner()
+        self.ack_pacer: Final = AckPacer(self._has_waiting)
 
     async def ready(self) -> Any:
         """A producer that works, as far as anybody knows. Raises BrokerUnavailable or AccessRefused."""
-        if self.uses(self._producer):
+        if self.is_current(self._producer):
             return self._producer
         async with self._starting:
-            if not self.uses(self._producer):
+            if not self.is_current(self._producer):
                 self.replace(self._producer)
                 self._producer = await self._started()
             return self._producer
 
-    def uses(self, producer: Any) -> bool:
+    def is_current(self, producer: Any) -> bool:
         """Whether it is the one to use, and alive."""
         return producer is not None and producer is self._producer and not producer._sender.sender_task.done()  # noqa: SLF001
 
-    def _waits(self) -> bool:
-        return self._producer is not None and bool(batches_of(self._producer).waiting)
+    def _has_waiting(self) -> bool:
+        return self._producer is not None and bool(accumulator_of(self._producer).waiting)
 
     async def _started(self) -> Any:
         producer = AIOKafkaProducer(
-            **self._access.settings(),
+            **self._connection_settings.client_arguments(),
             client_id="msgbus",
             enable_idempotence=True,
             acks="all",
             linger_ms=0,  # while one request is under way the next one fills; a lone message waits for nothing
             max_batch_size=self._batch,
-            max_request_size=LARGEST,
-            request_timeout_ms=int(REQUEST * 1000),
+            max_request_size=MAX_BATCH_BYTES,
+            request_timeout_ms=int(REQUEST_TIMEOUT_SECONDS * 1000),
             metadata_max_age_ms=60_000,
         )
-        tame(producer.client, self._access.servers, self._access.metadata)
-        quicken(producer)
+        install_patches(producer.client, self._connection_settings.servers, self._connection_settings.fetch_metadata)
+        install_fast_sender(producer)
         try:
-            with translated(TABLE, f"kafka: {self._access.servers}"):
+            with translate_errors(ERROR_TABLE, f"kafka: {self._connection_settings.servers}"):
                 await producer.start()
         except BaseException:
             await stop_producer(producer, 0)
@@ -86,14 +86,14 @@ class Line:
         """``producer`` may not be used any more; what it still holds has 30 s."""
         if producer is not None and producer is self._producer:
             self._producer = None
-            task = asyncio.ensure_future(stop_producer(producer, RETIRE))
+            task = asyncio.ensure_future(stop_producer(producer, RETIRE_TIMEOUT_SECONDS))
             self._retired.add(task)
             task.add_done_callback(self._retired.discard)
 
-    def give_up(self, topic: str) -> None:
+    def fail_topic(self, topic: str) -> None:
         """``topic`` is gone: what waits for its leaders fails."""
         if self._producer is not None:
-            batches_of(self._producer).fail_topic(topic, UnknownTopicOrPartitionError())
+            accumulator_of(self._producer).fail_topic(topic, UnknownTopicOrPartitionError())
 
     async def close(self, wait: float) -> None:
         """Send what is pending for at most ``wait`` seconds, then fail it."""

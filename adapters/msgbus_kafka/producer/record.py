@@ -5,27 +5,27 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from msgbus.adapter.envelope import Outgoing
-from msgbus.adapter.publish_calls import Item
-from msgbus_kafka.codec import key_and_headers
+from msgbus.adapter.publish_calls import PendingMessage
+from msgbus_kafka.codec import encode_record
 
 if TYPE_CHECKING:
     from msgbus.adapter.address import Address
-    from msgbus.adapter.publish_calls import Call
+    from msgbus.adapter.publish_calls import PublishCall
 
 __all__ = ["Record", "Tombstone"]
 
 
-class Record(Item):
+class Record(PendingMessage):
     """A message as it lies in a topic."""
 
     __slots__ = ("headers", "key", "sent", "value")
 
-    def __init__(self, call: Call, place: int, message: Outgoing) -> None:
+    def __init__(self, call: PublishCall, place: int, message: Outgoing) -> None:
         self.call = call
-        self.place = place
+        self.index = place
         self.message = message
-        self.settled = False
-        self.key, self.headers = key_and_headers(message)
+        self.completed = False
+        self.key, self.headers = encode_record(message)
         self.value: bytes | None = message.body
         self.sent = False
         """It is in a batch: nobody can take it back."""
@@ -36,6 +36,6 @@ class Tombstone(Record):
 
     __slots__ = ()
 
-    def __init__(self, call: Call, place: int, address: Address, key: bytes) -> None:
+    def __init__(self, call: PublishCall, place: int, address: Address, key: bytes) -> None:
         super().__init__(call, place, Outgoing(address, f"of {key!r}", 0, b"", None, {}))
         self.key, self.headers, self.value = key, [], None

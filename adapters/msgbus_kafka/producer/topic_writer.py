@@ -11,38 +11,38 @@ from typing import TYPE_CHECKING, Any
 from aiokafka import errors as kafka
 from aiokafka.structs import TopicPartition
 
-from msgbus.errors import AccessRefused, BrokerError, BrokerUnavailable, MessageTooLarge, translated
-from msgbus_kafka.admin.topics import not_found
-from msgbus_kafka.aiokafka_internals.accumulator import batches_of
-from msgbus_kafka.codec import size
-from msgbus_kafka.errors import REFUSALS, TABLE, reason
-from msgbus_kafka.producer.partition_writer import Lane
-from msgbus_kafka.producer.producer_slot import BATCH
+from msgbus.errors import AccessRefused, BrokerError, BrokerUnavailable, MessageTooLarge, translate_errors
+from msgbus_kafka.admin.topics import queue_not_found
+from msgbus_kafka.aiokafka_internals.accumulator import accumulator_of
+from msgbus_kafka.codec import batch_size_bytes
+from msgbus_kafka.errors import ACCESS_ERRORS, ERROR_TABLE, describe
+from msgbus_kafka.producer.partition_writer import PartitionWriter
+from msgbus_kafka.producer.producer_slot import BATCH_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from msgbus_kafka.admin.topics import Topics
-    from msgbus_kafka.producer.producer_slot import Line
+    from msgbus_kafka.producer.producer_slot import ProducerSlot
     from msgbus_kafka.producer.record import Record
 
-__all__ = ["Writer"]
+__all__ = ["TopicWriter"]
 
 
-class Writer:
+class TopicWriter:
     """What is on its way to the topic ``name``: waiting for the topic, for room in a partition's batch, or in one."""
 
-    def __init__(self, name: str, topics: Topics, line: Callable[[int], Line]) -> None:
+    def __init__(self, name: str, topics: Topics, line: Callable[[int], ProducerSlot]) -> None:
         self._name = name
         self._topics = topics
-        self._line_of = line
-        self._line: Any = None
+        self._slot_for = line
+        self._slot: Any = None
         self._producer: Any = None
         self._limit = 0
         self._metadata: object = None
         self._partitions: Sequence[int] = ()
         self._available: Sequence[int] = ()
-        self._lanes: dict[int, Lane] = {}
+        self._partition_writers: dict[int, PartitionWriter] = {}
         self._waiting: deque[Record] = deque()
         self._opening: asyncio.Task[None] | None = None
 
@@ -58,12 +58,12 @@ class Writer:
     def give_up(self) -> None:
         """The topic is gone: everything that waits for it, or for its leaders, fails."""
         self._topics.forget(self._name)
-        self._refuse_waiting(not_found(self._name))
+        self._refuse_waiting(queue_not_found(self._name))
         if self._opening is not None:
             self._opening.cancel()
             self._opening = None
-        if self._line is not None:
-            self._line.give_up(self._name)
+        if self._slot is not None:
+            self._slot.fail_topic(self._name)
 
     async def close(self, wait: float) -> None:
         """What waits is not sent any more."""
@@ -77,7 +77,11 @@ class Writer:
 
     def _ready(self) -> bool:
         """Whether a message can go into a batch now."""
-        if self._line is None or not self._line.uses(self._producer) or self._topics.known(self._name) != self._limit:
+        if (
+            self._slot is None
+            or not self._slot.is_current(self._producer)
+            or self._topics.cached_limit(self._name) != self._limit
+        ):
             return False
         metadata = self._producer.client.cluster._partitions  # noqa: SLF001 - another one after each answer
         if metadata is not self._metadata:
@@ -101,7 +105,7 @@ class Writer:
             except BrokerError as error:
                 self._refuse_waiting(error)
             except Exception as error:  # noqa: BLE001 - a verdict for everybody, or they would wait for their deadline
-                refusal = BrokerUnavailable(f"queue {self._name}: {reason(error)}")
+                refusal = BrokerUnavailable(f"queue {self._name}: {describe(error)}")
                 refusal.__cause__ = error
                 self._refuse_waiting(refusal)
             else:
@@ -109,19 +113,19 @@ class Writer:
 
     async def _become_ready(self) -> None:
         limit = await self._topics.limit(self._name)
-        line = self._line_of(min(BATCH, limit))
+        line = self._slot_for(min(BATCH_BYTES, limit))
         producer = await line.ready()
-        with translated(TABLE, f"queue {self._name}"):
+        with translate_errors(ERROR_TABLE, f"queue {self._name}"):
             try:
                 partitions = await producer.partitions_for(self._name)
             except kafka.UnknownTopicOrPartitionError as error:
-                raise not_found(self._name) from error
+                raise queue_not_found(self._name) from error
         if not partitions:
             raise BrokerUnavailable(f"queue {self._name}: no partitions yet")
         if producer is not self._producer:
             self._waiting = self._take_back()
-            self._lanes.clear()
-            self._line, self._producer, self._metadata = line, producer, None
+            self._partition_writers.clear()
+            self._slot, self._producer, self._metadata = line, producer, None
         self._limit = limit
 
     def _drop_late(self) -> None:
@@ -133,12 +137,12 @@ class Writer:
         for item in self._take_back():
             verdict = copy(error)  # its own: each caller's traceback would be added to a shared one
             verdict.__cause__ = error.__cause__
-            item.settle(verdict)
+            item.complete(verdict)
 
     def _take_back(self) -> deque[Record]:
         """Everything that is in no batch yet, in its order within each partition."""
         back: deque[Record] = deque()
-        for lane in self._lanes.values():
+        for lane in self._partition_writers.values():
             back.extend(lane.waiting)
             lane.waiting.clear()
         back.extend(self._waiting)
@@ -156,55 +160,57 @@ class Writer:
     def _send(self, item: Record) -> None:
         if item.call.over:
             return
-        needed = size(item.key, item.value, item.headers)
+        needed = batch_size_bytes(item.key, item.value, item.headers)
         if needed > self._limit:
             text = f"queue {self._name}: {needed} bytes with key and headers, {self._limit} is the limit"
-            item.settle(MessageTooLarge(text))
+            item.complete(MessageTooLarge(text))
             return
-        partition = self._line.spread.partition(item.key, self._partitions, self._available)
-        lane = self._lanes.get(partition)
+        partition = self._slot.partitioner.partition(item.key, self._partitions, self._available)
+        lane = self._partition_writers.get(partition)
         if lane is None:
-            ended = partial(self._ended, self._line, self._producer)
+            ended = partial(self._on_batch_done, self._slot, self._producer)
             where = TopicPartition(self._name, partition)
-            lane = Lane(batches_of(self._producer), where, ended, self._left)
-            self._lanes[partition] = lane
+            lane = PartitionWriter(accumulator_of(self._producer), where, ended, self._on_batch_left)
+            self._partition_writers[partition] = lane
         lane.put(item)
 
-    def _left(self, lane: Lane) -> None:
+    def _on_batch_left(self, lane: PartitionWriter) -> None:
         """A full batch of the lane's has left."""
         if not lane.waiting:
             return
         if self._ready():
-            lane.go_on()
+            lane.resume()
         else:
             self._waiting = self._take_back()
             self._open()
 
-    def _ended(self, line: Line, producer: Any, items: Sequence[Record], error: BaseException | None) -> None:
+    def _on_batch_done(
+        self, line: ProducerSlot, producer: Any, items: Sequence[Record], error: BaseException | None
+    ) -> None:
         if error is not None:
             # A refused batch has used up sequence numbers that aiokafka never gives back: every later batch of its
             # partition would be out of order.
             line.replace(producer)
             self._topics.forget(self._name)
             for item in items:
-                item.settle(_refused(self._name, error, alone=len(items) == 1))
+                item.complete(_refused(self._name, error, alone=len(items) == 1))
         elif len(items) == 1:
-            items[0].settle(None)
+            items[0].complete(None)
         else:
-            line.halves.answered(partial(_confirm, items))
+            line.ack_pacer.complete(partial(_confirm, items))
 
 
 def _confirm(items: Sequence[Record]) -> None:
     for item in items:
-        item.settle(None)
+        item.complete(None)
 
 
 def _refused(name: str, error: BaseException, *, alone: bool) -> BrokerError:
-    text = f"queue {name}: {reason(error)}"
+    text = f"queue {name}: {describe(error)}"
     ours: BrokerError
     if isinstance(error, kafka.UnknownTopicOrPartitionError):
-        ours = not_found(name)
-    elif isinstance(error, REFUSALS):
+        ours = queue_not_found(name)
+    elif isinstance(error, ACCESS_ERRORS):
         ours = AccessRefused(text)
     elif isinstance(error, (kafka.MessageSizeTooLargeError, kafka.RecordListTooLargeError)):
         # The topic's limit was lowered after it was looked at. Each of several may still be small enough.

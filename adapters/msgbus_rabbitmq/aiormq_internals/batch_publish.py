@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiormq import abc
 
-from msgbus.adapter.publish_calls import Item
+from msgbus.adapter.publish_calls import PendingMessage
 from msgbus.errors import PublishError
-from msgbus_rabbitmq.codec import marshalled, properties_of, route
+from msgbus_rabbitmq.codec import client_properties, encode_publish, route
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from msgbus.adapter.envelope import Outgoing
-    from msgbus.adapter.publish_calls import Call
+    from msgbus.adapter.publish_calls import PublishCall
 
-__all__ = ["Sending", "fits", "pending", "write_each", "write_many"]
+__all__ = ["PendingPublish", "supports_batch_publish", "unconfirmed", "write_each", "write_many"]
 
 logger = logging.getLogger("msgbus.rabbitmq")
 
@@ -44,13 +44,17 @@ _NEEDED: Final[dict[str, Callable[[Any], bool]]] = {
 }
 
 
-class Sending(Item):
+class PendingPublish(PendingMessage):
     """A message on its way. On a channel it is its own confirmation: what the client asks of a future, it answers."""
 
     __slots__ = ("attempt", "channel", "ended", "sent", "task")
 
     def __init__(
-        self, call: Call, place: int, message: Outgoing, ended: Callable[[Sending, BaseException | None], None]
+        self,
+        call: PublishCall,
+        place: int,
+        message: Outgoing,
+        ended: Callable[[PendingPublish, BaseException | None], None],
     ) -> None:
         """``ended`` is called when the server has confirmed it (None), refused or returned it."""
         super().__init__(call, place, message)
@@ -66,11 +70,11 @@ class Sending(Item):
 
     def done(self) -> bool:
         """See Future."""
-        return self.settled
+        return self.completed
 
     def cancelled(self) -> bool:
         """See Future: where this is done before the server's word, nobody waits for it any more."""
-        return self.settled
+        return self.completed
 
     def set_result(self, _: object) -> None:
         """See Future: the server has it."""
@@ -83,7 +87,7 @@ class Sending(Item):
         self.ended(self, error)
 
 
-def fits(channel: Any) -> bool:
+def supports_batch_publish(channel: Any) -> bool:
     """Many messages can be written at once on this channel."""
     lacking = [name for name, is_right in _NEEDED.items() if not is_right(getattr(channel, name, None))]
     frame = getattr(abc, "ChannelFrame", None)
@@ -94,12 +98,12 @@ def fits(channel: Any) -> bool:
     return not lacking
 
 
-def pending(channel: Any) -> list[Sending]:
+def unconfirmed(channel: Any) -> list[PendingPublish]:
     """What write_many() sent on this channel and the server has said nothing of."""
-    return [one for one in channel.confirmations.values() if isinstance(one, Sending)]
+    return [one for one in channel.confirmations.values() if isinstance(one, PendingPublish)]
 
 
-async def write_many(channel: Any, items: Sequence[Sending]) -> None:
+async def write_many(channel: Any, items: Sequence[PendingPublish]) -> None:
     """Write these in order, in one write. Raises what the channel raises; what is not ``sent`` then is not sent.
 
     What basic_publish() does for one message is done here for many: a delivery tag, what its confirmation goes to, and
@@ -109,13 +113,13 @@ async def write_many(channel: Any, items: Sequence[Sending]) -> None:
         if channel.is_closed:
             raise ConnectionResetError("the channel was closed")  # nobody would end what is noted on it now
         payload: list[bytes] = []
-        written: list[Sending] = []
+        written: list[PendingPublish] = []
         for item in items:
             item.attempt = next(_attempts)
             try:
-                payload.append(marshalled(item.message, item.attempt, channel.number, channel.max_content_size))
+                payload.append(encode_publish(item.message, item.attempt, channel.number, channel.max_content_size))
             except Exception as error:  # noqa: BLE001 - what the client's encoder cannot say is this message's own fault
-                item.settle(_not_carried(item, error))
+                item.complete(_not_carried(item, error))
             else:
                 written.append(item)
         if not written:
@@ -141,7 +145,7 @@ async def write_many(channel: Any, items: Sequence[Sending]) -> None:
             raise
 
 
-async def write_each(channel: Any, items: Sequence[Sending]) -> None:
+async def write_each(channel: Any, items: Sequence[PendingPublish]) -> None:
     """As write_many(), by what aiormq promises: its calls queue for the channel's lock in their order."""
     loop = asyncio.get_running_loop()
     for item in items:
@@ -149,9 +153,9 @@ async def write_each(channel: Any, items: Sequence[Sending]) -> None:
         item.task = loop.create_task(_publish(channel, item), name="msgbus rabbitmq publishing")
 
 
-async def _publish(channel: Any, item: Sending) -> None:
+async def _publish(channel: Any, item: PendingPublish) -> None:
     exchange, key = route(item.message.address)
-    about = properties_of(item.message, next(_attempts))
+    about = client_properties(item.message, next(_attempts))
     try:
         await channel.basic_publish(
             item.message.body, exchange=exchange, routing_key=key, properties=about, mandatory=True
@@ -162,5 +166,5 @@ async def _publish(channel: Any, item: Sending) -> None:
         item.ended(item, None)
 
 
-def _not_carried(item: Sending, error: Exception) -> PublishError:
+def _not_carried(item: PendingPublish, error: Exception) -> PublishError:
     return PublishError(f"queue {str(item.message.address)!r}: AMQP cannot carry message {item.message.id}: {error}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import aiormq
 
-__all__ = ["text", "why_blocked"]
+__all__ = ["decode_reason", "why_blocked"]
 
 
 async def why_blocked(connection: aiormq.Connection) -> str:
@@ -21,6 +21,6 @@ async def why_blocked(connection: aiormq.Connection) -> str:
     return ""
 
 
-def text(told: object) -> str:
+def decode_reason(told: object) -> str:
     """What the server says, as text."""
     return told.decode(errors="replace") if isinstance(told, bytes | bytearray) else str(told)

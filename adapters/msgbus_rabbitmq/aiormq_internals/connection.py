@@ -11,8 +11,8 @@ from typing import Any
 
 import aiormq
 
-from msgbus_rabbitmq.aiormq_internals.blocked import text
-from msgbus_rabbitmq.aiormq_internals.frame_reader import Reading
+from msgbus_rabbitmq.aiormq_internals.blocked import decode_reason
+from msgbus_rabbitmq.aiormq_internals.frame_reader import FrameReader
 
 __all__ = ["Connection"]
 
@@ -22,15 +22,15 @@ class Connection(aiormq.Connection):
 
     blocked_by = ""
     """The server's reason, which aiormq only logs."""
-    reading: Reading | None = None
+    frame_reader: FrameReader | None = None
     """Who gets what is delivered; None where aiormq reads the frames itself."""
 
     async def _Connection__reader(self, frame_receiver: Any) -> None:  # noqa: N802 - the name it has there
         reader = getattr(frame_receiver, "reader", None)
         if isinstance(reader, asyncio.StreamReader):
-            frame_receiver = self.reading = Reading(reader)
+            frame_receiver = self.frame_reader = FrameReader(reader)
         await super()._Connection__reader(frame_receiver)  # type: ignore[misc]  # as above
 
     async def _Connection__handle_connection_blocked(self, frame: Any) -> None:  # noqa: N802 - as above
-        self.blocked_by = text(frame.reason)
+        self.blocked_by = decode_reason(frame.reason)
         await super()._Connection__handle_connection_blocked(frame)  # type: ignore[misc]  # as above

@@ -17,7 +17,16 @@ from pamqp.exceptions import PAMQPException
 from pamqp.frame import unmarshal
 from pamqp.heartbeat import Heartbeat
 
-from msgbus_rabbitmq.amqp_frames import END, FRAME, HEADER, METHOD, Delivered, Properties, content, of_client
+from msgbus_rabbitmq.amqp_frames import (
+    FRAME_END,
+    FRAME_HEADER,
+    HEADER,
+    METHOD,
+    Delivered,
+    Properties,
+    decode_content_header,
+    from_aiormq,
+)
 
 if TYPE_CHECKING:
     from asyncio import StreamReader
@@ -26,11 +35,11 @@ if TYPE_CHECKING:
     from aiormq.abc import AbstractChannel, DeliveredMessage
     from aiormq.connection import ReceivedFrame
 
-__all__ = ["Reading", "consume"]
+__all__ = ["FrameReader", "consume"]
 
 logger = logging.getLogger("msgbus.rabbitmq")
 
-CHUNK: Final = 256 * 1024
+READ_CHUNK_BYTES: Final = 256 * 1024
 """Bytes of one read at most: as many as asyncio takes from a socket at once."""
 _DELIVER: Final = b"\x00\x3c\x00\x3c"
 _TAG: Final = Struct(">QB")
@@ -39,19 +48,19 @@ _ALIVE: Final = (8, 0, Heartbeat())
 """What the client is given where it gets nothing else: a server that delivers all the time sends no heartbeats."""
 
 
-class Reading:
+class FrameReader:
     """What aiormq iterates over instead of its own receiver of frames."""
 
     def __init__(self, reader: StreamReader) -> None:
         self._reader = reader
-        self._rest = b""
+        self._unparsed = b""
         self._frames: deque[ReceivedFrame] = deque()
-        self._consuming: dict[int, _Consuming] = {}
+        self._consuming: dict[int, _DeliveryAssembler] = {}
 
     def consume(self, channel: AbstractChannel, take: Callable[[Delivered], None]) -> None:
         """``take`` gets what is delivered over ``channel``, until that is closed."""
         number = channel.number
-        self._consuming[number] = consuming = _Consuming(take)
+        self._consuming[number] = consuming = _DeliveryAssembler(take)
 
         def closed(_: object) -> None:
             if self._consuming.get(number) is consuming:
@@ -66,14 +75,14 @@ class Reading:
     async def __anext__(self) -> ReceivedFrame:
         """See FrameReceiver. Raises AMQPConnectionError and InvalidFrameError."""
         if not self._frames:
-            self._split(self._rest + await self._read())
+            self._split(self._unparsed + await self._read())
             if not self._frames:
                 return _ALIVE
         return self._frames.popleft()
 
     async def _read(self) -> bytes:
         try:
-            data = await self._reader.read(CHUNK)
+            data = await self._reader.read(READ_CHUNK_BYTES)
         except OSError as error:
             raise AMQPConnectionError(f"Server connection broke: {error!r}") from error
         if not data:
@@ -83,21 +92,21 @@ class Reading:
     def _split(self, data: bytes) -> None:
         """Give away the whole frames of ``data``, and keep what is left for the next time."""
         at, size = 0, len(data)
-        while at + FRAME.size < size:
-            kind, number, length = FRAME.unpack_from(data, at)
-            end = at + FRAME.size + length
+        while at + FRAME_HEADER.size < size:
+            kind, number, length = FRAME_HEADER.unpack_from(data, at)
+            end = at + FRAME_HEADER.size + length
             if end >= size:
                 break
-            if data[end] != END:
+            if data[end] != FRAME_END:
                 raise InvalidFrameError("a frame does not end where it should")
             consuming = self._consuming.get(number)
-            if consuming is None or not consuming.takes(kind, data[at + FRAME.size : end]):
+            if consuming is None or not consuming.add_frame(kind, data[at + FRAME_HEADER.size : end]):
                 self._frames.append(_unmarshalled(data[at : end + 1]))
             at = end + 1
-        self._rest = data[at:]
+        self._unparsed = data[at:]
 
 
-class _Consuming:
+class _DeliveryAssembler:
     """The deliveries of one channel, each put together of its frames."""
 
     __slots__ = ("_again", "_missing", "_parts", "_properties", "_tag", "_take")
@@ -111,7 +120,7 @@ class _Consuming:
         self._missing = 0
         self._parts: list[bytes] = []
 
-    def takes(self, kind: int, payload: bytes) -> bool:
+    def add_frame(self, kind: int, payload: bytes) -> bool:
         """Whether this frame is part of a delivery."""
         if kind == METHOD:
             if not payload.startswith(_DELIVER):
@@ -123,7 +132,7 @@ class _Consuming:
         if not self._tag:
             return False  # of basic.return or basic.get
         if kind == HEADER:
-            self._missing, self._properties = content(payload)
+            self._missing, self._properties = decode_content_header(payload)
         else:
             self._missing -= len(payload)
             self._parts.append(payload)
@@ -140,14 +149,14 @@ class _Consuming:
 
 async def consume(channel: AbstractChannel, queue: str, take: Callable[[Delivered], None]) -> None:
     """``take`` gets what the server delivers of ``queue`` over ``channel``, which has no other consumer."""
-    reading: Reading | None = getattr(channel.connection, "reading", None)
+    reading: FrameReader | None = getattr(channel.connection, "frame_reader", None)
     if reading is None:
         logger.warning("this version of aiormq reads in another way than known: consuming takes four times as long")
     else:
         reading.consume(channel, take)
 
     async def pushed(message: DeliveredMessage) -> None:
-        take(of_client(message))
+        take(from_aiormq(message))
 
     await channel.basic_consume(queue, pushed)
 

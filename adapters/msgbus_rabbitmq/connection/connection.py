@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from msgbus.errors import BrokerUnavailable
 from msgbus_rabbitmq.aiormq_internals.blocked import why_blocked
-from msgbus_rabbitmq.connection.connector import ANSWER, FAREWELL, Dialling
-from msgbus_rabbitmq.errors import guarded
+from msgbus_rabbitmq.connection.connector import CLOSE_TIMEOUT_SECONDS, REPLY_TIMEOUT_SECONDS, Connector
+from msgbus_rabbitmq.errors import translate_client_errors
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -24,28 +24,28 @@ if TYPE_CHECKING:
 
     from msgbus.adapter.options import AdapterOptions
     from msgbus.adapter.url import BrokerURL
-    from msgbus_rabbitmq.connection.connector import Dialled
+    from msgbus_rabbitmq.connection.connector import EstablishedConnection
 
-__all__ = ["Link"]
+__all__ = ["AmqpConnection"]
 
-FRAMES: Final = 200
+FRAME_BUFFER_SIZE: Final = 200
 """Of a channel, that the client reads before it looks at them. With its default, 10, it handed out three messages at a
 time where it reads deliveries itself, and each time cost two turns of the event loop."""
 _T = TypeVar("_T")
 
 
-class Link:
+class AmqpConnection:
     """One connection: up() makes it or makes it again, one attempt at a time for all who ask."""
 
     def __init__(self, url: BrokerURL, options: AdapterOptions, purpose: str) -> None:
         """``purpose`` names the connection in the server's own lists."""
         self._purpose = purpose
-        self._dialling = Dialling(url, options, purpose)
-        self.servers: Final = self._dialling.servers
+        self._connector = Connector(url, options, purpose)
+        self.servers: Final = self._connector.servers
         """Their places in the network."""
         self.where: Final = f"RabbitMQ at {self.servers}"
         """The same for errors; nothing secret in it."""
-        self._dialled: Dialled | None = None
+        self._established: EstablishedConnection | None = None
         self._attempt: asyncio.Task[aiormq.Connection] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._numbering = asyncio.Lock()
@@ -53,54 +53,54 @@ class Link:
     @property
     def is_up(self) -> bool:
         """There is a connection, as far as we know."""
-        return self._dialled is not None and self._dialled.connection.is_opened
+        return self._established is not None and self._established.connection.is_opened
 
-    async def up(self) -> aiormq.Connection:
+    async def ensure_connected(self) -> aiormq.Connection:
         """The connection. Raises BrokerUnavailable or AccessRefused, both naming the hosts."""
-        if self._dialled is not None and self._dialled.connection.is_opened:
-            return self._dialled.connection
+        if self._established is not None and self._established.connection.is_opened:
+            return self._established.connection
         if self._attempt is None:
             self._attempt = self._spawn(self._connect())
             self._attempt.add_done_callback(self._attempted)
-        with guarded(f"cannot connect to {self.where}"):
+        with translate_client_errors(f"cannot connect to {self.where}"):
             return await asyncio.shield(self._attempt)
 
     async def channel(self, *, confirms: bool = False) -> AbstractChannel:
         """A channel of its own; with ``confirms`` an unroutable message fails its confirmation."""
-        connection = await self.up()
+        connection = await self.ensure_connected()
         async with self._numbering:
             # The client would take the highest number plus one for ever; the server allows 2,047.
             number = next(one for one in itertools.count(1) if one not in connection.channels)
             return await self.bounded(
-                connection.channel(number, confirms, FRAMES, on_return_raises=confirms),
+                connection.channel(number, confirms, FRAME_BUFFER_SIZE, on_return_raises=confirms),
                 f"{self.where}: cannot open a channel",
             )
 
     async def ping(self) -> str:
         """A channel opened and closed. On a blocked connection nothing is read: then the server's reason instead."""
-        connection = await self.up()
+        connection = await self.ensure_connected()
         if reason := await why_blocked(connection):
             return f"{self.where} takes no publishes from this connection: {reason}"
-        await self.leave(await self.channel())
+        await self.close_channel(await self.channel())
         return ""
 
-    async def once(self, doing: str, work: Callable[[AbstractChannel], Awaitable[_T]]) -> _T:
+    async def on_temporary_channel(self, doing: str, work: Callable[[AbstractChannel], Awaitable[_T]]) -> _T:
         """``work`` on a channel that is thrown away: what it provokes there costs nobody else anything."""
         channel = await self.channel()
         try:
             return await self.bounded(work(channel), doing)
         finally:
-            await self.leave(channel)
+            await self.close_channel(channel)
 
-    async def leave(self, channel: AbstractChannel) -> bool:
+    async def close_channel(self, channel: AbstractChannel) -> bool:
         """Close the channel; True where the server has then seen every acknowledgement written before. Never raises."""
         if not channel.is_closed:
             with suppress(BrokerUnavailable):
-                await self.bounded(channel.close(), "closing a channel", FAREWELL)
+                await self.bounded(channel.close(), "closing a channel", CLOSE_TIMEOUT_SECONDS)
                 return self.is_up  # the client says nothing when the connection breaks over it
         return False
 
-    async def bounded(self, call: Awaitable[_T], doing: str, seconds: float = ANSWER) -> _T:
+    async def bounded(self, call: Awaitable[_T], doing: str, seconds: float = REPLY_TIMEOUT_SECONDS) -> _T:
         """What ``call`` gives within ``seconds``, else BrokerUnavailable.
 
         The client's own timeouts write to a queue that a frozen server leaves full, so they do not bound anything.
@@ -113,24 +113,24 @@ class Link:
                 task.cancel()
         if not done:
             raise BrokerUnavailable(f"{doing}: no answer within {seconds:g} s")
-        with guarded(doing):
+        with translate_client_errors(doing):
             return task.result()
 
     async def close(self) -> None:
         """Say goodbye for at most two seconds, then hang up. Never raises; the next up() connects again."""
-        dialled, self._dialled = self._dialled, None
+        dialled, self._established = self._established, None
         if self._attempt is not None:
             self._attempt.cancel()
         if dialled is not None:
-            await dialled.hang_up()
+            await dialled.close()
         while pending := [task for task in self._tasks if not task.done()]:
             for task in pending:
                 task.cancel()
-            await asyncio.wait(pending, timeout=FAREWELL)
+            await asyncio.wait(pending, timeout=CLOSE_TIMEOUT_SECONDS)
 
     async def _connect(self) -> aiormq.Connection:
-        self._dialled = await self._dialling.connect()
-        return self._dialled.connection
+        self._established = await self._connector.connect()
+        return self._established.connection
 
     def _attempted(self, attempt: asyncio.Task[aiormq.Connection]) -> None:
         self._attempt = None

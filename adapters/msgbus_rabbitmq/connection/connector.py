@@ -12,7 +12,7 @@ from yarl import URL
 
 from msgbus.errors import AccessRefused, BrokerUnavailable, ConfigurationError
 from msgbus_rabbitmq.aiormq_internals.connection import Connection
-from msgbus_rabbitmq.errors import guarded
+from msgbus_rabbitmq.errors import translate_client_errors
 
 if TYPE_CHECKING:
     import ssl
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from msgbus.adapter.options import AdapterOptions
     from msgbus.adapter.url import BrokerURL
 
-__all__ = ["ANSWER", "FAREWELL", "Dialled", "Dialling"]
+__all__ = ["CLOSE_TIMEOUT_SECONDS", "REPLY_TIMEOUT_SECONDS", "Connector", "EstablishedConnection"]
 
-ANSWER: Final = 5.0
+REPLY_TIMEOUT_SECONDS: Final = 5.0
 """Seconds within which a server answers a connect or a declaration."""
-HEARTBEAT: Final = 10
+HEARTBEAT_SECONDS: Final = 10
 """Seconds; a peer that went silent is noticed after 33. (The default, 60, takes 183.)"""
-FAREWELL: Final = 2.0
+CLOSE_TIMEOUT_SECONDS: Final = 2.0
 """Seconds for each step of letting go of a connection."""
 
 
@@ -50,23 +50,23 @@ class Transport(TransportFactory):
             self._writer.transport.abort()
 
 
-class Dialled(NamedTuple):
+class EstablishedConnection(NamedTuple):
     """A connection and what it is made over."""
 
     connection: aiormq.Connection
     transport: Transport
 
-    async def hang_up(self) -> None:
+    async def close(self) -> None:
         """Say goodbye for at most two seconds, then abort."""
         goodbye = asyncio.ensure_future(self.connection.close(ConnectionClosed(0, "closed by msgbus")))
-        await asyncio.wait({goodbye}, timeout=FAREWELL)
+        await asyncio.wait({goodbye}, timeout=CLOSE_TIMEOUT_SECONDS)
         self.transport.abort()
         if not goodbye.done():
-            await asyncio.wait({goodbye}, timeout=FAREWELL)
+            await asyncio.wait({goodbye}, timeout=CLOSE_TIMEOUT_SECONDS)
         goodbye.cancel()
 
 
-class Dialling:
+class Connector:
     """The hosts of a URL; the one that answered last stands first: each that does not may take five seconds."""
 
     def __init__(self, url: BrokerURL, options: AdapterOptions, purpose: str) -> None:
@@ -83,19 +83,19 @@ class Dialling:
         """Their places in the network; nothing secret in it."""
         return self._url.servers(self._port)
 
-    async def connect(self) -> Dialled:
+    async def connect(self) -> EstablishedConnection:
         """A connection to one of them. Raises BrokerUnavailable with what each said, or AccessRefused at once."""
         context = self._context()
         failures: list[str] = []
         while len(failures) < len(self._hosts):
             try:
-                return await self._dial(*self._hosts[0], context)
+                return await self._connect_to(*self._hosts[0], context)
             except BrokerUnavailable as error:
                 failures.append(str(error))
                 self._hosts.rotate(-1)
         raise BrokerUnavailable("; ".join(failures))
 
-    async def _dial(self, host: str, port: int, context: ssl.SSLContext | None) -> Dialled:
+    async def _connect_to(self, host: str, port: int, context: ssl.SSLContext | None) -> EstablishedConnection:
         doing = f"cannot connect to RabbitMQ at {host}:{port}"
         transport = Transport(context)
         connection = Connection(self._target(host, port), transport_factory=transport)
@@ -103,10 +103,10 @@ class Dialling:
         properties = {"connection_name": f"msgbus {self._purpose}"}
         call = asyncio.ensure_future(connection.connect(client_properties=properties))
         try:
-            done, _ = await asyncio.wait({call}, timeout=ANSWER)
+            done, _ = await asyncio.wait({call}, timeout=REPLY_TIMEOUT_SECONDS)
             if not done:
-                raise BrokerUnavailable(f"{doing}: no answer within {ANSWER:g} s")  # noqa: TRY301 - as its errors
-            with guarded(doing):
+                raise BrokerUnavailable(f"{doing}: no answer within {REPLY_TIMEOUT_SECONDS:g} s")  # noqa: TRY301 - as its errors
+            with translate_client_errors(doing):
                 await call
         except BrokerUnavailable as error:
             if isinstance(error.__cause__, InvalidFrameError) and "Close" in str(error.__cause__):
@@ -115,7 +115,7 @@ class Dialling:
         finally:
             if not call.done() or not connection.is_opened:
                 await _drop(call, transport)
-        return Dialled(connection, transport)
+        return EstablishedConnection(connection, transport)
 
     def _context(self) -> ssl.SSLContext | None:
         if not self._secure:
@@ -135,13 +135,13 @@ class Dialling:
             host=host,
             port=port,
             path="/",
-            query={"heartbeat": str(HEARTBEAT)},
+            query={"heartbeat": str(HEARTBEAT_SECONDS)},
         )
 
 
 async def _drop(call: asyncio.Future[Any], transport: Transport) -> None:
     transport.abort()
     call.cancel()
-    await asyncio.wait({call}, timeout=FAREWELL)
+    await asyncio.wait({call}, timeout=CLOSE_TIMEOUT_SECONDS)
     if call.done() and not call.cancelled():
         call.exception()

@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from collections import deque
     from collections.abc import Collection, Iterable
 
-__all__ = ["NOTICED", "SILENT", "Returning", "Sent"]
+__all__ = ["DETECTED_LOSS_WAIT_SECONDS", "UNDETECTED_LOSS_WAIT_SECONDS", "ExpectedRedeliveries", "OrderedDelivery"]
 
-NOTICED: Final = 5.0
+DETECTED_LOSS_WAIT_SECONDS: Final = 5.0
 """Seconds for what was lost with a connection that the other side ended: it knows, and is only busy."""
-SILENT: Final = 35.0
+UNDETECTED_LOSS_WAIT_SECONDS: Final = 35.0
 """Seconds where it may not know: its heartbeat tells it within 30."""
 _HERE: Final = 0
 
 
-class Sent(Protocol):
+class OrderedDelivery(Protocol):
     """A delivery of the server's, as far as its order goes."""
 
     @property
@@ -38,95 +38,98 @@ class Sent(Protocol):
         ...
 
     @property
-    def again(self) -> bool:
+    def redelivered(self) -> bool:
         """The server has delivered it before."""
         ...
 
 
-Row = TypeVar("Row", bound=Sent)
+Row = TypeVar("Row", bound=OrderedDelivery)
 
 
-class Returning:
+class ExpectedRedeliveries:
     """For each key its messages in order, from the first that did not come back; those behind it have their place."""
 
-    def __init__(self, had: Iterable[Sent], patience: float) -> None:
+    def __init__(self, had: Iterable[OrderedDelivery], patience: float) -> None:
         """``had``, in order, was lost; it is waited for ``patience`` seconds from the next channel's beginning on."""
         self._patience = patience
         self._until: float | None = None
-        self._turn = 1
+        self._loss_epoch = 1
         self._back: set[int] = set()
-        self._lines: dict[str | None, dict[str, int]] = {}
+        self._pending_by_key: dict[str | None, dict[str, int]] = {}
         self.unseen = False
         """The server may have more of a lost channel's than the channel has shown, and nobody else consumes."""
         self._append(had)
 
     def __bool__(self) -> bool:
         """Something is waited for, or waits."""
-        return bool(self._lines) or self.unseen
+        return bool(self._pending_by_key) or self.unseen
 
-    def lost(self, had: Iterable[Sent], patience: float) -> None:
+    def record_loss(self, had: Iterable[OrderedDelivery], patience: float) -> None:
         """The next channel is lost too, with ``had``; or left in good order, and ``patience`` is 0."""
         if patience:
             self._patience, self._until = max(patience, self._patience), None
-        self._turn += 1
-        earlier = {key: {one: turn or self._turn for one, turn in line.items()} for key, line in self._lines.items()}
+        self._loss_epoch += 1
+        earlier = {
+            key: {one: turn or self._loss_epoch for one, turn in line.items()}
+            for key, line in self._pending_by_key.items()
+        }
         # What was handed out had left its line: it stood before what is there still.
-        self._lines = {}
+        self._pending_by_key = {}
         self._append(row for row in had if row.id not in earlier.get(row.key, {}))
         for key, line in earlier.items():
-            self._lines[key] = self._lines.get(key, {}) | line
+            self._pending_by_key[key] = self._pending_by_key.get(key, {}) | line
 
     def begin(self, now: float) -> None:
         """The next channel is open."""
         self._until = now + self._patience if self._until is None else self._until
 
-    def left(self, now: float) -> float:
+    def remaining_seconds(self, now: float) -> float:
         """Seconds that there are still to wait."""
         return math.inf if self._until is None else max(self._until - now, 0.0)
 
-    def arrived(self, row: Sent) -> None:
+    def record_arrival(self, row: OrderedDelivery) -> None:
         """The server has sent ``row``: to be called once for each, in their order."""
-        line = self._lines.get(row.key, {}) if row.id else {}
+        line = self._pending_by_key.get(row.key, {}) if row.id else {}
         if turn := line.get(row.id):
             self._back.add(turn)
-        elif not row.again:
+        elif not row.redelivered:
             self._forget(self._back)  # nothing new goes out before all of what came back: others have it
-        if row.key in self._lines and row.id:
-            self._lines[row.key][row.id] = _HERE
+        if row.key in self._pending_by_key and row.id:
+            self._pending_by_key[row.key][row.id] = _HERE
 
     def give_up(self) -> int:
         """Time is over: how many had not come back."""
-        return self._forget(range(1, self._turn + 1))
+        return self._forget(range(1, self._loss_epoch + 1))
 
     def pick(self, rows: deque[Row], room: int) -> list[Row]:
         """Take up to ``room`` out of ``rows``, which have arrived: those that nothing missing stands before."""
         free = self._free(rows)[:room]
         for row in free:
-            line = self._lines.get(row.key, {})
+            line = self._pending_by_key.get(row.key, {})
             line.pop(row.id, None)
             if not line:
-                self._lines.pop(row.key, None)
+                self._pending_by_key.pop(row.key, None)
         taken = set(map(id, free))
         left = [row for row in rows if id(row) not in taken]
         rows.clear()
         rows.extend(left)
         return free
 
-    def _append(self, had: Iterable[Sent]) -> None:
+    def _append(self, had: Iterable[OrderedDelivery]) -> None:
         for row in had:
             if row.key is not None and row.id:
-                self._lines.setdefault(row.key, {})[row.id] = self._turn
+                self._pending_by_key.setdefault(row.key, {})[row.id] = self._loss_epoch
 
     def _free(self, rows: Iterable[Row]) -> list[Row]:
         waiting: dict[str | None, dict[str, Row]] = {}
         free: list[Row] = []
         for row in rows:
-            if row.id in self._lines.get(row.key, {}):
+            if row.id in self._pending_by_key.get(row.key, {}):
                 waiting.setdefault(row.key, {}).setdefault(row.id, row)
             else:
                 free.append(row)
         for key, here in waiting.items():
-            for one, turn in self._lines[key].items():
+            for one, turn in self._pending_by_key[key].items():
                 if turn != _HERE or one not in here:
                     break
                 free.append(here[one])
@@ -134,11 +137,11 @@ class Returning:
 
     def _forget(self, turns: Collection[int]) -> int:
         gone = 0
-        for key, line in [*self._lines.items()]:
+        for key, line in [*self._pending_by_key.items()]:
             kept = {one: turn for one, turn in line.items() if turn not in turns}
             gone += len(line) - len(kept)
             if kept:
-                self._lines[key] = kept
+                self._pending_by_key[key] = kept
             else:
-                del self._lines[key]
+                del self._pending_by_key[key]
         return gone

@@ -19,9 +19,9 @@ from redis.exceptions import (
     TimeoutError,  # noqa: A004 - always theirs in this file
 )
 
-from msgbus.adapter.timeouts import Limit
-from msgbus_redis.connection.server import CONNECT, Place, hang_up
-from msgbus_redis.errors import FAILURES
+from msgbus.adapter.timeouts import ReusableTimeout
+from msgbus_redis.connection.server import CONNECT_TIMEOUT_SECONDS, ServerAddress, disconnect
+from msgbus_redis.errors import CLIENT_ERRORS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,26 +29,26 @@ if TYPE_CHECKING:
     from redis.asyncio.connection import Connection
 
 
-__all__ = ["Command", "Line"]
+__all__ = ["Command", "RedisConnection"]
 
 Command = tuple[str | bytes | int, ...]
 _packed: Final = cast("Callable[[Command], bytes]", hiredis.pack_command)
 """A command on the wire; redis-py's own way took a third of the processor's time of a publish."""
 
-ANSWER: Final = 5.0
+REPLY_TIMEOUT_SECONDS: Final = 5.0
 """Seconds that the server may take to answer a command that does not block."""
-FRESH: Final = 0.1
+TRUSTED_SECONDS: Final = 0.1
 """Seconds after an answer in which a connection may be used without looking at it."""
 
 
-class Line:
+class RedisConnection:
     """One connection, used by one task at a time; connects by itself. Raises redis-py's errors."""
 
-    def __init__(self, place: Place) -> None:
-        self._place = place
-        self._connection = place.connection()
+    def __init__(self, place: ServerAddress) -> None:
+        self._address = place
+        self._connection = place.make_connection()
         self._answered = -math.inf
-        self._limit = Limit()
+        self._timeout = ReusableTimeout()
 
     async def ready(self, *, trusting: bool = False) -> bool:
         """Connect where there is no connection, or none that still works; True if it is a new one.
@@ -56,23 +56,27 @@ class Line:
         ``trusting`` does not look at one that answered a moment ago: for who can repeat what a closed one swallows.
         """
         connection = self._connection
-        if trusting and connection.is_connected and asyncio.get_running_loop().time() - self._answered < FRESH:
+        if (
+            trusting
+            and connection.is_connected
+            and asyncio.get_running_loop().time() - self._answered < TRUSTED_SECONDS
+        ):
             return False
         try:
-            async with asyncio.timeout(CONNECT):
+            async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
                 if connection.is_connected:
-                    with contextlib.suppress(*FAILURES):
+                    with contextlib.suppress(*CLIENT_ERRORS):
                         if not await connection.can_read():
                             return False
                     # Closed by the server, or an answer is left over: neither may be used.
-                    await hang_up(connection)
-                connection.host, connection.port = await self._place.find()
+                    await disconnect(connection)
+                connection.host, connection.port = await self._address.locate()
                 await connection.connect()  # type: ignore[no-untyped-call]  # redis-py's
         except BaseException as error:
             # A half-made connection would be taken for a logged-in one.
-            await hang_up(connection)
+            await disconnect(connection)
             if isinstance(error, builtins.TimeoutError):
-                raise TimeoutError(f"no answer within {CONNECT:g} s") from None
+                raise TimeoutError(f"no answer within {CONNECT_TIMEOUT_SECONDS:g} s") from None
             raise
         return True
 
@@ -85,24 +89,24 @@ class Line:
         replies = [] if replies is None else replies
         connection = self._connection
         try:
-            with self._limit.within(within):
+            with self._timeout.within(within):
                 await connection.send_packed_command(b"".join(map(_packed, commands)), check_health=False)
                 for _ in commands:
                     replies.append(await _reply(connection))
         except builtins.TimeoutError:
-            await hang_up(connection)
+            await disconnect(connection)
             raise TimeoutError(f"no answer within {within:.3g} s") from None
         except BaseException:
-            await hang_up(connection)
+            await disconnect(connection)
             raise
         if any(isinstance(reply, ReadOnlyError) for reply in replies):
-            await hang_up(connection)  # it was the primary once: whoever is it now is asked for anew
+            await disconnect(connection)  # it was the primary once: whoever is it now is asked for anew
         self._answered = asyncio.get_running_loop().time()
         return replies
 
     async def close(self) -> None:
         """Let go of the connection. Never raises; the next ready() makes a new one."""
-        await hang_up(self._connection, wait=1.0)
+        await disconnect(self._connection, wait=1.0)
 
 
 async def _reply(connection: Connection) -> Any:

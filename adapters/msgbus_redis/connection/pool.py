@@ -9,49 +9,49 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from msgbus_redis.connection.connection import ANSWER, Command, Line
-from msgbus_redis.errors import FAILURES, ours
+from msgbus_redis.connection.connection import REPLY_TIMEOUT_SECONDS, Command, RedisConnection
+from msgbus_redis.errors import CLIENT_ERRORS, translate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from msgbus_redis.connection.server import Place
+    from msgbus_redis.connection.server import ServerAddress
 
-__all__ = ["Client"]
+__all__ = ["ConnectionPool"]
 
 
-CONNECTIONS: Final = 8
+MAX_CONNECTIONS: Final = 8
 """Most connections for commands; readers and the publisher have their own."""
 
 
-class Client:
+class ConnectionPool:
     """Commands from any task at any time, each call on one of a few connections of its own."""
 
-    def __init__(self, place: Place) -> None:
-        self.place = place
-        self._slots = asyncio.Semaphore(CONNECTIONS)
-        self._idle: list[Line] = []
-        self._busy: set[Line] = set()
+    def __init__(self, place: ServerAddress) -> None:
+        self.address = place
+        self._slots = asyncio.Semaphore(MAX_CONNECTIONS)
+        self._idle: list[RedisConnection] = []
+        self._busy: set[RedisConnection] = set()
 
-    async def run(self, commands: Sequence[Command], doing: str, within: float = ANSWER) -> list[Any]:
+    async def run(self, commands: Sequence[Command], doing: str, within: float = REPLY_TIMEOUT_SECONDS) -> list[Any]:
         """The replies, refusals among them. Raises ours: BrokerUnavailable, AccessRefused."""
         async with self._slots:
-            line = self._idle.pop() if self._idle else Line(self.place)
+            line = self._idle.pop() if self._idle else RedisConnection(self.address)
             self._busy.add(line)
             try:
                 await line.ready()
                 return await line.run(commands, within)
-            except FAILURES as error:
-                raise ours(error, f"{self.place}: {doing}") from error
+            except CLIENT_ERRORS as error:
+                raise translate(error, f"{self.address}: {doing}") from error
             finally:
                 self._busy.discard(line)
                 self._idle.append(line)
 
-    async def one(self, command: Command, doing: str) -> Any:
+    async def run_one(self, command: Command, doing: str) -> Any:
         """The reply of one command. Raises ours, a refusal included."""
         (reply,) = await self.run([command], doing)
         if isinstance(reply, ResponseError):
-            raise ours(reply, f"{self.place}: {doing}")
+            raise translate(reply, f"{self.address}: {doing}")
         return reply
 
     async def close(self) -> None:

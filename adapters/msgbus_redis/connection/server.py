@@ -15,10 +15,10 @@ from redis.backoff import NoBackoff
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["Place", "hang_up"]
+__all__ = ["ServerAddress", "disconnect"]
 
 
-CONNECT: Final = 5.0
+CONNECT_TIMEOUT_SECONDS: Final = 5.0
 """Seconds that connecting and logging in may take."""
 
 
@@ -31,7 +31,7 @@ class Discovery(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ServerAddress:
     """Where to connect and as whom."""
 
     host: str
@@ -41,13 +41,13 @@ class Place:
     username: str = ""
     password: str = ""
     tls: ssl.SSLContext | None = None
-    sentinels: Discovery | None = None
+    discovery: Discovery | None = None
 
     @property
     def where(self) -> str:
         """Its place in the network."""
-        if self.sentinels is not None:
-            return str(self.sentinels)
+        if self.discovery is not None:
+            return str(self.discovery)
         return f"{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
     def __str__(self) -> str:
@@ -56,7 +56,7 @@ class Place:
     def __repr__(self) -> str:
         return f"Place({str(self)!r})"
 
-    def connection(self) -> Connection:
+    def make_connection(self) -> Connection:
         """A connection that is not connected yet."""
         settings: dict[str, Any] = {
             "host": self.host,
@@ -65,7 +65,7 @@ class Place:
             "username": self.username or None,
             "password": self.password or None,
             "socket_timeout": None,  # Line's business: it knows what blocks how long
-            "socket_connect_timeout": CONNECT,
+            "socket_connect_timeout": CONNECT_TIMEOUT_SECONDS,
             "socket_keepalive_options": _keepalive(),
             "retry": Retry(NoBackoff(), 0),
             "protocol": 2,  # replies in one shape whatever the server's version
@@ -73,13 +73,13 @@ class Place:
         }
         if self.tls is None:
             return Connection(**settings)
-        connection = Secure(**settings)
+        connection = AbortingSSLConnection(**settings)
         connection.ssl_context.context = self.tls
         return connection
 
-    async def find(self) -> tuple[str, int]:
+    async def locate(self) -> tuple[str, int]:
         """The server's host and port now. Raises redis-py's errors."""
-        return (self.host, self.port) if self.sentinels is None else await self.sentinels.primary()
+        return (self.host, self.port) if self.discovery is None else await self.discovery.primary()
 
 
 def _keepalive() -> dict[int, int]:
@@ -88,14 +88,14 @@ def _keepalive() -> dict[int, int]:
     return {getattr(socket, name): value for name, value in wanted.items() if hasattr(socket, name)}
 
 
-async def hang_up(connection: Connection, wait: float = 0.0) -> None:
+async def disconnect(connection: Connection, wait: float = 0.0) -> None:
     """Close ``connection``, in good order where the server agrees within ``wait`` seconds. Never raises."""
     with contextlib.suppress(Exception):
         async with asyncio.timeout(wait or None):
             await connection.disconnect(nowait=not wait)
 
 
-class Secure(SSLConnection):
+class AbortingSSLConnection(SSLConnection):
     """With TLS, and closed when it is given up, by whomever: redis-py itself does so when a reply is waited for.
 
     TLS ends when the other side says so too, or after half a minute: until then the socket would stay open, for longer

@@ -13,12 +13,12 @@ from redis.exceptions import ResponseError
 
 from msgbus.adapter import Consumer
 from msgbus.errors import BrokerError, BrokerUnavailable
-from msgbus_redis.consumer.acknowledger import Settling
-from msgbus_redis.consumer.handover_signal import Bell
-from msgbus_redis.consumer.stream_reader import Reader
-from msgbus_redis.consumer.stream_session import START, Session
-from msgbus_redis.errors import ours
-from msgbus_redis.keys import bell, stream
+from msgbus_redis.consumer.acknowledger import Acknowledger
+from msgbus_redis.consumer.handover_signal import HandoverSignal
+from msgbus_redis.consumer.stream_reader import StreamReader
+from msgbus_redis.consumer.stream_session import SCAN_START_ID, StreamSession
+from msgbus_redis.errors import translate
+from msgbus_redis.keys import handover_signal_key, stream_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     from msgbus.adapter.address import Address
     from msgbus.adapter.envelope import Delivery
     from msgbus_redis.connection.connection import Command
-    from msgbus_redis.connection.pool import Client
-    from msgbus_redis.consumer.handover import Leaving
+    from msgbus_redis.connection.pool import ConnectionPool
+    from msgbus_redis.consumer.handover import Handover
 
 __all__ = ["RedisConsumer"]
 
 logger = logging.getLogger("msgbus")
 
-DRAIN: Final = 18.0
+DRAIN_SECONDS: Final = 18.0
 """Seconds that a queue which is let go of has to be drained."""
 
 
@@ -43,7 +43,14 @@ class RedisConsumer(Consumer):
     """One general consumer over all its streams."""
 
     def __init__(  # noqa: PLR0913 - the URL's two options and what the process shares are no object
-        self, client: Client, group: str, listener: SessionListener, *, prefix: str, visibility: float, leaving: Leaving
+        self,
+        client: ConnectionPool,
+        group: str,
+        listener: SessionListener,
+        *,
+        prefix: str,
+        visibility: float,
+        leaving: Handover,
     ) -> None:
         """``leaving`` is shared by the consumers of this process."""
         self.name: Final = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
@@ -52,11 +59,11 @@ class RedisConsumer(Consumer):
         self._listener = listener
         self._prefix = prefix
         self._visibility = visibility
-        self._leaving = leaving
-        self._sessions: dict[Address, Session] = {}
-        self._reader = Reader(client, group, self.name, visibility)
-        self._settling = Settling(client, group, self.name)
-        self._bell = Bell(client, bell(prefix, group), self._rung)
+        self._handover = leaving
+        self._sessions: dict[Address, StreamSession] = {}
+        self._reader = StreamReader(client, group, self.name, visibility)
+        self._acknowledger = Acknowledger(client, group, self.name)
+        self._handover_signal = HandoverSignal(client, handover_signal_key(prefix, group), self._on_handover)
         self._woken = False
         self._closed = False
 
@@ -74,15 +81,15 @@ class RedisConsumer(Consumer):
         self._alive()
         gone = [session for address, session in self._sessions.items() if address not in limits]
         if gone:
-            await self._leave(gone, DRAIN)
+            await self._leave(gone, DRAIN_SECONDS)
         fresh = [address for address in limits if address not in self._sessions]
         if not fresh:
             return frozenset()
-        self._bell.listen()
+        self._handover_signal.listen()
         return await self._join(fresh, newest)
 
     async def _join(self, addresses: Sequence[Address], newest: AbstractSet[Address]) -> AbstractSet[Address]:
-        await self._leaving.give_back(self._group, map(self._key, addresses), self._bell.ring)
+        await self._handover.give_back(self._group, map(self._key, addresses), self._handover_signal.notify)
         doing = f"making group {self._group}"
         creating: list[Command] = [
             ("XGROUP", "CREATE", self._key(one), self._group, "$" if one in newest else "0") for one in addresses
@@ -94,31 +101,31 @@ class RedisConsumer(Consumer):
             elif "key to exist" in str(reply):
                 missing.add(address)
             else:
-                raise ours(reply, f"{self._client.place}: queue {address}: {doing}")
+                raise translate(reply, f"{self._client.address}: queue {address}: {doing}")
         return missing
 
     def _begin(self, address: Address) -> None:
-        session = self._sessions[address] = Session(address, self._group, self._prefix, self._visibility)
+        session = self._sessions[address] = StreamSession(address, self._group, self._prefix, self._visibility)
         self._listener.begun(session)
 
     def _key(self, address: Address) -> bytes:
-        return stream(self._prefix, address)
+        return stream_key(self._prefix, address)
 
     # Receiving.
 
-    async def receive(self, room: Mapping[Address, int], wait: float) -> Sequence[Delivery]:
+    async def receive(self, capacity: Mapping[Address, int], timeout: float) -> Sequence[Delivery]:
         """See Consumer."""
         self._alive()
         loop = asyncio.get_running_loop()
-        end = loop.time() + wait
+        end = loop.time() + timeout
         while True:
             self._reader.collect()
-            given = self._hand_out(room)
+            given = self._hand_out(capacity)
             woken, self._woken = self._woken, False
             left = end - loop.time()
             if given or woken or left <= 0:
                 return given
-            if not self._reader.busy and (rooms := self._rooms(room)):
+            if not self._reader.busy and (rooms := self._capacities(capacity)):
                 self._reader.begin(rooms, left)
             await self._change(left)
 
@@ -131,7 +138,7 @@ class RedisConsumer(Consumer):
             return
         changed.clear()
 
-    def _rooms(self, room: Mapping[Address, int]) -> dict[Session, int]:
+    def _capacities(self, room: Mapping[Address, int]) -> dict[StreamSession, int]:
         """What may be read: nothing is in surplus now where there is room."""
         return {self._sessions[one]: most for one, most in room.items() if most > 0 and one in self._sessions}
 
@@ -140,7 +147,7 @@ class RedisConsumer(Consumer):
         given: list[Delivery] = []
         for address, most in room.items():
             session = self._sessions.get(address)
-            if session is not None and session.surplus:
+            if session is not None and session.fetch_buffer:
                 given += session.hand_out(most, now)
         return given
 
@@ -150,23 +157,23 @@ class RedisConsumer(Consumer):
         self._reader.changed.set()
         self._reader.wake()
 
-    def _rung(self, key: bytes) -> None:
+    def _on_handover(self, key: bytes) -> None:
         """Somebody gave entries of ``key`` back: take them over before reading on."""
         for session in self._sessions.values():
             if session.key == key:
                 session.claim_at = 0.0
-                session.cursor = START
+                session.cursor = SCAN_START_ID
                 self._reader.wake()
 
     # Settling.
 
     async def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
         """See Consumer; carried out at once."""
-        await self._settling.acknowledge(deliveries)
+        await self._acknowledger.acknowledge(deliveries)
 
     async def extend(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
         """See Consumer."""
-        return await self._settling.extend(deliveries)
+        return await self._acknowledger.extend(deliveries)
 
     # Leaving.
 
@@ -175,13 +182,13 @@ class RedisConsumer(Consumer):
         if self._closed:
             return
         self._closed = True
-        await self._bell.close()
+        await self._handover_signal.close()
         await self._leave(list(self._sessions.values()), budget)
         await self._reader.close()
 
-    async def _leave(self, sessions: Sequence[Session], budget: float) -> None:
+    async def _leave(self, sessions: Sequence[StreamSession], budget: float) -> None:
         # A read that is still under way would bring more of these after they were given back.
-        await self._reader.quiet(1.0)
+        await self._reader.stop_read(1.0)
         for session in sessions:
             del self._sessions[session.address]  # from here on receive() gives nothing of it
         try:
@@ -192,7 +199,7 @@ class RedisConsumer(Consumer):
             session.end()
         try:
             keys = [session.key for session in sessions]
-            await self._leaving.leave(self._group, self.name, keys, self._bell.ring)
+            await self._handover.leave(self._group, self.name, keys, self._handover_signal.notify)
         except BrokerError as error:
             logger.warning("group %s: what was in hand goes back after %g s: %s", self._group, self._visibility, error)
 

@@ -13,30 +13,30 @@ from typing import TYPE_CHECKING, Any, Final
 
 from redis.exceptions import ResponseError
 
-from msgbus_redis.lua import REAP, TRIM, call
+from msgbus_redis.lua import DELETE_DEAD_CONSUMERS, TRIM, script_command
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Sequence
 
     from msgbus.adapter.address import Address
     from msgbus_redis.connection.connection import Command
-    from msgbus_redis.consumer.stream_session import Session
+    from msgbus_redis.consumer.stream_session import StreamSession
 
-__all__ = ["RETENTION", "Upkeep"]
+__all__ = ["DEFAULT_RETENTION_SECONDS", "StreamMaintenance"]
 
 logger = logging.getLogger("msgbus")
 
-RETENTION: Final = 3600.0
+DEFAULT_RETENTION_SECONDS: Final = 3600.0
 """Seconds that messages are kept where create_queue() did not say: for groups that come later."""
-EVERY: Final = 60.0
+MAINTENANCE_INTERVAL_SECONDS: Final = 60.0
 """Seconds between two looks of one member, about."""
-DEAD_AFTER: Final = 3600.0
+DEAD_CONSUMER_AFTER_SECONDS: Final = 3600.0
 """Seconds after which a consumer that was not heard of is dead: its name is deleted when nothing is pending for it."""
-MOST: Final = 10_000
+MAX_TRIMMED_ENTRIES: Final = 10_000
 """Entries trimmed in one script, about: it holds the server up for some milliseconds."""
 
 
-class Upkeep:
+class StreamMaintenance:
     """One member's."""
 
     def __init__(self, group: str) -> None:
@@ -45,16 +45,25 @@ class Upkeep:
         self._warned = False
         self._dead: set[tuple[Address, str]] = set()
 
-    async def do(self, sessions: Collection[Session], run: Callable[[Sequence[Command]], Awaitable[list[Any]]]) -> None:
+    async def run_due(
+        self, sessions: Collection[StreamSession], run: Callable[[Sequence[Command]], Awaitable[list[Any]]]
+    ) -> None:
         """What is due for these streams. ``run`` sends commands; raises what it raises."""
         now = asyncio.get_running_loop().time()
         if now < self._next:
             return
         self._next = now + _soon()
-        dead_after = int(DEAD_AFTER * 1000)
-        await run([call(REAP, one.key, (self._group, dead_after)) for one in sessions])
+        dead_after = int(DEAD_CONSUMER_AFTER_SECONDS * 1000)
+        await run([script_command(DELETE_DEAD_CONSUMERS, one.key, (self._group, dead_after)) for one in sessions])
         shared = [one for one in sessions if not one.address.part]
-        trimming = [call(TRIM, (one.key, one.about), (int(RETENTION * 1000), MOST, dead_after)) for one in shared]
+        trimming = [
+            script_command(
+                TRIM,
+                (one.key, one.settings_key),
+                (int(DEFAULT_RETENTION_SECONDS * 1000), MAX_TRIMMED_ENTRIES, dead_after),
+            )
+            for one in shared
+        ]
         for session, reply in zip(shared, await run(trimming) if trimming else (), strict=True):
             if isinstance(reply, ResponseError):
                 self._refused(session.address, reply)
@@ -72,7 +81,7 @@ class Upkeep:
 
     def _trimmed(self, address: Address, reply: Sequence[Any]) -> None:
         removed, *dead = reply
-        if removed >= MOST / 2:
+        if removed >= MAX_TRIMMED_ENTRIES / 2:
             self._next = 0.0  # there is probably more
         groups = {(address, name.decode(errors="replace")) for name in dead}
         for _, group in groups - self._dead:
@@ -86,4 +95,4 @@ class Upkeep:
 
 
 def _soon() -> float:
-    return EVERY * random.uniform(0.8, 1.2)  # noqa: S311 - spreads members
+    return MAINTENANCE_INTERVAL_SECONDS * random.uniform(0.8, 1.2)  # noqa: S311 - spreads members

@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
-from msgbus_redis.lua import ADD, call
+from msgbus_redis.lua import ADD_MISSING, script_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from msgbus.adapter.envelope import Outgoing
     from msgbus_redis.connection.connection import Command
 
-__all__ = ["TIME", "FirstTries", "add_missing"]
+__all__ = ["TIME_COMMAND", "FirstAttempts", "add_missing"]
 
-TIME: Final[Command] = ("TIME",)
-"""What a new connection asks, for FirstTries.connected()."""
-BEFORE: Final = 2.0
+TIME_COMMAND: Final[Command] = ("TIME",)
+"""What a new connection asks, for FirstAttempts.connected()."""
+SEARCH_MARGIN_SECONDS: Final = 2.0
 """Seconds that the search begins earlier: the server's clock may have been set since the connection was made."""
-_HEAD: Final = 4
+_XADD_HEAD_WORDS: Final = 4
 """Words of an XADD before its fields: the command, the key, NOMKSTREAM and ``*``."""
 
 
-class FirstTries:
+class FirstAttempts:
     """When each publish whose outcome is open was first sent, by the server's clock.
 
     Forgets what nobody will repeat: it holds an `Outgoing` no longer than the core does.
@@ -48,13 +48,13 @@ class FirstTries:
 
     def began(self, now: float) -> bytes:
         """The least entry id of what is sent from ``now`` on."""
-        return b"%d-0" % max(int((now + self._ahead - BEFORE) * 1000), 0)
+        return b"%d-0" % max(int((now + self._ahead - SEARCH_MARGIN_SECONDS) * 1000), 0)
 
-    def open(self, outgoing: Outgoing, began: bytes) -> None:
+    def record_uncertain(self, outgoing: Outgoing, began: bytes) -> None:
         """A try of it that began then may have arrived."""
         self._sent.setdefault(outgoing, began)
 
-    def of(self, outgoing: Outgoing) -> bytes | None:
+    def first_attempt(self, outgoing: Outgoing) -> bytes | None:
         """Where to look for it; None for one that was never sent or certainly refused."""
         return self._sent.get(outgoing) if self._sent else None  # asking costs a weak reference
 
@@ -63,5 +63,5 @@ def add_missing(key: bytes, since: bytes, adding: Iterable[Command]) -> Command:
     """The script that does those of these XADDs that were not done since then; it answers with one reply for each."""
     words: list[str | bytes | int] = [since]
     for command in adding:
-        words += (len(command) - _HEAD, *command[_HEAD:])
-    return call(ADD, key, words)
+        words += (len(command) - _XADD_HEAD_WORDS, *command[_XADD_HEAD_WORDS:])
+    return script_command(ADD_MISSING, key, words)

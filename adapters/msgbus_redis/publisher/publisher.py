@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from redis.exceptions import ResponseError
 
-from msgbus.adapter.batch_writer import Writer
-from msgbus.adapter.publish_calls import Call, Item, Waiting
+from msgbus.adapter.batch_writer import BatchWriter
+from msgbus.adapter.publish_calls import CallTimeouts, PendingMessage, PublishCall
 from msgbus.errors import BrokerUnavailable, PublishUnknown, QueueNotFound
-from msgbus_redis.codec import append
-from msgbus_redis.connection.connection import ANSWER, Line
-from msgbus_redis.errors import ours
-from msgbus_redis.keys import stream
-from msgbus_redis.publisher.deduplication import TIME, FirstTries, add_missing
+from msgbus_redis.codec import encode_xadd
+from msgbus_redis.connection.connection import REPLY_TIMEOUT_SECONDS, RedisConnection
+from msgbus_redis.errors import translate
+from msgbus_redis.keys import stream_key
+from msgbus_redis.publisher.deduplication import TIME_COMMAND, FirstAttempts, add_missing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -27,110 +27,112 @@ if TYPE_CHECKING:
     from msgbus.adapter.envelope import Outgoing
     from msgbus.errors import BrokerError
     from msgbus_redis.connection.connection import Command
-    from msgbus_redis.connection.server import Place
+    from msgbus_redis.connection.server import ServerAddress
 
 __all__ = ["Publisher"]
 
-MESSAGES: Final = 500
+MAX_BATCH_MESSAGES: Final = 500
 """Most messages of a pipeline: 38,400 msg/s against 18,600 with 10 and 6,100 one by one."""
-BYTES: Final = 1024 * 1024
+MAX_BATCH_BYTES: Final = 1024 * 1024
 """A pipeline is full when its bodies have so many; a larger message goes alone."""
 
-GIVEN_UP: Final = 0.2
+CLOSE_AFTER_DEADLINE_SECONDS: Final = 0.2
 """Seconds after the last deadline of a pipeline at which its connection is closed: each caller has its verdict then."""
 
 
-class Sending(Item):
+class PendingPublish(PendingMessage):
     """One message on its way."""
 
-    __slots__ = ("command", "key", "sent", "tried")
+    __slots__ = ("attempted", "command", "key", "sent")
 
-    def __init__(self, call: Call, place: int, message: Outgoing, key: bytes) -> None:
+    def __init__(self, call: PublishCall, place: int, message: Outgoing, key: bytes) -> None:
         super().__init__(call, place, message)
         self.key = key
-        self.command = append(key, message)
+        self.command = encode_xadd(key, message)
         self.sent: bytes | None = None
         """From which entry id on to look for it, since this try began."""
-        self.tried: bytes | None = None
+        self.attempted: bytes | None = None
         """The same of the first of earlier tries that may have arrived."""
 
 
 class Publisher:
     """One writer and its connection."""
 
-    def __init__(self, place: Place, prefix: str) -> None:
-        self._place = place
+    def __init__(self, place: ServerAddress, prefix: str) -> None:
+        self._address = place
         self._prefix = prefix
-        self._line = Line(place)
-        self._first = FirstTries()
-        self._waiting = Waiting()
-        self._writer: Writer[Sending] = Writer(
+        self._connection = RedisConnection(place)
+        self._first_attempts = FirstAttempts()
+        self._timeouts = CallTimeouts()
+        self._writer: BatchWriter[PendingPublish] = BatchWriter(
             name=f"{place}: publishing",
             write=self._send,
             failed=self._fail,
-            messages=MESSAGES,
-            heaviest=BYTES,
+            messages=MAX_BATCH_MESSAGES,
+            heaviest=MAX_BATCH_BYTES,
         )
 
     async def publish(self, messages: Sequence[Outgoing], timeout: float) -> list[BrokerError | None]:
         """See Adapter."""
-        call = Call(len(messages), asyncio.get_running_loop().time() + timeout)
+        call = PublishCall(len(messages), asyncio.get_running_loop().time() + timeout)
         items = [
-            Sending(call, place, message, stream(self._prefix, message.address))
+            PendingPublish(call, place, message, stream_key(self._prefix, message.address))
             for place, message in enumerate(messages)
         ]
         self._writer.add(items)
-        return await self._waiting.verdicts(call, items, lambda item: self._late(item, timeout))
+        return await self._timeouts.collect_results(call, items, lambda item: self._late(item, timeout))
 
     async def close(self) -> None:
         """Let go of the connection; what is on its way ends as uncertain."""
         await self._writer.close()
-        await self._line.close()
+        await self._connection.close()
 
-    async def _send(self, batch: Sequence[Sending]) -> None:
+    async def _send(self, batch: Sequence[PendingPublish]) -> None:
         now = asyncio.get_running_loop().time
-        if await self._line.ready(trusting=True):
-            (answer,) = await self._line.run([TIME], ANSWER)
-            self._first.connected(answer, now())
+        if await self._connection.ready(trusting=True):
+            (answer,) = await self._connection.run([TIME_COMMAND], REPLY_TIMEOUT_SECONDS)
+            self._first_attempts.connected(answer, now())
         batch = [item for item in batch if not item.call.over]
-        began = self._first.began(now())
+        began = self._first_attempts.began(now())
         for item in batch:
-            item.sent, item.tried = began, self._first.of(item.message)
+            item.sent, item.attempted = began, self._first_attempts.first_attempt(item.message)
         replies: list[Any] = []
         within = max((item.call.end for item in batch), default=0.0) - now()
         pieces = list(_pieces(batch))
         try:
             if pieces:
-                await self._line.run([_command(piece) for piece in pieces], max(within, 0.0) + GIVEN_UP, replies)
+                await self._connection.run(
+                    [_command(piece) for piece in pieces], max(within, 0.0) + CLOSE_AFTER_DEADLINE_SECONDS, replies
+                )
         finally:
             for piece, reply in zip(pieces, replies, strict=False):
                 self._settle(piece, reply)
 
-    def _settle(self, piece: Sequence[Sending], reply: Any) -> None:
+    def _settle(self, piece: Sequence[PendingPublish], reply: Any) -> None:
         each = reply if isinstance(reply, list) else [reply] * len(piece)
         for item, answer in zip(piece, each, strict=True):
-            item.settle(self._verdict(item, answer))
+            item.complete(self._result(item, answer))
 
-    def _verdict(self, item: Sending, reply: Any) -> BrokerError | None:
+    def _result(self, item: PendingPublish, reply: Any) -> BrokerError | None:
         if reply is None:
             return QueueNotFound(f"queue {item.message.address} does not exist: create_queue() makes it")
         if isinstance(reply, ResponseError):
-            return ours(reply, self._doing(item))
+            return translate(reply, self._doing(item))
         return None
 
-    def _fail(self, batch: Sequence[Sending], error: Exception) -> None:
+    def _fail(self, batch: Sequence[PendingPublish], error: Exception) -> None:
         for item in batch:
-            if item.settled:
+            if item.completed:
                 continue
-            verdict = ours(error, self._doing(item))
+            verdict = translate(error, self._doing(item))
             if isinstance(verdict, BrokerUnavailable):
                 verdict = BrokerUnavailable(str(verdict), uncertain=item.sent is not None)
                 verdict.__cause__ = error
                 if item.sent is not None:
-                    self._first.open(item.message, item.sent)
-            item.settle(verdict)
+                    self._first_attempts.record_uncertain(item.message, item.sent)
+            item.complete(verdict)
 
-    def _late(self, item: Sending, timeout: float) -> BrokerError:
+    def _late(self, item: PendingPublish, timeout: float) -> BrokerError:
         if item.sent:
             return PublishUnknown(
                 f"{self._doing(item)}: message {item.message.id} was not confirmed within {timeout:.3g} s; "
@@ -138,11 +140,11 @@ class Publisher:
             )
         return BrokerUnavailable(f"{self._doing(item)}: not sent within {timeout:.3g} s")
 
-    def _doing(self, item: Sending) -> str:
-        return f"{self._place}: publishing to queue {item.message.address}"
+    def _doing(self, item: PendingPublish) -> str:
+        return f"{self._address}: publishing to queue {item.message.address}"
 
 
-def _pieces(batch: Iterable[Sending]) -> Iterator[list[Sending]]:
+def _pieces(batch: Iterable[PendingPublish]) -> Iterator[list[PendingPublish]]:
     """What goes out as one command: a message, or neighbours that are repeated into the same stream."""
     for address, items in groupby(batch, _repeated):
         if address is None:
@@ -152,13 +154,13 @@ def _pieces(batch: Iterable[Sending]) -> Iterator[list[Sending]]:
             yield list(items)
 
 
-def _repeated(item: Sending) -> Address | None:
+def _repeated(item: PendingPublish) -> Address | None:
     """Where it goes to once more."""
-    return None if item.tried is None else item.message.address
+    return None if item.attempted is None else item.message.address
 
 
-def _command(piece: Sequence[Sending]) -> Command:
-    tried = [item.tried for item in piece if item.tried is not None]
+def _command(piece: Sequence[PendingPublish]) -> Command:
+    tried = [item.attempted for item in piece if item.attempted is not None]
     if not tried:
         return piece[0].command
     first = min(tried, key=lambda since: int(since.partition(b"-")[0]))

@@ -15,19 +15,19 @@ time jumps and the order is drawn, and has what happened judged like any other h
     simulate(scenario, seeds=range(1000))
 """
 
-from msgbus.testing.simulation.faulty import CALM, Faults
-from msgbus.testing.simulation.loop import SeededLoop, Standstill, run
+from msgbus.testing.simulation.faulty import NO_FAULTS, Faults
+from msgbus.testing.simulation.loop import SeededLoop, SimulationDeadlock, run
 from msgbus.testing.simulation.running import Run, replay, simulate
 from msgbus.testing.simulation.world import SimulatedMember, Simulation
 
 __all__ = [
-    "CALM",
+    "NO_FAULTS",
     "Faults",
     "Run",
     "SeededLoop",
     "SimulatedMember",
     "Simulation",
-    "Standstill",
+    "SimulationDeadlock",
     "replay",
     "run",
     "simulate",

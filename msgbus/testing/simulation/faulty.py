@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from random import Random
 
-    from msgbus.adapter import Lag, Letters, QueueSpec, SessionListener
+    from msgbus.adapter import DeadLetterStore, Lag, QueueSpec, SessionListener
     from msgbus.adapter.address import Address
     from msgbus.adapter.envelope import Delivery, Outgoing
     from msgbus.errors import BrokerError
 
-__all__ = ["CALM", "Faults", "FaultyAdapter", "Weather"]
+__all__ = ["NO_FAULTS", "FaultSource", "Faults", "FaultyAdapter"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +49,7 @@ class Faults:
     which may come again: a refusal explains that, until a publish to the same place succeeds."""
 
 
-CALM: Final = Faults(
+NO_FAULTS: Final = Faults(
     publish_refused=0,
     publish_answer_lost=0,
     receive_broken=0,
@@ -58,7 +58,7 @@ CALM: Final = Faults(
 )
 
 
-class Weather:
+class FaultSource:
     """What strikes one member, drawn by a seed.
 
     ``fault`` notes what may make a message come twice, by name, for as long as it lasts. An acknowledgement whose
@@ -103,11 +103,11 @@ class FaultyAdapter(Adapter):
     capabilities: ClassVar[Capabilities] = Capabilities()
     Options: ClassVar[type[AdapterOptions]] = AdapterOptions
 
-    def __init__(self, inner: Adapter, weather: Weather) -> None:
+    def __init__(self, inner: Adapter, weather: FaultSource) -> None:
         self.inner = inner
-        self.extend_every = inner.extend_every
-        self.gather = inner.gather
-        self.starts = inner.starts
+        self.extend_interval_seconds = inner.extend_interval_seconds
+        self.change_delay_seconds = inner.change_delay_seconds
+        self.supported_starts = inner.supported_starts
         self._weather = weather
 
     async def connect(self) -> None:
@@ -148,15 +148,15 @@ class FaultyAdapter(Adapter):
         await self._weather.slow()
         return FaultyConsumer(await self.inner.open_consumer(group, listener), self._weather)
 
-    async def open_letters(self, address: Address) -> Letters:
+    async def open_dead_letters(self, address: Address) -> DeadLetterStore:
         """See Adapter."""
-        return await self.inner.open_letters(address)
+        return await self.inner.open_dead_letters(address)
 
 
 class FaultyConsumer(Consumer):
     """A consumer in any weather."""
 
-    def __init__(self, inner: Consumer, weather: Weather) -> None:
+    def __init__(self, inner: Consumer, weather: FaultSource) -> None:
         self._inner = inner
         self._weather = weather
 
@@ -167,12 +167,12 @@ class FaultyConsumer(Consumer):
         await self._weather.slow()
         return await self._inner.subscribe(limits, newest)
 
-    async def receive(self, room: Mapping[Address, int], wait: float) -> Sequence[Delivery]:
+    async def receive(self, capacity: Mapping[Address, int], timeout: float) -> Sequence[Delivery]:
         """See Consumer."""
         broken = self._weather.strikes(self._weather.faults.receive_broken, "connection broken")
         if broken and self._weather.strikes(0.5):
             raise BrokerUnavailable("simulated: the connection broke before anything came")
-        deliveries = await self._inner.receive(room, wait)
+        deliveries = await self._inner.receive(capacity, timeout)
         if broken:
             raise BrokerUnavailable("simulated: the connection broke with messages on their way")
         return deliveries

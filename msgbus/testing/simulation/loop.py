@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from concurrent.futures import Executor
 
-__all__ = ["SeededLoop", "Standstill", "run"]
+__all__ = ["SeededLoop", "SimulationDeadlock", "run"]
 
-RESOLUTION: Final = 1e-9
+RESOLUTION_SECONDS: Final = 1e-9
 """Seconds; far less than any timer, far more than the error of adding them up for a year."""
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
 
 
-class Standstill(RuntimeError):
+class SimulationDeadlock(RuntimeError):
     """Everything waits for something that will never come."""
 
 
@@ -34,9 +34,9 @@ class SeededLoop(asyncio.BaseEventLoop):
     def __init__(self, seed: object) -> None:
         super().__init__()
         self._now = 0.0
-        self._clock_resolution = RESOLUTION
-        self._ready: deque[asyncio.Handle] = Drawn(Random(f"schedule {seed}"))
-        self._selector = Leap(self._leap)
+        self._clock_resolution = RESOLUTION_SECONDS
+        self._ready: deque[asyncio.Handle] = RandomOrderQueue(Random(f"schedule {seed}"))
+        self._selector = TimeJump(self._leap)
 
     def time(self) -> float:
         """Seconds since the loop was made; they pass only while nothing is ready."""
@@ -57,7 +57,7 @@ class SeededLoop(asyncio.BaseEventLoop):
         raise RuntimeError(f"a simulation has no threads to run {func!r} in")
 
 
-class Drawn(deque[Any]):
+class RandomOrderQueue(deque[Any]):
     """A queue whose next item is drawn from all."""
 
     def __init__(self, random: Random) -> None:
@@ -71,7 +71,7 @@ class Drawn(deque[Any]):
         return super().popleft()
 
 
-class Leap:
+class TimeJump:
     """In place of a selector: instead of waiting it lets the time pass."""
 
     def __init__(self, leap: Callable[[float], None]) -> None:
@@ -80,7 +80,7 @@ class Leap:
     def select(self, timeout: float | None) -> tuple[()]:
         """Nothing ever comes from outside."""
         if timeout is None:
-            raise Standstill("everything waits for something that will never come")
+            raise SimulationDeadlock("everything waits for something that will never come")
         if timeout > 0:
             self._leap(timeout)
         return ()

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 from msgbus.adapter.url import BrokerURL
 from msgbus.registry import adapter_type
 from msgbus.retry import Reject, RetryLater
-from msgbus.testing.simulation.faulty import CALM, Faults, FaultyAdapter, Weather
-from msgbus.testing.verification import Kind, Pen, RecordedBroker
+from msgbus.testing.simulation.faulty import NO_FAULTS, Faults, FaultSource, FaultyAdapter
+from msgbus.testing.verification import EventWriter, Kind, RecordedBroker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 __all__ = ["SimulatedMember", "Simulation", "memory"]
 
-EPOCH: Final = 1_700_000_000.0
+EPOCH_SECONDS: Final = 1_700_000_000.0
 """The time of day at which every simulation begins."""
-PATIENCE: Final = 3600.0
+FINISH_TIMEOUT_SECONDS: Final = 3600.0
 """Seconds after which what is not finished is judged as it is."""
-TAIL: Final = 60.0
+TAIL_SECONDS: Final = 60.0
 """Seconds in which what comes once too often has come: more than a lazy acknowledgement or a short retry takes."""
 
 
@@ -58,8 +58,8 @@ class Simulation:
         self._last = 0
         self._over = False
         self._ledger = Ledger()
-        self._pen = Pen("simulation", self._write, self._tick)
-        self._weathers: list[Weather] = []
+        self._pen = EventWriter("simulation", self._write, self._tick)
+        self._weathers: list[FaultSource] = []
         self._brokers: list[RecordedBroker] = []
         self._members: list[SimulatedMember] = []
 
@@ -97,16 +97,16 @@ class Simulation:
         """Up to ``seconds`` pass."""
         await asyncio.sleep(self.random.random() * seconds)
 
-    def calm(self) -> None:
+    def stop_faults(self) -> None:
         """From now on nothing fails but callbacks."""
         for weather in self._weathers:
-            weather.faults = replace(CALM, positions=weather.faults.positions)
+            weather.faults = replace(NO_FAULTS, positions=weather.faults.positions)
 
     async def finish(self) -> None:
         """In calm weather, until everything is handled or dead; then all leave, and what they left behind comes."""
-        self.calm()
-        settled = await self._ledger.settled(PATIENCE)
-        await asyncio.sleep(TAIL)
+        self.stop_faults()
+        settled = await self._ledger.settled(FINISH_TIMEOUT_SECONDS)
+        await asyncio.sleep(TAIL_SECONDS)
         self._over = not settled  # what is stuck in somebody's hands is lost, although a goodbye would free it
         for broker in self._brokers:
             await broker.close()
@@ -116,16 +116,16 @@ class Simulation:
 
     async def _sweep(self, queue: str, group: str) -> None:
         member = await self.member(queue, _at_once, group)
-        await asyncio.sleep(TAIL)
+        await asyncio.sleep(TAIL_SECONDS)
         await member.leave()
 
     async def _start(self, name: str, group: str, write: Callable[[Event], None]) -> RecordedBroker:
         random = Random(f"{name} {self.seed}")
-        pen = Pen(name, write, self._tick)
-        weather = Weather(self._faults, random, lambda fault: pen.fault(fault, pen.member))
+        pen = EventWriter(name, write, self._tick)
+        weather = FaultSource(self._faults, random, lambda fault: pen.fault(fault, pen.member))
         self._weathers.append(weather)
         adapter = FaultyAdapter(self._adapter(), weather)
-        began = EPOCH + Random(f"clock of {name} {self.seed}").uniform(-1, 1) * self._faults.skew
+        began = EPOCH_SECONDS + Random(f"clock of {name} {self.seed}").uniform(-1, 1) * self._faults.skew
         broker = RecordedBroker(adapter, pen, group=group, clock=lambda: began + self._loop.time(), random=random)
         self._brokers.append(broker)
         return await broker.__aenter__()
@@ -147,7 +147,7 @@ class SimulatedMember:
 
     broker: RecordedBroker
 
-    def __init__(self, name: str, write: Callable[[Event], None], world: Pen) -> None:
+    def __init__(self, name: str, write: Callable[[Event], None], world: EventWriter) -> None:
         self.name = name
         self._write = write
         self._world = world

@@ -7,19 +7,19 @@ pure function over all events of all processes. On files: ``python -m msgbus.tes
 from msgbus.testing.verification.checker import check
 from msgbus.testing.verification.events import Event, Kind, UnreadableRecording, read
 from msgbus.testing.verification.recorder import Recorder
-from msgbus.testing.verification.recording import Pen, RecordedBroker, recorded
+from msgbus.testing.verification.recording import EventWriter, RecordedBroker, recorded
 from msgbus.testing.verification.report import report
-from msgbus.testing.verification.violation import Finding, Verdict
+from msgbus.testing.verification.violation import Violation, ViolationKind
 
 __all__ = [
     "Event",
-    "Finding",
+    "EventWriter",
     "Kind",
-    "Pen",
     "RecordedBroker",
     "Recorder",
     "UnreadableRecording",
-    "Verdict",
+    "Violation",
+    "ViolationKind",
     "check",
     "read",
     "recorded",

@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from msgbus.testing.verification.events import Kind
-from msgbus.testing.verification.violation import Finding, Verdict, found
+from msgbus.testing.verification.violation import Violation, ViolationKind, violation_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from msgbus.testing.verification.events import Event
-    from msgbus.testing.verification.timeline import Life, Story
+    from msgbus.testing.verification.timeline import MessageLife, Timeline
 
 __all__ = ["miscounted"]
 
 
-def miscounted(story: Story) -> Iterator[Finding]:
+def miscounted(story: Timeline) -> Iterator[Violation]:
     """Of each message, the first attempt that was counted wrong."""
     for life in story.lives.values():
         if life.calls:
@@ -26,7 +26,7 @@ def miscounted(story: Story) -> Iterator[Finding]:
 class _Counting:
     """Follows the attempts of one message in one group."""
 
-    def __init__(self, story: Story, life: Life) -> None:
+    def __init__(self, story: Timeline, life: MessageLife) -> None:
         self._story = story
         self._life = life
         self._sure = story.bound(life) <= 1
@@ -41,11 +41,11 @@ class _Counting:
         self._told = any(event.kind is Kind.FORWARDING for event in life.events)
         """A copy may be called elsewhere before it is known to be there: what counts is when it was sent."""
 
-    def wrong(self) -> Iterator[Finding]:
+    def wrong(self) -> Iterator[Violation]:
         """The first mistake."""
         for event in self._life.events:
             if (what := self._hear(event)) is not None:
-                yield found(Verdict.ATTEMPT, f"message {self._life.name.id}: {what}", self._last, event)
+                yield violation_of(ViolationKind.ATTEMPT, f"message {self._life.name.id}: {what}", self._last, event)
                 return
             if event.kind in {Kind.CALLED, Kind.RAISED, Kind.CANCELLED, Kind.FORWARDING, Kind.RETRIED, Kind.REDRIVEN}:
                 self._last = event

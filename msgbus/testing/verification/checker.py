@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 from msgbus.testing.verification.attempts import miscounted
 from msgbus.testing.verification.messages import corrupt, duplicates, fenced, lost, phantoms, regressed, settled_early
 from msgbus.testing.verification.ordering import disordered, overlaps
-from msgbus.testing.verification.timeline_builder import tell
-from msgbus.testing.verification.violation import Finding, Verdict
+from msgbus.testing.verification.timeline_builder import build_timeline
+from msgbus.testing.verification.violation import Violation, ViolationKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,9 +34,9 @@ _LOOKS: Final = (
 )
 
 
-def check(events: Iterable[Event]) -> list[Finding]:
+def check(events: Iterable[Event]) -> list[Violation]:
     """Everything that is wrong in a recording, by verdict and time."""
-    story = tell(events)
+    story = build_timeline(events)
     findings = [one for look in _LOOKS for one in look(story)]
-    order = list(Verdict)
+    order = list(ViolationKind)
     return sorted(findings, key=lambda one: (order.index(one.verdict), one.excerpt[-1].at))

@@ -7,18 +7,18 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from msgbus.testing.verification.events import Kind
-from msgbus.testing.verification.violation import Finding, Verdict, found
+from msgbus.testing.verification.violation import Violation, ViolationKind, violation_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from msgbus.testing.verification.events import Event
-    from msgbus.testing.verification.timeline import Handing, Life, Publish, Story
+    from msgbus.testing.verification.timeline import HandOver, MessageLife, Publish, Timeline
 
 __all__ = ["corrupt", "duplicates", "fenced", "lost", "phantoms", "regressed", "settled_early"]
 
 
-def lost(story: Story) -> Iterator[Finding]:
+def lost(story: Timeline) -> Iterator[Violation]:
     """Confirmed, and neither handled nor dead-lettered at the end by a group that existed before."""
     for (queue, group), exists in story.groups.items():
         for name, publishes in story.publishes.items():
@@ -26,8 +26,8 @@ def lost(story: Story) -> Iterator[Finding]:
                 continue
             promised = [one for one in publishes if one.confirmed and one.begin.at >= exists.at]
             if promised and (last := _unfinished(story.life(name, group), promised[-1])):
-                yield found(
-                    Verdict.LOST,
+                yield violation_of(
+                    ViolationKind.LOST,
                     f"message {name.id} of {queue}: group {group} has neither handled nor dead-lettered it",
                     exists,
                     *(promised[-1].begin, promised[-1].end),
@@ -35,7 +35,7 @@ def lost(story: Story) -> Iterator[Finding]:
                 )
 
 
-def _unfinished(life: Life, publish: Publish) -> list[Event]:
+def _unfinished(life: MessageLife, publish: Publish) -> list[Event]:
     """Empty if it was handled or lies dead; else the last that was seen of it."""
     sent_back = [event for event in life.of(Kind.REDRIVEN) if event.part != "dlq"]
     since = sent_back[-1].at if sent_back else 0
@@ -44,13 +44,13 @@ def _unfinished(life: Life, publish: Publish) -> list[Event]:
     return [*(sent_back[-1:]), *life.events[-2:]] or [publish.begin]
 
 
-def settled_early(story: Story) -> Iterator[Finding]:
+def settled_early(story: Timeline) -> Iterator[Violation]:
     """Acknowledged although nothing has become of it; or a letter removed and sent back afterwards."""
     for life in story.lives.values():
         for handing in life.handings:
             if handing.settled is not None and not _earned(life, handing, handing.settled):
-                yield found(
-                    Verdict.LOST,
+                yield violation_of(
+                    ViolationKind.LOST,
                     f"message {life.name.id} of {life.name.queue} was settled before anything had become of it: a "
                     "crash would lose it",
                     handing.begin,
@@ -58,7 +58,7 @@ def settled_early(story: Story) -> Iterator[Finding]:
                 )
 
 
-def _earned(life: Life, handing: Handing, settled: Event) -> bool:
+def _earned(life: MessageLife, handing: HandOver, settled: Event) -> bool:
     if handing.begin.part == "dlq":
         later = [one for one in life.of(Kind.REDRIVEN) if one.member == settled.member and one.at > settled.at]
         again = [one for one in life.handings if one.begin.at > settled.at and one.begin.part == "dlq"]
@@ -67,7 +67,7 @@ def _earned(life: Life, handing: Handing, settled: Event) -> bool:
     return any(handing.begin.at <= one.at <= settled.at and one.member == settled.member for one in ends)
 
 
-def phantoms(story: Story) -> Iterator[Finding]:
+def phantoms(story: Timeline) -> Iterator[Violation]:
     """Called with what nobody has published."""
     for life in story.lives.values():
         publishes = story.publishes.get(life.name, [])
@@ -75,10 +75,12 @@ def phantoms(story: Story) -> Iterator[Finding]:
             if not any(one.may_arrive and one.begin.at <= call.begin.at for one in publishes):
                 failed = [event for one in publishes for event in (one.begin, one.end)]
                 what = "its publish failed for certain" if publishes else "nobody published it"
-                yield found(Verdict.PHANTOM, f"message {life.name.id} was handled, and {what}", call.begin, *failed)
+                yield violation_of(
+                    ViolationKind.PHANTOM, f"message {life.name.id} was handled, and {what}", call.begin, *failed
+                )
 
 
-def corrupt(story: Story) -> Iterator[Finding]:
+def corrupt(story: Timeline) -> Iterator[Violation]:
     """Called with something else than was published."""
     for life in story.lives.values():
         publishes = story.publishes.get(life.name, [])
@@ -86,18 +88,18 @@ def corrupt(story: Story) -> Iterator[Finding]:
         for call in life.calls:
             if publishes and call.begin.content not in sent:
                 what = f"message {life.name.id} is not what was published"
-                yield found(Verdict.CORRUPT, what, publishes[-1].begin, call.begin)
+                yield violation_of(ViolationKind.CORRUPT, what, publishes[-1].begin, call.begin)
                 break
 
 
-def duplicates(story: Story) -> Iterator[Finding]:
+def duplicates(story: Timeline) -> Iterator[Violation]:
     """Handled more often than its copies and the faults that met it in flight explain."""
     for life in story.lives.values():
         handled = [call for call in life.calls if call.handled]
         bound = story.bound(life)
         if len(handled) > max(bound, 1) and life.name in story.publishes:
-            yield found(
-                Verdict.DUPLICATE,
+            yield violation_of(
+                ViolationKind.DUPLICATE,
                 f"message {life.name.id} was handled {len(handled)} times by group {life.group}; its publishes and the "
                 f"faults that met it in flight explain {bound}",
                 *(event for call in handled for event in (call.begin, call.end)),
@@ -105,43 +107,43 @@ def duplicates(story: Story) -> Iterator[Finding]:
             )
 
 
-def fenced(story: Story) -> Iterator[Finding]:
+def fenced(story: Timeline) -> Iterator[Violation]:
     """Passed on by a member that knew of the end of its session: somebody else has the message, and a copy is made."""
     for life in story.lives.values():
         for event in life.of(Kind.FORWARDING):
             hands = [one for one in life.handings if one.begin.member == event.member and one.begin.at < event.at]
             if hands and not _may_forward(life, hands, event):
-                yield found(
-                    Verdict.DUPLICATE,
+                yield violation_of(
+                    ViolationKind.DUPLICATE,
                     f"message {life.name.id} was passed on by {event.member}, whose session was over",
                     *(hands[-1].begin, hands[-1].revoked, event),
                 )
                 break
 
 
-def _may_forward(life: Life, hands: list[Handing], event: Event) -> bool:
+def _may_forward(life: MessageLife, hands: list[HandOver], event: Event) -> bool:
     """It has it in hand, or a person sends it back."""
     if any(one.revoked is None or one.revoked.at >= event.at for one in hands):
         return True
     return any(hands[-1].begin.at < one.at < event.at and one.member == event.member for one in life.of(Kind.REDRIVEN))
 
 
-def regressed(story: Story) -> Iterator[Finding]:
+def regressed(story: Timeline) -> Iterator[Violation]:
     """Settled for good, and handed over again: the server forgot, or a committed position moved back."""
     for life in story.lives.values():
         for earlier, later in _again(life):
             if earlier.durable <= later.begin.at and not story.met(earlier):
-                yield found(
-                    Verdict.REGRESS,
+                yield violation_of(
+                    ViolationKind.REGRESS,
                     f"message {life.name.id} at {later.begin.origin} was settled for good and handed over again",
                     *(earlier.begin, earlier.settled, earlier.revoked, later.begin),
                 )
                 break
 
 
-def _again(life: Life) -> Iterator[tuple[Handing, Handing]]:
+def _again(life: MessageLife) -> Iterator[tuple[HandOver, HandOver]]:
     """Hand-overs of what lies at one place, each with the next."""
-    places: dict[tuple[str, str], list[Handing]] = defaultdict(list)
+    places: dict[tuple[str, str], list[HandOver]] = defaultdict(list)
     for handing in life.handings:
         if handing.begin.origin and handing.begin.part != "dlq":
             places[handing.begin.part, handing.begin.origin].append(handing)

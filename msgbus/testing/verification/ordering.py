@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 
 from msgbus.testing.verification.events import Kind
 from msgbus.testing.verification.timeline import Name
-from msgbus.testing.verification.violation import Finding, Verdict, found
+from msgbus.testing.verification.violation import Violation, ViolationKind, violation_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from msgbus.testing.verification.timeline import Call, Handing, Life, Publish, Story
+    from msgbus.testing.verification.timeline import Call, HandOver, MessageLife, Publish, Timeline
 
 __all__ = ["disordered", "overlaps"]
 
 
-def disordered(story: Story) -> Iterator[Finding]:
+def disordered(story: Timeline) -> Iterator[Violation]:
     """Handled first although it was published later."""
     for firsts in _first_successes(story).values():
         seen = _Seen()
@@ -29,26 +29,26 @@ def disordered(story: Story) -> Iterator[Finding]:
             before = seen.overtaking(publish)
             if before is not None and not _displaced(story, publish, call):
                 earlier, overtaking = before
-                yield found(
-                    Verdict.ORDER,
+                yield violation_of(
+                    ViolationKind.ORDER,
                     f"key {call.begin.key!r}: message {overtaking.begin.id} was handled before {call.begin.id}",
                     *(publish.begin, publish.end, earlier.begin, overtaking.end, call.begin, call.end),
                 )
             seen.add(publish, call)
 
 
-def _first_successes(story: Story) -> dict[tuple[str, ...], list[tuple[Publish, Call]]]:
+def _first_successes(story: Timeline) -> dict[tuple[str, ...], list[tuple[Publish, Call]]]:
     """By lane: each message with its publish, if that was one only, and the call that handled it first."""
     lanes: dict[tuple[str, ...], list[tuple[Publish, Call]]] = defaultdict(list)
     for life in story.lives.values():
         publishes = [one for one in story.publishes.get(life.name, []) if one.may_arrive]
         handled = sorted((call for call in life.calls if call.handled), key=lambda call: call.over)
         if len(publishes) == 1 and handled and handled[0].begin.key is not None:
-            lanes[_lane(story, handled[0])].append((publishes[0], handled[0]))
+            lanes[_ordering_key(story, handled[0])].append((publishes[0], handled[0]))
     return lanes
 
 
-def _lane(story: Story, call: Call) -> tuple[str, ...]:
+def _ordering_key(story: Timeline, call: Call) -> tuple[str, ...]:
     one = call.begin
     across = () if one.queue in story.ordered else (one.member,)
     return (one.queue, one.group, str(one.key), *across)
@@ -76,7 +76,7 @@ class _Seen:
             self._of_call[begin.member, begin.call] = (publish, call)
 
 
-def _displaced(story: Story, publish: Publish, call: Call) -> bool:
+def _displaced(story: Timeline, publish: Publish, call: Call) -> bool:
     """Whether a message may come out of order: it was delayed, retried, sent back, or given to another before."""
     one = call.begin
     life = story.life(Name(one.queue, one.id), one.group)
@@ -93,7 +93,7 @@ def _displaced(story: Story, publish: Publish, call: Call) -> bool:
     return bool(others) or any(f.begin.at <= until and publish.begin.at <= f.begin.at for f in story.faults)
 
 
-def overlaps(story: Story) -> Iterator[Finding]:
+def overlaps(story: Timeline) -> Iterator[Violation]:
     """Two calls at once of one key, or of one message."""
     for one, other in _pairs(story):
         if other.begin.at < one.over and not story.interrupted(
@@ -101,10 +101,12 @@ def overlaps(story: Story) -> Iterator[Finding]:
         ):
             same = one.begin.id == other.begin.id
             what = f"message {one.begin.id}" if same else f"key {one.begin.key!r}"
-            yield found(Verdict.OVERLAP, f"{what} was called twice at once", one.begin, other.begin, one.end)
+            yield violation_of(
+                ViolationKind.OVERLAP, f"{what} was called twice at once", one.begin, other.begin, one.end
+            )
 
 
-def _pairs(story: Story) -> Iterator[tuple[Call, Call]]:
+def _pairs(story: Timeline) -> Iterator[tuple[Call, Call]]:
     """Calls that may not overlap, each with the next that begins."""
     lanes: dict[tuple[str, ...], list[Call]] = defaultdict(list)
     for life in story.lives.values():
@@ -112,18 +114,18 @@ def _pairs(story: Story) -> Iterator[tuple[Call, Call]]:
             yield from pairwise(life.calls)
         for call in life.calls:
             if call.begin.key is not None:
-                lanes[_lane(story, call)].append(call)
+                lanes[_ordering_key(story, call)].append(call)
     for calls in lanes.values():
         in_time = pairwise(sorted(calls, key=lambda call: call.begin.at))
         yield from (pair for pair in in_time if pair[0].begin.id != pair[1].begin.id)
 
 
-def _forwarded_twice(story: Story, life: Life) -> bool:
+def _forwarded_twice(story: Timeline, life: MessageLife) -> bool:
     """Whether a fault met it while a copy of it was made: the copy may be there, and it may come again."""
     return any(story.met(handing) and _copied(life, handing) for handing in life.handings)
 
 
-def _copied(life: Life, handing: Handing) -> bool:
+def _copied(life: MessageLife, handing: HandOver) -> bool:
     """It failed in this hand, or was parked: again, where it lay in a retry queue."""
     made = life.of(Kind.RAISED, Kind.RETRIED)
     of_it = (one for one in made if one.member == handing.begin.member and handing.begin.at <= one.at <= handing.over)

@@ -13,12 +13,12 @@ from hashlib import blake2b
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from msgbus.adapter.envelope import number
-from msgbus.adapter.headers import ATTEMPTS, CONTENT_TYPE, NOT_BEFORE, RESERVED
+from msgbus.adapter.envelope import parse_number
+from msgbus.adapter.headers import ATTEMPTS, CONTENT_TYPE, NOT_BEFORE, RESERVED_PREFIX
 from msgbus.adapter.url import BrokerURL
 from msgbus.broker import Broker
-from msgbus.connection import Link
-from msgbus.consuming.group_members import Members
+from msgbus.connection import BrokerConnection
+from msgbus.consuming.group_members import GroupMembers
 from msgbus.errors import BrokerUnavailable, PublishUnknown
 from msgbus.outage_errors import network_failure
 from msgbus.registry import adapter_type
@@ -37,11 +37,11 @@ if TYPE_CHECKING:
     from msgbus.message import Message
     from msgbus.subscription import Callback, Subscription
 
-__all__ = ["Pen", "RecordedBroker", "recorded"]
+__all__ = ["EventWriter", "RecordedBroker", "recorded"]
 
 
 def recorded(
-    url: str, pen: Pen, *, group: str = "", clock: Callable[[], float] = time.time, **settings: Any
+    url: str, pen: EventWriter, *, group: str = "", clock: Callable[[], float] = time.time, **settings: Any
 ) -> RecordedBroker:
     """As connect(), with a broker whose life ``pen`` writes down. ``clock`` is Broker's."""
     parsed = BrokerURL.parse(url)
@@ -54,32 +54,32 @@ def recorded(
 class RecordedBroker(Broker):
     """A broker whose life ``pen`` writes down."""
 
-    def __init__(self, adapter: Adapter, pen: Pen, **settings: Any) -> None:
+    def __init__(self, adapter: Adapter, pen: EventWriter, **settings: Any) -> None:
         """``settings`` are Broker's."""
         self.watched = WatchedAdapter(adapter, pen.passing)
         super().__init__(self.watched, **settings)
         self.pen = pen
-        self._link = RecordedLink(self.watched, self.deadline, self._random, pen)
-        self._members = RecordedMembers(self.watched, self._random, self._clock, pen)
+        self._connection = RecordedConnection(self.watched, self.deadline, self._random, pen)
+        self._members = RecordedGroupMembers(self.watched, self._random, self._clock, pen)
 
 
-class RecordedMembers(Members):
+class RecordedGroupMembers(GroupMembers):
     """Every callback as it is called."""
 
-    def __init__(self, adapter: Adapter, random: Random, clock: Callable[[], float], pen: Pen) -> None:
+    def __init__(self, adapter: Adapter, random: Random, clock: Callable[[], float], pen: EventWriter) -> None:
         super().__init__(adapter, random, clock)
         self._pen = pen
 
     def add(self, subscription: Subscription) -> None:
-        """See Members."""
+        """See GroupMembers."""
         subscription.callback = self._pen.around(subscription.callback)
         super().add(subscription)
 
 
-class RecordedLink(Link):
+class RecordedConnection(BrokerConnection):
     """The one way by which publish(), publish_many() and redrives go out, and on which their verdicts come back."""
 
-    def __init__(self, adapter: Adapter, deadline: float, random: Random, pen: Pen) -> None:
+    def __init__(self, adapter: Adapter, deadline: float, random: Random, pen: EventWriter) -> None:
         super().__init__(adapter, deadline, random)
         self._pen = pen
 
@@ -99,7 +99,7 @@ class RecordedLink(Link):
             self._pen.completed(call, messages, verdicts)
 
 
-class Pen:
+class EventWriter:
     """Writes down what one member does, by its unique name ``member``."""
 
     def __init__(
@@ -148,7 +148,7 @@ class Pen:
         for one, verdict in zip(messages, verdicts, strict=True):
             if not one.address.part:
                 detail = "" if verdict is None else type(verdict).__name__
-                self.note(_verdict(verdict), **_outgoing(one), call=call, detail=detail)
+                self.note(_result_text(verdict), **_outgoing(one), call=call, detail=detail)
 
     # Callbacks.
 
@@ -246,7 +246,7 @@ _OF_SESSIONS = {
 }
 
 
-def _verdict(verdict: BaseException | None) -> Kind:
+def _result_text(verdict: BaseException | None) -> Kind:
     if verdict is None:
         return Kind.CONFIRMED
     unsure = isinstance(verdict, PublishUnknown) or (isinstance(verdict, BrokerUnavailable) and verdict.uncertain)
@@ -267,7 +267,7 @@ def _outgoing(one: Outgoing) -> dict[str, Any]:
 
 def _attempt(one: Outgoing) -> int:
     """Of a dead letter, how many it had; of another copy, which is next."""
-    failed = number(one.headers.get(ATTEMPTS, ""), 0)
+    failed = parse_number(one.headers.get(ATTEMPTS, ""), 0)
     return failed if one.address.part == "dlq" else failed + 1
 
 
@@ -277,7 +277,7 @@ def _received(message: Message) -> str:
 
 
 def _checksum(body: bytes, key: str | None, headers: Mapping[str, str]) -> str:
-    users = sorted((name, text) for name, text in headers.items() if not name.startswith(RESERVED))
+    users = sorted((name, text) for name, text in headers.items() if not name.startswith(RESERVED_PREFIX))
     sum_of_all = blake2b(body, digest_size=8)
     sum_of_all.update(repr((key, users)).encode("utf-8", "backslashreplace"))
     return sum_of_all.hexdigest()

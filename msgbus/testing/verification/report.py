@@ -6,32 +6,32 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from msgbus.testing.verification.events import Kind
-from msgbus.testing.verification.violation import Verdict
+from msgbus.testing.verification.violation import ViolationKind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from msgbus.testing.verification.events import Event
-    from msgbus.testing.verification.violation import Finding
+    from msgbus.testing.verification.violation import Violation
 
 __all__ = ["report"]
 
-EACH: Final = 3
+MAX_SHOWN_PER_KIND: Final = 3
 """Findings of one verdict that are shown in full."""
 
 
-def report(events: Sequence[Event], findings: Sequence[Finding]) -> str:
+def report(events: Sequence[Event], findings: Sequence[Violation]) -> str:
     """What was seen, and what is wrong with it."""
     start = min((event.at for event in events), default=0)
     counts = Counter(finding.verdict for finding in findings)
     total = ", ".join(f"{number} {verdict}" for verdict, number in counts.items())
     lines = [f"the promise was broken: {total}" if findings else "the promise was kept", _seen(events)]
-    for verdict in Verdict:
+    for verdict in ViolationKind:
         of_it = [finding for finding in findings if finding.verdict is verdict]
-        for finding in of_it[:EACH]:
+        for finding in of_it[:MAX_SHOWN_PER_KIND]:
             lines += [f"{verdict}: {finding.what}", *(f"    {_line(event, start)}" for event in finding.excerpt)]
-        if len(of_it) > EACH:
-            lines.append(f"{verdict}: and {len(of_it) - EACH} more")
+        if len(of_it) > MAX_SHOWN_PER_KIND:
+            lines.append(f"{verdict}: and {len(of_it) - MAX_SHOWN_PER_KIND} more")
     return "\n".join(lines)
 
 

@@ -11,11 +11,11 @@ from msgbus.testing.verification.events import Kind
 if TYPE_CHECKING:
     from msgbus.testing.verification.events import Event
 
-__all__ = ["LAZY", "NEVER", "Call", "Fault", "Handing", "Life", "Name", "Publish", "Story"]
+__all__ = ["LAZY_ACK_NANOSECONDS", "NEVER", "Call", "Fault", "HandOver", "MessageLife", "Name", "Publish", "Timeline"]
 
 NEVER: Final = 2**63
 """After everything."""
-LAZY: Final = 1_000_000_000
+LAZY_ACK_NANOSECONDS: Final = 1_000_000_000
 """Nanoseconds after which an acknowledgement is on the server: an adapter may take 200 ms, a busy machine more."""
 
 
@@ -63,7 +63,7 @@ class Call:
 
     begin: Event
     end: Event | None = None
-    handing: Handing | None = None
+    handing: HandOver | None = None
 
     @property
     def handled(self) -> bool:
@@ -77,7 +77,7 @@ class Call:
 
 
 @dataclass(slots=True)
-class Handing:
+class HandOver:
     """One message in one member's hand."""
 
     begin: Event
@@ -90,12 +90,12 @@ class Handing:
     @property
     def over(self) -> int:
         """When no death of the member matters to it any more."""
-        return min(self.acknowledged, NEVER if self.revoked is None else self.revoked.at) + LAZY
+        return min(self.acknowledged, NEVER if self.revoked is None else self.revoked.at) + LAZY_ACK_NANOSECONDS
 
     @property
     def durable(self) -> int:
         """From when on the server knows that it is settled: a drain ends with a flush, a lost session with none."""
-        known = self.acknowledged + LAZY
+        known = self.acknowledged + LAZY_ACK_NANOSECONDS
         if self.acknowledged == NEVER or self.revoked is None or self.revoked.at >= known:
             return known
         return self.revoked.at if self.revoked.kind is Kind.REVOKED else NEVER
@@ -115,26 +115,26 @@ class Fault:
 
 
 @dataclass(slots=True)
-class Life:
+class MessageLife:
     """What became of one message in one group, in the order of time."""
 
     name: Name
     group: str
     events: list[Event] = field(default_factory=list["Event"])
     calls: list[Call] = field(default_factory=list[Call])
-    handings: list[Handing] = field(default_factory=list[Handing])
+    handings: list[HandOver] = field(default_factory=list[HandOver])
 
     def of(self, *kinds: Kind) -> list[Event]:
         """Its events of these kinds."""
         return [event for event in self.events if event.kind in kinds]
 
 
-class Story:
+class Timeline:
     """A recording, put together."""
 
     def __init__(self) -> None:
         self.publishes: dict[Name, list[Publish]] = defaultdict(list)
-        self.lives: dict[tuple[Name, str], Life] = {}
+        self.lives: dict[tuple[Name, str], MessageLife] = {}
         self.faults: list[Fault] = []
         self.groups: dict[tuple[str, str], Event] = {}
         """The event since which a (queue, group) exists."""
@@ -142,29 +142,29 @@ class Story:
         self.endings: list[Event] = []
         """Sessions that ended, in good order or not."""
 
-    def life(self, name: Name, group: str) -> Life:
+    def life(self, name: Name, group: str) -> MessageLife:
         """What became of a message in a group; empty if nothing did."""
-        return self.lives.get((name, group)) or Life(name, group)
+        return self.lives.get((name, group)) or MessageLife(name, group)
 
     def hits(self, member: str, begin: int, end: int) -> list[Fault]:
         """Faults that hit ``member`` between these times."""
         return [fault for fault in self.faults if fault.hits(member, begin, end)]
 
-    def interrupted(self, handing: Handing | None, member: str, begin: int, end: int) -> bool:
+    def interrupted(self, handing: HandOver | None, member: str, begin: int, end: int) -> bool:
         """Whether what ``member`` had in hand may have come to somebody else in between."""
         if handing is not None and handing.revoked is not None and begin <= handing.revoked.at <= end:
             return True
         return bool(self.hits(member, begin, end))
 
-    def bound(self, life: Life) -> int:
+    def bound(self, life: MessageLife) -> int:
         """How often a message may be handled: once for each copy, and again for each hand in which a fault met it."""
         return self.copies(life) + sum(1 for handing in life.handings if self.met(handing))
 
-    def met(self, handing: Handing) -> bool:
+    def met(self, handing: HandOver) -> bool:
         """Whether a fault met it, so that it may come again."""
         return bool(self.hits(handing.begin.member, handing.begin.at, handing.over))
 
-    def copies(self, life: Life) -> int:
+    def copies(self, life: MessageLife) -> int:
         """How often it may have been published: a fault makes a publish be tried again, and both may arrive."""
         publishes = [one for one in self.publishes.get(life.name, []) if one.may_arrive]
         return len(publishes) + sum(len(self.hits(one.begin.member, one.begin.at, one.over)) for one in publishes)

@@ -6,19 +6,19 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from msgbus.testing.verification.events import Kind
-from msgbus.testing.verification.timeline import NEVER, Call, Fault, Handing, Life, Name, Publish, Story
+from msgbus.testing.verification.timeline import NEVER, Call, Fault, HandOver, MessageLife, Name, Publish, Timeline
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from msgbus.testing.verification.events import Event
 
-__all__ = ["tell"]
+__all__ = ["build_timeline"]
 
 
-def tell(events: Iterable[Event]) -> Story:
+def build_timeline(events: Iterable[Event]) -> Timeline:
     """The story of ``events``, whatever their order."""
-    story, teller = Story(), _Teller()
+    story, teller = Timeline(), _TimelineBuilder()
     for event in sorted(events, key=lambda event: event.at):
         teller.hear(story, event)
     for handings in teller.sessions.values():
@@ -26,19 +26,19 @@ def tell(events: Iterable[Event]) -> Story:
     return story
 
 
-class _Teller:
+class _TimelineBuilder:
     """What has begun and not ended yet."""
 
     def __init__(self) -> None:
-        self.sessions: dict[str, list[Handing]] = defaultdict(list)
+        self.sessions: dict[str, list[HandOver]] = defaultdict(list)
         self._publishes: dict[tuple[str, int, Name], Publish] = {}
         self._places: dict[tuple[str, int], int] = defaultdict(int)
         self._calls: dict[tuple[str, int], Call] = {}
-        self._hands: dict[tuple[str, int], Handing] = {}
-        self._latest: dict[tuple[str, str, Name], Handing] = {}
+        self._hands: dict[tuple[str, int], HandOver] = {}
+        self._latest: dict[tuple[str, str, Name], HandOver] = {}
         self._faults: dict[tuple[str, int], Fault] = {}
 
-    def hear(self, story: Story, event: Event) -> None:
+    def hear(self, story: Timeline, event: Event) -> None:
         """The next event."""
         if event.kind is Kind.EXISTS:
             story.groups.setdefault((event.queue, event.group), event)
@@ -52,7 +52,7 @@ class _Teller:
         elif event.id:
             self._live(story, event)
 
-    def _publish(self, story: Story, event: Event) -> None:
+    def _publish(self, story: Timeline, event: Event) -> None:
         name = Name(event.queue, event.id)
         if event.kind is Kind.INVOKED:
             call = (event.member, event.call)
@@ -62,21 +62,21 @@ class _Teller:
         elif (begun := self._publishes.get((event.member, event.call, name))) is not None:
             begun.end = event
 
-    def _end(self, story: Story, event: Event) -> None:
+    def _end(self, story: Timeline, event: Event) -> None:
         story.endings.append(event)
         for handing in self.sessions.get(event.session, ()):
             handing.revoked = handing.revoked or event
 
-    def _fault(self, story: Story, event: Event) -> None:
+    def _fault(self, story: Timeline, event: Event) -> None:
         if event.kind is Kind.FAULT:
             fault = self._faults[event.member, event.call] = Fault(event)
             story.faults.append(fault)
         elif (begun := self._faults.get((event.member, event.call))) is not None:
             begun.end = event
 
-    def _live(self, story: Story, event: Event) -> None:
+    def _live(self, story: Timeline, event: Event) -> None:
         name = Name(event.queue, event.id)
-        life = story.lives.setdefault((name, event.group), Life(name, event.group))
+        life = story.lives.setdefault((name, event.group), MessageLife(name, event.group))
         life.events.append(event)
         if event.kind is Kind.HANDED:
             self._hand(life, event)
@@ -89,8 +89,8 @@ class _Teller:
         elif event.kind in _ENDS and (begun := self._calls.get((event.member, event.call))) is not None:
             begun.end = event
 
-    def _hand(self, life: Life, event: Event) -> None:
-        handing = Handing(event)
+    def _hand(self, life: MessageLife, event: Event) -> None:
+        handing = HandOver(event)
         life.handings.append(handing)
         self.sessions[event.session].append(handing)
         self._hands[event.member, event.call] = handing
@@ -107,7 +107,7 @@ _PUBLISHING = {Kind.INVOKED, Kind.CONFIRMED, Kind.FAILED, Kind.UNKNOWN}
 _ENDS = {Kind.RETURNED, Kind.RAISED, Kind.CANCELLED}
 
 
-def _follow_watermark(handings: Sequence[Handing]) -> None:
+def _follow_watermark(handings: Sequence[HandOver]) -> None:
     """Where acknowledging moves a watermark, one is settled for good when all below it are."""
     below = 0
     for handing in sorted(handings, key=lambda one: one.begin.position if one.begin.position is not None else -1):

@@ -13,10 +13,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Protocol, cast
 
-from msgbus.testing.probe import DEADLINE, Probe, within
+from msgbus.testing.probe import DEADLINE_SECONDS, Probe, within
 from msgbus.testing.verification.events import read
 from msgbus.testing.verification.recorder import Recorder
-from msgbus.testing.verification.recording import Pen, recorded
+from msgbus.testing.verification.recording import EventWriter, recorded
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -70,7 +70,7 @@ async def process_victim(url: str, queue: str, group: str) -> AsyncGenerator[Vic
 async def severed_victim(url: str, queue: str, group: str) -> AsyncGenerator[Victim]:
     """A broker of this process whose adapter can be cut off."""
     events: list[Event] = []
-    async with recorded(url, Pen(NAME, events.append), group=group, grace=0) as broker:
+    async with recorded(url, EventWriter(NAME, events.append), group=group, grace=0) as broker:
         yield _Severed(broker, await _take_part(broker, queue), events)
 
 
@@ -81,7 +81,7 @@ class _Process:
 
     async def until(self, word: str) -> None:
         assert self._process.stdout is not None
-        async with within(DEADLINE, f"the victim's process being {word}"):
+        async with within(DEADLINE_SECONDS, f"the victim's process being {word}"):
             assert (await self._process.stdout.readline()).decode().strip() == word
 
     async def until_full(self) -> None:
@@ -132,7 +132,7 @@ async def _until_full(probe: Probe) -> None:
 
 
 async def _serve(url: str, queue: str, group: str, file: str) -> None:
-    async with recorded(url, Pen(NAME, Recorder(Path(file))), group=group) as broker:
+    async with recorded(url, EventWriter(NAME, Recorder(Path(file))), group=group) as broker:
         probe = await _take_part(broker, queue)
         _say("ready")
         await _until_full(probe)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from msgbus.testing.verification.events import Event
 
-__all__ = ["Finding", "Verdict", "found"]
+__all__ = ["Violation", "ViolationKind", "violation_of"]
 
 
-class Verdict(StrEnum):
+class ViolationKind(StrEnum):
     """What can be wrong."""
 
     LOST = "LOST"
@@ -34,16 +34,16 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Violation:
     """One thing that is wrong."""
 
-    verdict: Verdict
+    verdict: ViolationKind
     what: str
     excerpt: tuple[Event, ...]
     """In the order of time."""
 
 
-def found(verdict: Verdict, what: str, *events: Event | None) -> Finding:
+def violation_of(verdict: ViolationKind, what: str, *events: Event | None) -> Violation:
     """A finding; events that are not there are left out."""
     there = {id(event): event for event in events if event is not None}
-    return Finding(verdict, what, tuple(sorted(there.values(), key=lambda event: event.at)))
+    return Violation(verdict, what, tuple(sorted(there.values(), key=lambda event: event.at)))

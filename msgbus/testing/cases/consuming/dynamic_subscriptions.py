@@ -10,7 +10,7 @@ import pytest
 from msgbus.errors import BrokerClosed, WouldDeadlock
 from msgbus.publishing.publication import Publication
 from msgbus.testing.harness import publish_all
-from msgbus.testing.probe import DEADLINE, Probe
+from msgbus.testing.probe import DEADLINE_SECONDS, Probe
 
 if TYPE_CHECKING:
     from msgbus.message import Message
@@ -88,7 +88,7 @@ async def waiting_inside_a_callback_for_what_waits_for_it_is_an_error(harness: H
     subscription = await broker.consume(queue, callback)
     await subscription.ready()
     await broker.publish(queue, b"x")
-    async with asyncio.timeout(DEADLINE):
+    async with asyncio.timeout(DEADLINE_SECONDS):
         await done.wait()
     assert errors == [WouldDeadlock, WouldDeadlock]
 

@@ -76,7 +76,7 @@ async def a_message_that_waits_for_its_next_try_goes_to_the_next_member(harness:
     queue, probe, next_member = await harness.queue("g"), Probe(), Probe()
     broker = await harness.broker()
     probe.fail("bad", 1_000_000)
-    await broker.consume(queue, probe, retry=RetryPolicy(in_place=1000, delays=()))
+    await broker.consume(queue, probe, retry=RetryPolicy(immediate=1000, delays=()))
     await broker.publish(queue, b"x", message_id="bad", key="k")
     await broker.publish(queue, b"x", message_id="behind", key="k")
     await probe.until_entered(2)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from msgbus.publishing.publication import Publication
 from msgbus.retry import Reject, RetryPolicy
-from msgbus.testing.harness import letters_of, publish_all, until_letters
+from msgbus.testing.harness import dead_letters_of, publish_all, until_dead_letters
 from msgbus.testing.probe import Probe
 
 if TYPE_CHECKING:
@@ -82,12 +82,12 @@ async def a_group_that_always_fails_costs_another_nothing(harness: Harness) -> N
     broker = await harness.member(queue, good, group="good")
     ids = await publish_all(bad, queue, [Publication(b"x", message_id=str(n), key=str(n % 7)) for n in range(100)])
     await good.until_handled(ids)
-    await until_letters(bad, queue, 100)
+    await until_dead_letters(bad, queue, 100)
     await harness.fence(broker, queue, good)
     assert good.times(ids) == [1] * 100
     assert {one.attempt for one in good.entered} == {1}
     async with harness.make("good") as looker:
-        assert await letters_of(looker, queue) == []
+        assert await dead_letters_of(looker, queue) == []
     harness.judge()
 
 
@@ -102,14 +102,14 @@ async def poisoned_messages_among_many_cost_the_others_nothing(harness: Harness)
         await probe(message)
 
     broker = await harness.broker()
-    await broker.consume(queue, callback, retry=RetryPolicy(in_place=1, delays=(1.0,)))
+    await broker.consume(queue, callback, retry=RetryPolicy(immediate=1, delays=(1.0,)))
     messages = [Publication({"n": n}, message_id=str(n), key=str(n % 20)) for n in range(count)]
     messages[count // 3] = Publication(b"\xff\xfe", message_id="unreadable", key="3")
     messages[count // 2] = Publication({}, message_id="fails", key="5")
     ids = await publish_all(broker, queue, messages)
     good = set(ids) - {"unreadable", "fails"}
     await probe.until_handled(good)
-    letters = {letter.message.id: letter for letter in await until_letters(broker, queue, 2)}
+    letters = {letter.message.id: letter for letter in await until_dead_letters(broker, queue, 2)}
     assert {id: letter.attempts for id, letter in letters.items()} == {"unreadable": 1, "fails": 3}
     assert letters["unreadable"].message.body == b"\xff\xfe"
     assert probe.times(good) == [1] * len(good)

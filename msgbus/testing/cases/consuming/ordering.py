@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from msgbus.publishing.publication import Publication
 from msgbus.retry import RetryPolicy
 from msgbus.testing.harness import publish_all
-from msgbus.testing.probe import DEADLINE, Probe
+from msgbus.testing.probe import DEADLINE_SECONDS, Probe
 
 if TYPE_CHECKING:
     from msgbus.message import Message
@@ -40,7 +40,7 @@ async def messages_of_one_key_are_handled_one_at_a_time_in_order(harness: Harnes
     broker = await harness.broker()
     await publish_all(broker, queue, [Publication(str(n), message_id=str(n), key=f"k{n % 16}") for n in range(400)])
     await broker.consume(queue, callback, concurrency=8)
-    async with asyncio.timeout(DEADLINE):
+    async with asyncio.timeout(DEADLINE_SECONDS):
         await done.wait()
     assert all(numbers == sorted(numbers) for numbers in order.values())
     assert len(order) == 16
@@ -61,7 +61,7 @@ async def concurrency_is_reached_and_never_exceeded(harness: Harness) -> None:
 async def a_message_whose_callback_raises_is_tried_again_until_it_succeeds(harness: Harness) -> None:
     queue, probe = await harness.queue("g"), Probe()
     probe.fail("bad", 3)
-    broker = await harness.member(queue, probe, retry=RetryPolicy(in_place=1, delays=(1.0, 1.0)))
+    broker = await harness.member(queue, probe, retry=RetryPolicy(immediate=1, delays=(1.0, 1.0)))
     await broker.publish(queue, b"kept", message_id="bad", key="k", headers={"h": "v"})
     await probe.until_handled(["bad"])
     tries = [one for one in probe.entered if one.id == "bad"]
@@ -74,7 +74,7 @@ async def a_message_whose_callback_raises_is_tried_again_until_it_succeeds(harne
 async def a_failing_message_holds_up_only_its_own_key(harness: Harness) -> None:
     queue, probe = await harness.queue("g"), Probe()
     probe.fail("bad", 4)
-    broker = await harness.member(queue, probe, concurrency=2, retry=RetryPolicy(in_place=10, delays=()))
+    broker = await harness.member(queue, probe, concurrency=2, retry=RetryPolicy(immediate=10, delays=()))
     behind = [Publication(b"x", message_id=f"behind-{n}", key="k") for n in range(3)]
     others = [Publication(b"x", message_id=f"other-{n}", key=f"k{n}") for n in range(30)]
     await publish_all(broker, queue, [Publication(b"x", message_id="bad", key="k"), *behind, *others])

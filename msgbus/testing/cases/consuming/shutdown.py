@@ -14,7 +14,7 @@ from msgbus.publishing.publication import Publication
 from msgbus.registry import connect
 from msgbus.retry import Backoff, RetryPolicy
 from msgbus.testing.harness import publish_all
-from msgbus.testing.probe import DEADLINE, Probe, within
+from msgbus.testing.probe import DEADLINE_SECONDS, Probe, within
 
 if TYPE_CHECKING:
     from msgbus.message import Message
@@ -45,7 +45,7 @@ async def a_member_with_full_hands_gives_all_back_in_order(harness: Harness) -> 
 
 async def closing_while_a_message_waits_for_its_retry_keeps_the_attempt(harness: Harness) -> None:
     queue, first, second = await harness.queue("g"), Probe(), Probe()
-    policy = RetryPolicy(in_place=0, delays=(2.0,), pause_after=None)
+    policy = RetryPolicy(immediate=0, delays=(2.0,), pause_after=None)
     first.fail("m", 1)
     broker = await harness.member(queue, first, retry=policy)
     await broker.publish(queue, b"x", message_id="m")
@@ -59,7 +59,7 @@ async def closing_while_a_message_waits_for_its_retry_keeps_the_attempt(harness:
 
 async def closing_during_tries_in_place_keeps_the_message(harness: Harness) -> None:
     queue, first, second = await harness.queue("g"), Probe(), Probe()
-    policy = RetryPolicy(in_place=3, backoff=Backoff(30.0, 30.0), delays=(1.0,), pause_after=None)
+    policy = RetryPolicy(immediate=3, backoff=Backoff(30.0, 30.0), delays=(1.0,), pause_after=None)
     first.fail("m", 2)
     broker = await harness.member(queue, first, retry=policy)
     await broker.publish(queue, b"x", message_id="m")
@@ -175,7 +175,7 @@ async def _nothing_left(tasks: set[asyncio.Task[Any]], files: int) -> None:
     """Of tasks and open files there are only those."""
     left = [task for task in asyncio.all_tasks() - tasks if not task.done()]
     assert left == []
-    async with within(DEADLINE, f"{files} open files again"):
+    async with within(DEADLINE_SECONDS, f"{files} open files again"):
         while _open_files() > files:  # noqa: ASYNC110 - as the next line says
             await asyncio.sleep(0.05)  # the kernel tells nobody
 
@@ -208,7 +208,7 @@ async def a_callback_that_runs_while_it_closes_may_still_publish(harness: Harnes
 
     await broker.consume(queue, callback)
     await broker.publish(queue, b"x", message_id="m")
-    async with within(DEADLINE, "the callback being entered"):
+    async with within(DEADLINE_SECONDS, "the callback being entered"):
         await entered.wait()
     closing = asyncio.ensure_future(broker.close())
     await asyncio.sleep(0)

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from msgbus.errors import ConfigurationError, LettersBusy, QueueNotFound
-from msgbus.operations.dead_letters import Filter
+from msgbus.errors import ConfigurationError, DeadLettersLocked, QueueNotFound
+from msgbus.operations.dead_letters import DeadLetterFilter
 from msgbus.publishing.publication import Publication
 from msgbus.retry import Reject, RetryPolicy
-from msgbus.testing.harness import letters_of, publish_all, until_letters
-from msgbus.testing.probe import DEADLINE, Probe, within
+from msgbus.testing.harness import dead_letters_of, publish_all, until_dead_letters
+from msgbus.testing.probe import DEADLINE_SECONDS, Probe, within
 
 if TYPE_CHECKING:
     from msgbus.broker import Broker
@@ -34,7 +34,7 @@ async def _dead(harness: Harness, queue: str, count: int) -> Broker:
     subscription = await broker.consume(queue, _reject)
     messages = [Publication(f"body {n}", message_id=str(n), key=str(n % 3)) for n in range(count)]
     await publish_all(broker, queue, messages)
-    await until_letters(broker, queue, count)
+    await until_dead_letters(broker, queue, count)
     await subscription.cancel()
     return broker
 
@@ -43,11 +43,11 @@ async def looking_at_dead_letters_changes_nothing(harness: Harness) -> None:
     queue = await harness.queue("g")
     broker = await _dead(harness, queue, 250)
     letters = broker.dead_letters(queue)
-    first = await letters_of(broker, queue)
+    first = await dead_letters_of(broker, queue)
     for _ in range(3):
-        assert await letters_of(broker, queue) == first
+        assert await dead_letters_of(broker, queue) == first
     assert await letters.count() == 250
-    odd = [one.message.id async for one in letters.look(Filter(error="odd", key="1"), limit=10)]
+    odd = [one.message.id async for one in letters.look(DeadLetterFilter(error="odd", key="1"), limit=10)]
     assert odd == [str(n) for n in range(250) if n % 2 and n % 3 == 1][:10]
     file = io.StringIO()
     assert await letters.export(file) == 250
@@ -60,7 +60,7 @@ async def a_redrive_goes_to_the_failing_group_only_and_adds_up(harness: Harness)
     broker = await _dead(harness, queue, 300)
     await broker.consume(queue, again)
     account = await broker.dead_letters(queue).redrive()
-    assert (account.taken, account.arrived, account.left, account.adds_up) == (300, 300, 0, True)
+    assert (account.taken, account.arrived, account.remaining, account.complete) == (300, 300, 0, True)
     ids = [str(n) for n in range(300)]
     await again.until_handled(ids)
     assert again.times(ids) == [1] * 300
@@ -77,15 +77,15 @@ async def a_part_of_the_dead_letters_is_redriven_or_purged_out_of_the_middle(har
     queue, again = await harness.queue("g"), Probe()
     broker = await _dead(harness, queue, 40)
     letters = broker.dead_letters(queue)
-    before = [one.message.id for one in await letters_of(broker, queue)]
+    before = [one.message.id for one in await dead_letters_of(broker, queue)]
     first = [one for one in before if int(one) % 2 == 0][:5]
-    dry = await letters.redrive(Filter(error="even"), dry_run=True)
-    assert (dry.taken, dry.arrived, dry.left) == (20, 0, 40)
-    account = await letters.redrive(Filter(error="even"), limit=5)
-    assert (account.taken, account.arrived, account.left) == (5, 5, 35)
-    assert await letters.purge(Filter(id="21")) == 1
+    dry = await letters.redrive(DeadLetterFilter(error="even"), dry_run=True)
+    assert (dry.taken, dry.arrived, dry.remaining) == (20, 0, 40)
+    account = await letters.redrive(DeadLetterFilter(error="even"), limit=5)
+    assert (account.taken, account.arrived, account.remaining) == (5, 5, 35)
+    assert await letters.purge(DeadLetterFilter(id="21")) == 1
     left = [one for one in before if one not in {*first, "21"}]
-    assert [one.message.id for one in await letters_of(broker, queue)] == left
+    assert [one.message.id for one in await dead_letters_of(broker, queue)] == left
     assert await letters.purge() == 34
     assert await letters.count() == 0
     await broker.consume(queue, again)
@@ -111,21 +111,23 @@ async def letters_are_found_by_error_key_id_and_time(harness: Harness) -> None:
     queue = await harness.queue("g")
     broker = await _dead(harness, queue, 12)
     letters = broker.dead_letters(queue)
-    every = await letters_of(broker, queue)
+    every = await dead_letters_of(broker, queue)
 
-    async def found(which: Filter) -> set[str]:
+    async def found(which: DeadLetterFilter) -> set[str]:
         return {one.message.id async for one in letters.look(which)}
 
-    assert await found(Filter(error="ODD")) == {str(n) for n in range(1, 12, 2)}
-    assert await found(Filter(key="1")) == {str(n) for n in range(1, 12, 3)}
-    assert await found(Filter(id="7")) == {"7"}
-    assert await found(Filter(id=every[3].letter)) == {every[3].message.id}
+    assert await found(DeadLetterFilter(error="ODD")) == {str(n) for n in range(1, 12, 2)}
+    assert await found(DeadLetterFilter(key="1")) == {str(n) for n in range(1, 12, 3)}
+    assert await found(DeadLetterFilter(id="7")) == {"7"}
+    assert await found(DeadLetterFilter(id=every[3].letter_id)) == {every[3].message.id}
     first, last = every[0].last_failure, every[-1].last_failure
     assert first is not None
     assert last is not None
-    assert len(await found(Filter(since=first - timedelta(seconds=1), until=last + timedelta(seconds=1)))) == 12
-    assert await found(Filter(since=last + timedelta(seconds=1))) == set()
-    assert await found(Filter(until=first - timedelta(seconds=1))) == set()
+    assert (
+        len(await found(DeadLetterFilter(since=first - timedelta(seconds=1), until=last + timedelta(seconds=1)))) == 12
+    )
+    assert await found(DeadLetterFilter(since=last + timedelta(seconds=1))) == set()
+    assert await found(DeadLetterFilter(until=first - timedelta(seconds=1))) == set()
 
 
 async def a_redriven_message_that_fails_again_is_a_new_letter(harness: Harness) -> None:
@@ -133,12 +135,12 @@ async def a_redriven_message_that_fails_again_is_a_new_letter(harness: Harness) 
     broker = await harness.broker()
     await broker.consume(queue, _reject)
     await broker.publish(queue, b"x", message_id="1")
-    (first,) = await until_letters(broker, queue, 1)
+    (first,) = await until_dead_letters(broker, queue, 1)
     await broker.dead_letters(queue).redrive()
-    async with within(DEADLINE, "the second letter"):
+    async with within(DEADLINE_SECONDS, "the second letter"):
         while True:
-            found = await letters_of(broker, queue)
-            if found and found[0].letter != first.letter:
+            found = await dead_letters_of(broker, queue)
+            if found and found[0].letter_id != first.letter_id:
                 break
             await asyncio.sleep(0.05)  # a dead-letter queue tells nobody
     (second,) = found
@@ -154,7 +156,7 @@ async def two_redrives_at_once_do_no_harm(harness: Harness) -> None:
     other = await harness.broker()
     both = (broker.dead_letters(queue).redrive(), other.dead_letters(queue).redrive())
     accounts = await asyncio.gather(*both, return_exceptions=True)
-    assert all(isinstance(one, LettersBusy) or not isinstance(one, BaseException) for one in accounts), accounts
+    assert all(isinstance(one, DeadLettersLocked) or not isinstance(one, BaseException) for one in accounts), accounts
     await broker.dead_letters(queue).redrive()
     await broker.consume(queue, again)
     ids = [str(n) for n in range(400)]
@@ -170,7 +172,7 @@ async def a_message_that_fails_after_every_redrive_does_not_grow_and_is_shown_as
     await broker.publish(queue, b"x", message_id="0", headers={"h": "v"})
     sizes: set[int] = set()
     for n in range(harness.size(10, 50)):
-        (letter,) = await until_letters(broker, queue, 1)
+        (letter,) = await until_dead_letters(broker, queue, 1)
         assert letter.redrives == n
         counting = {"msgbus-redrives", "msgbus-origin-position"}  # numbers that grow
         ours = {name: text for name, text in letter.message.system.items() if name not in counting}

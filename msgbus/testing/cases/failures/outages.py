@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from msgbus.publishing.publication import Publication
 from msgbus.retry import Backoff, RetryPolicy
-from msgbus.testing.harness import letters_of, publish_all, until_letters
-from msgbus.testing.probe import DEADLINE, Probe, within
+from msgbus.testing.harness import dead_letters_of, publish_all, until_dead_letters
+from msgbus.testing.probe import DEADLINE_SECONDS, Probe, within
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from msgbus.subscription import Subscription
     from msgbus.testing.harness import Harness
 
-QUICK = RetryPolicy(in_place=1, backoff=Backoff(0.05, 0.05), delays=(1.0,), probes=Backoff(0.5, 1.0))
+QUICK = RetryPolicy(immediate=1, backoff=Backoff(0.05, 0.05), delays=(1.0,), probe_backoff=Backoff(0.5, 1.0))
 """Three attempts within about a second."""
 
 
@@ -40,7 +40,7 @@ class _Downstream:
             raise error
 
     async def until(self, condition: Callable[[], bool], what: str) -> None:
-        async with within(DEADLINE, what), self._changed:
+        async with within(DEADLINE_SECONDS, what), self._changed:
             await self._changed.wait_for(condition)
 
     async def until_handled(self, count: int) -> None:
@@ -60,7 +60,7 @@ def _messages(word: str, count: int) -> list[Publication]:
 
 
 async def _until_paused(subscription: Subscription) -> None:
-    async with within(DEADLINE, "pausing"):
+    async with within(DEADLINE_SECONDS, "pausing"):
         while subscription.state != "paused":  # noqa: ASYNC110 - as the next line says
             await asyncio.sleep(0.01)  # a state tells nobody that it has changed
 
@@ -71,7 +71,7 @@ async def messages_that_always_fail_on_a_quiet_queue_are_all_dead_lettered(harne
         queue = await harness.queue("g")
         subscription = await broker.consume(queue, _Downstream(_bad(KeyError)), retry=QUICK)
         await publish_all(broker, queue, _messages("bad", count))
-        letters = await until_letters(broker, queue, count)
+        letters = await until_dead_letters(broker, queue, count)
         assert {letter.attempts for letter in letters} == {3}
         assert subscription.state == "active"
     harness.judge()
@@ -82,11 +82,11 @@ async def good_messages_behind_bad_ones_are_handled_before_the_bad_ones_are_give
     bad, good = harness.size(30, 5000), harness.size(200, 1000)
     broker = await harness.broker()
     await publish_all(broker, queue, [*_messages("bad", bad), *_messages("good", good)])
-    policy = RetryPolicy(in_place=2, delays=(5.0,))
+    policy = RetryPolicy(immediate=2, delays=(5.0,))
     await broker.consume(queue, callback, retry=policy)
     await callback.until_handled(good)
-    assert await letters_of(broker, queue) == [], "each bad one waits for 5 s before its last try"
-    assert len(await until_letters(broker, queue, bad)) == bad
+    assert await dead_letters_of(broker, queue) == [], "each bad one waits for 5 s before its last try"
+    assert len(await until_dead_letters(broker, queue, bad)) == bad
     harness.judge()
 
 
@@ -97,7 +97,7 @@ async def good_messages_behind_such_as_fail_for_a_downstream_are_found_by_probes
     await publish_all(broker, queue, [*_messages("bad", bad), *_messages("good", good)])
     await broker.consume(queue, callback, retry=QUICK)
     await callback.until_handled(good)
-    assert len(await until_letters(broker, queue, bad)) == bad, "another one succeeded: it is their own fault"
+    assert len(await until_dead_letters(broker, queue, bad)) == bad, "another one succeeded: it is their own fault"
     assert len(callback.handled) == good
     harness.judge()
 
@@ -107,19 +107,19 @@ async def messages_that_fail_for_a_downstream_for_ever_are_dead_lettered_when_pa
 ) -> None:
     queue, callback = await harness.queue("g"), _Downstream()
     callback.on = False
-    policy = RetryPolicy(in_place=0, delays=(1.0,), patience=4.0)
+    policy = RetryPolicy(immediate=0, delays=(1.0,), patience=4.0)
     broker = await harness.broker()
     subscription = await broker.consume(queue, callback, retry=policy)
     await publish_all(broker, queue, _messages("m", 12))
     await _until_paused(subscription)
-    letters = await until_letters(broker, queue, 12)
+    letters = await until_dead_letters(broker, queue, 12)
     assert {letter.error_type for letter in letters} == {"ConnectionError"}
     assert min(letter.attempts for letter in letters) >= 2, "what was free counts now"
     assert subscription.state == "active"
     callback.on = True
     await broker.publish(queue, b"x", message_id="after")
     await callback.until_handled(1)
-    assert len(await letters_of(broker, queue)) == 12
+    assert len(await dead_letters_of(broker, queue)) == 12
     harness.judge()
 
 
@@ -128,7 +128,7 @@ async def an_outage_dead_letters_nothing_whatever_members_come_and_go_meanwhile(
     callback.on = False
     publisher = await harness.broker()
     await publish_all(publisher, queue, _messages("m", count))
-    policy = RetryPolicy(in_place=0, delays=(1.0, 1.0), probes=Backoff(0.5, 1.0))
+    policy = RetryPolicy(immediate=0, delays=(1.0, 1.0), probe_backoff=Backoff(0.5, 1.0))
     first, second = await harness.broker(), await harness.broker()
     for broker in (first, second):
         await (await broker.consume(queue, callback, retry=policy)).ready()
@@ -139,7 +139,7 @@ async def an_outage_dead_letters_nothing_whatever_members_come_and_go_meanwhile(
     await callback.until_failed(len(callback.failed) + 20)
     callback.on = True
     await callback.until_handled(count)
-    assert await letters_of(publisher, queue) == []
+    assert await dead_letters_of(publisher, queue) == []
     assert sorted(one.id for one in callback.handled) == sorted(f"m {n}" for n in range(count)), "each once"
     harness.judge()
 
@@ -147,8 +147,8 @@ async def an_outage_dead_letters_nothing_whatever_members_come_and_go_meanwhile(
 async def a_drain_of_a_paused_subscription_takes_no_time_and_repeats_nothing(harness: Harness) -> None:
     for policy in (
         RetryPolicy(),
-        RetryPolicy(in_place=0, delays=(1.0,)),
-        RetryPolicy(in_place=2, delays=(), pause_after=3),
+        RetryPolicy(immediate=0, delays=(1.0,)),
+        RetryPolicy(immediate=2, delays=(), pause_after=3),
     ):
         queue, callback = await harness.queue("g"), _Downstream()
         broker = await harness.broker(grace=20)
@@ -166,7 +166,7 @@ async def a_drain_of_a_paused_subscription_takes_no_time_and_repeats_nothing(har
         await (await other.consume(queue, callback)).ready()
         await callback.until_handled(60)
         assert len({one.id for one in callback.handled}) == len(callback.handled) == 60
-        assert await letters_of(other, queue) == []
+        assert await dead_letters_of(other, queue) == []
         await other.close()
     harness.judge()
 
@@ -181,14 +181,14 @@ async def a_retry_that_is_due_while_its_subscription_is_paused_keeps_its_time(ha
 
     queue, callback = await harness.queue("g"), _Downstream(fails)
     broker = await harness.broker()
-    policy = RetryPolicy(in_place=0, delays=(2.0,), pause_after=3)
+    policy = RetryPolicy(immediate=0, delays=(2.0,), pause_after=3)
     subscription = await broker.consume(queue, callback, retry=policy)
     await broker.publish(queue, b"x", message_id="bad")
     await callback.until_failed(1)
     off = True
     await publish_all(broker, queue, _messages("m", 10))
     await _until_paused(subscription)
-    (letter,) = await until_letters(broker, queue, 1)
+    (letter,) = await until_dead_letters(broker, queue, 1)
     assert (letter.message.id, letter.attempts) == ("bad", 2)
     assert str(subscription.state) == "paused", "what fails otherwise closes nothing"
     off = False
@@ -200,7 +200,7 @@ async def a_key_keeps_its_order_through_an_outage_where_the_policy_keeps_it(harn
     queue, callback = await harness.queue("g"), _Downstream()
     callback.on = False
     broker = await harness.broker()
-    policy = RetryPolicy(in_place=2, backoff=Backoff(0.05, 0.05), delays=(), pause_after=3, patience=3600)
+    policy = RetryPolicy(immediate=2, backoff=Backoff(0.05, 0.05), delays=(), pause_after=3, patience=3600)
     subscription = await broker.consume(queue, callback, retry=policy)
     messages = [Publication(b"x", message_id=f"k{key} {n}", key=f"k{key}") for n in range(5) for key in range(6)]
     await publish_all(broker, queue, messages)
@@ -210,7 +210,7 @@ async def a_key_keeps_its_order_through_an_outage_where_the_policy_keeps_it(harn
     for key in range(6):
         ids = [one.id for one in callback.handled if one.key == f"k{key}"]
         assert ids == [f"k{key} {n}" for n in range(5)]
-    assert await letters_of(broker, queue) == []
+    assert await dead_letters_of(broker, queue) == []
     harness.judge()
 
 
@@ -237,12 +237,12 @@ async def what_a_paused_member_has_not_started_is_handled_by_a_member_that_is_we
     queue, ill, well = await harness.queue("g"), _Downstream(), _Downstream()
     ill.on = False
     first, second = await harness.broker(), await harness.broker()
-    policy = RetryPolicy(in_place=0, delays=(1.0,), pause_after=3)
+    policy = RetryPolicy(immediate=0, delays=(1.0,), pause_after=3)
     subscription = await first.consume(queue, ill, retry=policy, concurrency=20)
     await publish_all(first, queue, _messages("m", 40))
     await _until_paused(subscription)
     await second.consume(queue, well, retry=policy)
     await well.until_handled(40)
     assert len(well.handled) == 40, "each once"
-    assert await letters_of(first, queue) == []
+    assert await dead_letters_of(first, queue) == []
     harness.judge()

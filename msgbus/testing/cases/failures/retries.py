@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from msgbus.publishing.publication import Publication
 from msgbus.retry import Backoff, RetryLater, RetryPolicy
-from msgbus.testing.harness import letters_of, publish_all, until_letters
-from msgbus.testing.probe import DEADLINE, Probe, within
+from msgbus.testing.harness import dead_letters_of, publish_all, until_dead_letters
+from msgbus.testing.probe import DEADLINE_SECONDS, Probe, within
 
 if TYPE_CHECKING:
     from msgbus.broker import Broker
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 FRESH = 20
 """Messages whose way is timed, one after another."""
-QUICK = RetryPolicy(in_place=1, backoff=Backoff(0.01, 0.01), delays=(1.0, 1.0), pause_after=None)
+QUICK = RetryPolicy(immediate=1, backoff=Backoff(0.01, 0.01), delays=(1.0, 1.0), pause_after=None)
 """Four attempts within two seconds."""
 
 
@@ -40,7 +40,7 @@ async def every_message_is_called_exactly_as_often_as_it_should_be(harness: Harn
     broker = await harness.broker()
     ids = await publish_all(broker, queue, [Publication(b"x", message_id=str(n), key=str(n % 50)) for n in range(1000)])
     given_up = {id for id, times in failing.items() if times >= 4}
-    letters = await until_letters(broker, queue, len(given_up))
+    letters = await until_dead_letters(broker, queue, len(given_up))
     await harness.until_all_handled(probes, set(ids) - given_up)
     calls = Counter(one.id for probe in probes for one in probe.entered)
     assert calls == {id: min(failing.get(id, 0) + 1, 4) for id in ids}
@@ -67,7 +67,7 @@ async def a_delayed_retry_is_never_early(harness: Harness) -> None:
     broker = await harness.broker()
     await broker.consume(queue, callback)
     await publish_all(broker, queue, [Publication(b"x", message_id=str(n)) for n in range(count)])
-    async with within(DEADLINE, "all retries"):
+    async with within(DEADLINE_SECONDS, "all retries"):
         await done.wait()
     late = sorted(second - first - 1.2 for first, second in calls.values())
     assert late[0] >= -0.002, "times are kept to the millisecond"
@@ -84,9 +84,9 @@ async def a_callback_that_asks_for_later_is_called_later_and_counted(harness: Ha
         done.set()
 
     broker = await harness.broker()
-    await broker.consume(queue, callback, retry=RetryPolicy(in_place=0, delays=()))
+    await broker.consume(queue, callback, retry=RetryPolicy(immediate=0, delays=()))
     await broker.publish(queue, b"x", message_id="m")
-    async with within(DEADLINE, "three calls"):
+    async with within(DEADLINE_SECONDS, "three calls"):
         await done.wait()
     assert [attempt for attempt, _ in calls] == [1, 2, 3]
     waits = [later - earlier for (_, earlier), (_, later) in pairwise(calls)]
@@ -135,7 +135,7 @@ def _ms(seconds: float) -> str:
 
 async def the_count_of_attempts_goes_on_in_another_member(harness: Harness) -> None:
     queue, first, second = await harness.queue("g"), Probe(), Probe()
-    policy = RetryPolicy(in_place=0, delays=(2.0, 1.0), pause_after=None)
+    policy = RetryPolicy(immediate=0, delays=(2.0, 1.0), pause_after=None)
     for probe in (first, second):
         probe.fail("bad", 100)
     broker = await harness.member(queue, first, retry=policy)
@@ -143,14 +143,14 @@ async def the_count_of_attempts_goes_on_in_another_member(harness: Harness) -> N
     await first.until_entered(1)
     await broker.close()
     other = await harness.member(queue, second, retry=policy)
-    (letter,) = await until_letters(other, queue, 1)
+    (letter,) = await until_dead_letters(other, queue, 1)
     assert letter.attempts == 3
     assert [one.attempt for one in (*first.entered, *second.entered)] == [1, 2, 3]
 
 
 async def a_stop_while_messages_are_tried_again_loses_and_repeats_nothing(harness: Harness) -> None:
     queue, first, second = await harness.queue("g"), Probe(), Probe()
-    policy = RetryPolicy(in_place=1, backoff=Backoff(20.0, 20.0), delays=(1.0,), pause_after=None)
+    policy = RetryPolicy(immediate=1, backoff=Backoff(20.0, 20.0), delays=(1.0,), pause_after=None)
     for n in range(0, 40, 4):
         first.fail(str(n), 1)
         second.fail(str(n), 1)
@@ -168,11 +168,11 @@ async def a_stop_while_messages_are_tried_again_loses_and_repeats_nothing(harnes
 async def a_policy_that_changes_between_two_deploys_strands_nothing(harness: Harness) -> None:
     queue, first, second = await harness.queue("g"), Probe(), Probe()
     first.fail("bad", 100)
-    broker = await harness.member(queue, first, retry=RetryPolicy(in_place=0, delays=(3.0,)))
+    broker = await harness.member(queue, first, retry=RetryPolicy(immediate=0, delays=(3.0,)))
     await broker.publish(queue, b"x", message_id="bad")
     await first.until_entered(1)
     await broker.close()
-    await harness.member(queue, second, retry=RetryPolicy(in_place=5, delays=()))
+    await harness.member(queue, second, retry=RetryPolicy(immediate=5, delays=()))
     await second.until_handled(["bad"])
     assert [one.attempt for one in second.entered] == [2]
 
@@ -192,18 +192,18 @@ async def an_outage_pauses_a_subscription_and_costs_no_attempt(harness: Harness)
         if len(handled) == 1000:
             done.set()
 
-    policy = RetryPolicy(in_place=0, delays=(1.0, 1.0), probes=Backoff(0.2, 0.5))
+    policy = RetryPolicy(immediate=0, delays=(1.0, 1.0), probe_backoff=Backoff(0.2, 0.5))
     subscription = await broker.consume(queue, callback, retry=policy, concurrency=100)
     await subscription.ready()
     await publish_all(broker, queue, [Publication(b"x", message_id=str(n)) for n in range(1000)])
-    async with within(DEADLINE, "pausing"):
+    async with within(DEADLINE_SECONDS, "pausing"):
         while subscription.state != "paused":  # noqa: ASYNC110 - as the next line says
             await asyncio.sleep(0.01)  # a state tells nobody that it has changed
     assert subscription.counts.retried < 20
     harness.say(f"sent to retry queues before the pause: {subscription.counts.retried} of 1,000")
     off = False
-    async with within(DEADLINE, "handling all after the outage"):
+    async with within(DEADLINE_SECONDS, "handling all after the outage"):
         await done.wait()
     assert str(subscription.state) == "active"
-    assert await letters_of(broker, queue) == []
+    assert await dead_letters_of(broker, queue) == []
     assert attempts[1] >= 980

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgbus.publishing.publication import Publication
 from msgbus.retry import Backoff, Reject, RetryPolicy
-from msgbus.testing.harness import publish_all, until_letters
+from msgbus.testing.harness import publish_all, until_dead_letters
 from msgbus.testing.probe import Probe
 
 if TYPE_CHECKING:
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 async def a_message_older_than_it_may_be_is_given_up(harness: Harness) -> None:
     queue, probe = await harness.queue("g"), Probe()
     probe.fail("m", 100)
-    broker = await harness.member(queue, probe, retry=RetryPolicy(in_place=0, delays=(1.0,) * 9, max_age=1.5))
+    broker = await harness.member(queue, probe, retry=RetryPolicy(immediate=0, delays=(1.0,) * 9, max_age=1.5))
     await broker.publish(queue, b"x", message_id="m")
-    (letter,) = await until_letters(broker, queue, 1)
+    (letter,) = await until_dead_letters(broker, queue, 1)
     assert letter.reason == "older than 1.5 s"
     assert 2 <= letter.attempts <= 3
 
@@ -27,12 +27,12 @@ async def a_message_older_than_it_may_be_is_given_up(harness: Harness) -> None:
 async def a_message_that_fails_in_place_keeps_its_key_in_order_to_the_dead_letter(harness: Harness) -> None:
     queue, probe = await harness.queue("g"), Probe()
     probe.fail("k1", 100)
-    policy = RetryPolicy(in_place=2, backoff=Backoff(0.05, 0.05), delays=())
+    policy = RetryPolicy(immediate=2, backoff=Backoff(0.05, 0.05), delays=())
     broker = await harness.member(queue, probe, retry=policy)
     ids = await publish_all(broker, queue, [Publication(b"x", message_id=f"k{n}", key="k") for n in range(5)])
     await probe.until_handled(id for id in ids if id != "k1")
     assert [one.id for one in probe.entered] == ["k0", "k1", "k1", "k1", "k2", "k3", "k4"]
-    assert [letter.message.id for letter in await until_letters(broker, queue, 1)] == ["k1"]
+    assert [letter.message.id for letter in await until_dead_letters(broker, queue, 1)] == ["k1"]
 
 
 async def a_dead_letter_is_the_message_as_it_was_and_says_why(harness: Harness) -> None:
@@ -42,11 +42,11 @@ async def a_dead_letter_is_the_message_as_it_was_and_says_why(harness: Harness) 
     async def callback(message: Message) -> None:
         raise ValueError(f"no such customer, attempt {message.attempt}")
 
-    await broker.consume(queue, callback, retry=RetryPolicy(in_place=1, backoff=Backoff(0.01, 0.01), delays=()))
+    await broker.consume(queue, callback, retry=RetryPolicy(immediate=1, backoff=Backoff(0.01, 0.01), delays=()))
     body = bytes(range(256))
     headers = {"Case": "kept", "umlaut": "ü", "empty": ""}
     await broker.publish(queue, body, message_id="m", key="k", headers=headers)
-    (letter,) = await until_letters(broker, queue, 1)
+    (letter,) = await until_dead_letters(broker, queue, 1)
     message = letter.message
     assert (message.body, message.id, message.key, dict(message.headers)) == (body, "m", "k", headers)
     assert message.content_type == "application/octet-stream"
@@ -75,10 +75,10 @@ async def what_a_callback_rejects_or_cannot_read_is_dead_lettered_at_once(harnes
             raise ExceptionGroup("several", [KeyError("unknown product")])
         message.json()
 
-    await broker.consume(queue, callback, retry=RetryPolicy(never=(KeyError,)))
+    await broker.consume(queue, callback, retry=RetryPolicy(no_retry_for=(KeyError,)))
     for id in ("rejected", "never", "unreadable"):
         await broker.publish(queue, "{no json", message_id=id)
-    letters = await until_letters(broker, queue, 3)
+    letters = await until_dead_letters(broker, queue, 3)
     reasons = {letter.message.id: letter.reason for letter in letters}
     assert sorted(entered) == ["never", "rejected", "unreadable"]
     assert reasons["rejected"] == "rejected: no such customer"

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from msgbus.publishing.publication import Publication
 from msgbus.retry import RetryPolicy
-from msgbus.testing.harness import letters_of, publish_all
-from msgbus.testing.probe import DEADLINE, Probe, within
+from msgbus.testing.harness import dead_letters_of, publish_all
+from msgbus.testing.probe import DEADLINE_SECONDS, Probe, within
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from msgbus.message import Message
     from msgbus.testing.harness import Harness
 
-OFF: Final = 2 * DEADLINE
+OFF: Final = 2 * DEADLINE_SECONDS
 """Seconds: what waits for them is not there in time."""
-POLICY: Final = RetryPolicy(in_place=0, delays=(1.0, 2.0), pause_after=None)
+POLICY: Final = RetryPolicy(immediate=0, delays=(1.0, 2.0), pause_after=None)
 """One step of the ladder, and then two."""
 EARLY: Final = 0.002
 """Times are kept to the millisecond."""
@@ -43,7 +43,7 @@ class _Failing:
             self._done.set()
 
     async def until_done(self) -> None:
-        async with within(DEADLINE, "three attempts of each"):
+        async with within(DEADLINE_SECONDS, "three attempts of each"):
             await self._done.wait()
 
     def attempts(self) -> set[tuple[int, ...]]:
@@ -68,7 +68,7 @@ async def members_whose_clocks_differ_share_retries_and_each_attempt_is_made_onc
     await failing.until_done()
     assert failing.calls.keys() == set(ids)
     assert failing.attempts() == {(1, 2, 3)}
-    assert await letters_of(broker, queue) == []
+    assert await dead_letters_of(broker, queue) == []
     await harness.quiesce(broker, queue)
     harness.judge()
 

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from msgbus.publishing.publication import Publication
 from msgbus.retry import Backoff, Reject, RetryPolicy
-from msgbus.testing.harness import publish_all, until_letters
+from msgbus.testing.harness import publish_all, until_dead_letters
 from msgbus.testing.probe import Probe
-from msgbus.testing.verification import Kind, Pen
+from msgbus.testing.verification import EventWriter, Kind
 from msgbus.testing.verification.victim import NAME, process_victim, severed_victim
 
 if TYPE_CHECKING:
     from msgbus.message import Message
     from msgbus.testing.harness import Harness
 
-QUICK = RetryPolicy(in_place=1, backoff=Backoff(0.01, 0.02), delays=(1.0,), pause_after=None)
+QUICK = RetryPolicy(immediate=1, backoff=Backoff(0.01, 0.02), delays=(1.0,), pause_after=None)
 """Three attempts within a bit more than a second."""
 BATCH = 60
 
@@ -52,7 +52,7 @@ async def members_that_come_and_go_keep_the_promise(harness: Harness) -> None:
     ids = {str(n) for n in range(rounds * BATCH)}
     rejected = {id for id in ids if _rejected(id)}
     await harness.until_all_handled(probes, ids - rejected)
-    await until_letters(publisher, queue, len(rejected))
+    await until_dead_letters(publisher, queue, len(rejected))
     await harness.fence(publisher, queue, *probes)
     harness.judge()
 
@@ -65,7 +65,7 @@ async def what_comes_again_after_a_kill_was_in_the_killed_members_hands(harness:
         messages = [Publication(f"{n}", message_id=str(n), key=f"k{n % 30}") for n in range(harness.size(300, 10_000))]
         ids = await publish_all(publisher, queue, messages)
         await victim.until_full()
-        with Pen("harness", harness.events.append).fault("killed", NAME):
+        with EventWriter("harness", harness.events.append).fault("killed", NAME):
             await victim.kill()
         finished = {event.id for event in victim.events() if event.kind is Kind.RETURNED}
         await probe.until_handled(set(ids) - finished)

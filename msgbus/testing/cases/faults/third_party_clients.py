@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from msgbus.adapter.address import Address
-from msgbus.failure.retry_queues import DLQ, SHORTEST
+from msgbus.failure.retry_queues import DLQ_PART, SHORTEST_TIER
 from msgbus.publishing.publication import Publication
 from msgbus.retry import RetryPolicy
-from msgbus.testing.harness import letters_of, publish_all, until_health, until_letters
-from msgbus.testing.probe import DEADLINE, Probe, within
-from msgbus.testing.verification import Pen
+from msgbus.testing.harness import dead_letters_of, publish_all, until_dead_letters, until_health
+from msgbus.testing.probe import DEADLINE_SECONDS, Probe, within
+from msgbus.testing.verification import EventWriter
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -54,10 +54,10 @@ async def bytes_of_another_client_that_cannot_be_read_are_dead_lettered_as_they_
 
     await broker.consume(queue, callback)
     await broker.publish(queue, {"n": 1}, message_id="readable")
-    async with within(DEADLINE, "what comes behind it"):
+    async with within(DEADLINE_SECONDS, "what comes behind it"):
         await done.wait()
     assert [one.id for one in read] == ["readable"]
-    (letter,) = await until_letters(broker, queue, 1)
+    (letter,) = await until_dead_letters(broker, queue, 1)
     assert (letter.message.body, dict(letter.message.headers)) == (body, {"colour": "gr\udcfcn"})
     assert letter.reason.startswith("invalid payload: the body is no JSON")
     assert letter.attempts == 1
@@ -71,7 +71,7 @@ async def nonsense_in_our_headers_does_no_harm(harness: Harness) -> None:
     (one,) = (one for one in probe.handled if one.body == b"foreign")
     assert (one.attempt, dict(one.headers)) == (1, {})
     assert one.published_at.year < 9999
-    assert await letters_of(broker, queue) == []
+    assert await dead_letters_of(broker, queue) == []
 
 
 async def a_message_with_nonsense_in_our_headers_is_tried_again_and_given_up_like_any_other(harness: Harness) -> None:
@@ -83,8 +83,8 @@ async def a_message_with_nonsense_in_our_headers_is_tried_again_and_given_up_lik
         attempts.append(message.attempt)
         raise ValueError("mine")
 
-    await broker.consume(queue, callback, retry=RetryPolicy(in_place=0, delays=(1.0,), pause_after=None))
-    (letter,) = await until_letters(broker, queue, 1)
+    await broker.consume(queue, callback, retry=RetryPolicy(immediate=0, delays=(1.0,), pause_after=None))
+    (letter,) = await until_dead_letters(broker, queue, 1)
     assert (attempts, letter.attempts, letter.message.body) == ([1, 2], 2, b"foreign")
 
 
@@ -95,7 +95,7 @@ async def a_server_that_is_restarted_loses_nothing_and_nothing_in_hand(harness: 
     ids = await publish_all(broker, queue, [Publication(b"x", message_id=str(n), key=str(n)) for n in range(40)])
     await probe.until_entered(10)
     try:
-        with Pen("harness", harness.events.append).fault("restarted"):
+        with EventWriter("harness", harness.events.append).fault("restarted"):
             await harness.faults.restart()
     finally:
         await probe.release()
@@ -124,11 +124,11 @@ async def a_server_that_goes_away_is_told_and_so_is_its_return(harness: Harness)
 
 
 async def what_cannot_be_dead_lettered_waits_unacknowledged_while_others_flow(harness: Harness) -> None:
-    await _wait_unacknowledged(harness, DLQ, RetryPolicy(in_place=0, delays=(), pause_after=None))
+    await _wait_unacknowledged(harness, DLQ_PART, RetryPolicy(immediate=0, delays=(), pause_after=None))
 
 
 async def what_cannot_be_sent_to_its_retry_queue_waits_unacknowledged_while_others_flow(harness: Harness) -> None:
-    await _wait_unacknowledged(harness, SHORTEST, RetryPolicy(in_place=0, delays=(1.0,), pause_after=None))
+    await _wait_unacknowledged(harness, SHORTEST_TIER, RetryPolicy(immediate=0, delays=(1.0,), pause_after=None))
 
 
 async def _wait_unacknowledged(harness: Harness, part: str, policy: RetryPolicy) -> None:
@@ -149,15 +149,15 @@ async def _wait_unacknowledged(harness: Harness, part: str, policy: RetryPolicy)
                 await first.until_handled(GOOD)
                 await broker.close()
                 assert len(logged) == 1, "one line says when it begins"
-                there = {one.message.id for one in await letters_of(publisher, queue)}
+                there = {one.message.id for one in await dead_letters_of(publisher, queue)}
                 assert len(there) <= 1
                 subscription = await _consuming(await harness.broker(), queue, second, policy)
                 await second.until(lambda: {one.id for one in second.entered} >= set(BAD) - there, "the others again")
                 await _until_noticed(subscription)
-            await until_letters(publisher, queue, len(BAD))
+            await until_dead_letters(publisher, queue, len(BAD))
             await harness.fence(publisher, queue, second)
             assert len(logged) == 2
-    letters = await until_letters(publisher, queue, len(BAD))
+    letters = await until_dead_letters(publisher, queue, len(BAD))
     assert sorted(letter.message.id for letter in letters) == BAD, "one of each"
     assert {letter.attempts for letter in letters} == {len(policy.delays) + 1}
     calls = Counter(one.id for one in first.entered)
@@ -171,7 +171,7 @@ async def _consuming(broker: Broker, queue: str, probe: Probe, policy: RetryPoli
 
 
 async def _until_noticed(subscription: Subscription) -> None:
-    async with within(DEADLINE, "noticing that it cannot be written"):
+    async with within(DEADLINE_SECONDS, "noticing that it cannot be written"):
         while not subscription.counts.outages:  # noqa: ASYNC110 - as the next line says
             await asyncio.sleep(0.02)  # a count tells nobody that it has changed
 

@@ -14,7 +14,7 @@ from msgbus.publishing.publication import Publication
 from msgbus.registry import connect
 from msgbus.retry import Backoff, RetryPolicy
 from msgbus.testing.harness import publish_all, until_health
-from msgbus.testing.probe import DEADLINE, Probe, within
+from msgbus.testing.probe import DEADLINE_SECONDS, Probe, within
 
 if TYPE_CHECKING:
     from msgbus.message import Message
@@ -39,10 +39,10 @@ async def a_broker_that_is_connected_and_consumes_is_ready(harness: Harness) -> 
 
 async def a_broker_that_only_publishes_is_ready_and_need_not_be_started(harness: Harness) -> None:
     broker = harness.make()
-    health = await broker.health(within=DEADLINE)
+    health = await broker.health(within=DEADLINE_SECONDS)
     assert (health.ready, health.connected, health.reasons, health.queues) == (True, True, (), ())
     await broker.consume(harness.name(), Probe())
-    health = await broker.health(within=DEADLINE)
+    health = await broker.health(within=DEADLINE_SECONDS)
     assert (health.ready, health.queues[0].state, health.queues[0].since) == (False, "stopped", None)
     await broker.close()
 
@@ -69,7 +69,7 @@ async def a_subscription_that_is_paused_shows_with_its_reason(harness: Harness) 
         if off:
             raise ConnectionError(f"the till is off, says {message.id}")
 
-    policy = RetryPolicy(in_place=0, delays=(1.0,), pause_after=3, probes=Backoff(0.2, 0.5))
+    policy = RetryPolicy(immediate=0, delays=(1.0,), pause_after=3, probe_backoff=Backoff(0.2, 0.5))
     await (await broker.consume(queue, callback, retry=policy)).ready()
     await publish_all(broker, queue, [Publication(b"x", message_id=str(n)) for n in range(10)])
     health = await until_health(broker, lambda one: one.queues[0].state == "paused", "being paused")
@@ -122,10 +122,10 @@ async def _a_member_that_was_cut_off_is_told(harness: Harness) -> None:
 
 async def a_server_that_is_examined_says_what_it_is_and_what_is_found_has_words(harness: Harness) -> None:
     broker = harness.make()
-    checkup = await broker.examine()
+    checkup = await broker.diagnose()
     assert checkup.server
     assert all(one.what for one in checkup.findings)
     assert checkup.passed, f"fit to be tested on: {checkup}"
     await broker.close()
     with pytest.raises(BrokerClosed):
-        await broker.examine()
+        await broker.diagnose()

@@ -159,7 +159,7 @@ async def a_stretch_is_replayed_to_one_running_group(harness: Harness) -> None:
     dry = await history.replay(since, until, dry_run=True)
     assert (dry.taken, dry.arrived) == (10, 0)
     account = await history.replay(since, until)
-    assert (account.taken, account.arrived, account.adds_up) == (10, 10, True)
+    assert (account.taken, account.arrived, account.complete) == (10, 10, True)
     await probe.until(lambda: probe.times(middle) == [2] * 10, "the stretch for the second time")
     await harness.fence(broker, queue, probe)
     await harness.fence(broker, queue, other)

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from msgbus.adapter.headers import BODY_MAX
+from msgbus.adapter.headers import BODY_MAX_BYTES
 from msgbus.errors import InvalidMessage, MessageTooLarge
 from msgbus.publishing.publication import Publication
 from msgbus.retry import Backoff, RetryPolicy
 from msgbus.testing.cases.publishing.payload import WEIRD
-from msgbus.testing.harness import publish_all, until_letters
+from msgbus.testing.harness import publish_all, until_dead_letters
 from msgbus.testing.probe import Probe
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from msgbus.testing.harness import Harness
 
 BODY = bytes(range(256))
-EVERYWHERE = RetryPolicy(in_place=1, backoff=Backoff(0.01, 0.01), delays=(1.0,), pause_after=None)
+EVERYWHERE = RetryPolicy(immediate=1, backoff=Backoff(0.01, 0.01), delays=(1.0,), pause_after=None)
 """In place, in a retry queue and in the dead-letter queue."""
 
 
@@ -37,7 +37,7 @@ async def a_message_is_the_same_at_every_attempt_dead_and_redriven(harness: Harn
     probe.fail("m", 3)
     broker = await harness.member(queue, probe, retry=EVERYWHERE)
     await broker.publish(queue, BODY, message_id="m", key="ключ", headers=WEIRD)
-    (letter,) = await until_letters(broker, queue, 1)
+    (letter,) = await until_dead_letters(broker, queue, 1)
     probe.fail("m", 0)
     await broker.dead_letters(queue).redrive()
     await probe.until_handled(["m"])
@@ -51,7 +51,7 @@ async def a_message_is_the_same_at_every_attempt_dead_and_redriven(harness: Harn
 async def a_callback_sees_no_header_but_the_publishers(harness: Harness) -> None:
     queue, probe = await harness.queue("g"), Probe()
     probe.fail("m", 3)
-    broker = await harness.member(queue, probe, retry=RetryPolicy(in_place=1, delays=(1.0, 1.0)))
+    broker = await harness.member(queue, probe, retry=RetryPolicy(immediate=1, delays=(1.0, 1.0)))
     await broker.publish(queue, b"x", message_id="m", headers={"x-custom": "theirs"})
     await probe.until_handled(["m"])
     assert [dict(one.headers) for one in probe.entered] == [{"x-custom": "theirs"}] * 4
@@ -97,10 +97,10 @@ async def a_body_is_what_it_was_when_publish_was_called(harness: Harness) -> Non
 async def a_body_of_exactly_the_limit_survives_a_retry_and_a_dead_letter(harness: Harness) -> None:
     queue, probe = await harness.queue("g"), Probe()
     probe.fail("m", 2)
-    broker = await harness.member(queue, probe, retry=RetryPolicy(in_place=0, delays=(1.0,)))
-    await broker.publish(queue, b"m" * BODY_MAX, message_id="m", headers={"long": "v" * 32_000})
-    (letter,) = await until_letters(broker, queue, 1)
-    assert letter.message.body == b"m" * BODY_MAX
+    broker = await harness.member(queue, probe, retry=RetryPolicy(immediate=0, delays=(1.0,)))
+    await broker.publish(queue, b"m" * BODY_MAX_BYTES, message_id="m", headers={"long": "v" * 32_000})
+    (letter,) = await until_dead_letters(broker, queue, 1)
+    assert letter.message.body == b"m" * BODY_MAX_BYTES
     assert letter.message.headers["long"] == "v" * 32_000
     assert letter.attempts == 2
 
@@ -165,7 +165,7 @@ async def the_wrong_fields_of_a_payload_are_named_in_its_dead_letter(harness: Ha
 
     await broker.consume(queue, callback)
     await broker.publish(queue, {"cents": "many", "till": 7}, message_id="m")
-    (letter,) = await until_letters(broker, queue, 1)
+    (letter,) = await until_dead_letters(broker, queue, 1)
     assert calls == [1]
     assert "cents" in letter.reason
     assert "till" not in letter.reason

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from msgbus.adapter.headers import BODY_MAX
+from msgbus.adapter.headers import BODY_MAX_BYTES
 from msgbus.errors import InvalidMessage, MessageTooLarge
 from msgbus.publishing.publication import Publication
 from msgbus.testing.harness import publish_all
@@ -27,7 +27,7 @@ WEIRD = {
 
 
 async def a_body_of_any_bytes_arrives_unchanged(harness: Harness) -> None:
-    bodies = [b"", bytes(range(256)), b"\xff\xfe not utf-8", b"\0", b"m" * BODY_MAX]
+    bodies = [b"", bytes(range(256)), b"\xff\xfe not utf-8", b"\0", b"m" * BODY_MAX_BYTES]
     queue, probe = await harness.queue("g"), Probe()
     broker = await harness.member(queue, probe)
     for n, body in enumerate(bodies):
@@ -91,7 +91,7 @@ async def a_body_over_the_limit_is_refused_and_nothing_else_suffers(harness: Har
     queue, probe = await harness.queue("g"), Probe()
     broker = await harness.member(queue, probe)
     with pytest.raises(MessageTooLarge, match=queue):
-        await broker.publish(queue, b"m" * (BODY_MAX + 1))
+        await broker.publish(queue, b"m" * (BODY_MAX_BYTES + 1))
     await broker.publish(queue, b"x", message_id="after")
     await probe.until_handled(["after"])
     assert probe.ids == ["after"]
