@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from msgbus import connect
+from msgbus import RetryPolicy, connect
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,6 +24,16 @@ def test_the_readmes_program_runs_as_printed(tmp_path: Path) -> None:
     )
     assert ran.stdout == "customer-4 gets 29 points\n"
     assert ran.stderr == ""
+
+
+def test_the_policies_of_the_page_on_failures_are_policies_and_the_first_is_the_default() -> None:
+    first, *others = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "failures.md").read_text(), re.DOTALL)
+    names: dict[str, Any] = {}
+    shown = first.replace("\nRetryPolicy(", "\nshown = RetryPolicy(")
+    exec(shown, names)  # noqa: S102 - our own page
+    assert names["shown"] == RetryPolicy()
+    for block in others:
+        exec(block, {})  # noqa: S102 - our own page
 
 
 @pytest.mark.parametrize(
