@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.servers import start_native
-from tests.servers.fixtures import or_skip
+from tests.support.servers import start_native
+from tests.support.servers.fixtures import or_skip
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.servers import NativeServer
+    from tests.support.servers import NativeServer
 
 
 @pytest.fixture(scope="module", params=["redis", "rabbitmq", "kafka"])

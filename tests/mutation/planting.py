@@ -13,14 +13,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
+from tests.support.paths import ROOT
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tests.planted.bugs import Bug
+    from tests.mutation.bugs import Bug
 
 __all__ = ["AT_ONCE", "CAUGHT", "CONTRACT", "ROOT", "STUCK", "WHOLE", "Catch", "load", "plant", "run"]
 
-ROOT: Final = Path(__file__).parents[2]
 CAUGHT: Final = Path(__file__).with_name("caught.json")
 CONTRACT: Final = "tests/contract/test_memory.py"
 DEADLINE: Final = 10
@@ -75,7 +76,7 @@ def run(bug: Bug | None, tests: Sequence[str], seconds: float = STUCK) -> list[C
 
 def _copy(source: Path, target: Path) -> None:
     if source.is_dir():
-        shutil.copytree(source, target, ignore=shutil.ignore_patterns("planted", "data"))
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("mutation", "data"))
     else:
         shutil.copy2(source, target)
 

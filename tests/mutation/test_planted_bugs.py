@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.planted.bugs import BUGS, Bug
-from tests.planted.planting import AT_ONCE, WHOLE, Catch, load, plant, run
+from tests.mutation.bugs import BUGS, Bug
+from tests.mutation.planting import AT_ONCE, WHOLE, Catch, load, plant, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +33,7 @@ def runs(request: pytest.FixtureRequest) -> Iterator[Runs]:
 
 @pytest.mark.parametrize("bug", [pytest.param(bug, id=bug.name) for bug in BUGS])
 def test_it_is_caught(bug: Bug, runs: Runs) -> None:
-    assert bug.name in runs, "no test is named for it: python -m tests.planted --whole"
+    assert bug.name in runs, "no test is named for it: python -m tests.mutation --whole"
     assert runs[bug.name].result(), "the test that is named for it does not fail"
 
 

@@ -1,6 +1,6 @@
 """CONFORMANCE.md: case by case, on each version of each server. Read, compared, merged and written; no dates in it.
 
-`python -m tests.conformance` writes it anew from itself: rows in the order of the cases, counts from the cells.
+`python -m tests.support.conformance` writes it anew from itself: rows in the order of the cases, counts from the cells.
 """
 
 from __future__ import annotations
@@ -9,16 +9,16 @@ import re
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from msgbus.testing import CASES
 from pytest_msgbus import NOT_OFFERED
+from tests.support.paths import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-PAGE = Path(__file__).parents[1] / "CONFORMANCE.md"
+PAGE = ROOT / "CONFORMANCE.md"
 NOT_RUN = "not run"
 UNCOUNTED = {NOT_RUN, NOT_OFFERED}
 Verdict = Literal["passed", "failed", "not run", "not offered"]

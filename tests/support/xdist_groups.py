@@ -24,7 +24,7 @@ BROKERS: Final = ("kafka", "rabbitmq", "redis", "")
 """That a test is for, the slowest to wait for first."""
 SIZE: Final = 16
 """Tests in a group, at most."""
-WHOLE: Final = "tests/planted/"
+WHOLE: Final = "tests/mutation/"
 """Here a fixture prepares the tests of all the file at once: they stay together."""
 QUICK: Final = "/unit/"
 """Tests here wait for nothing."""

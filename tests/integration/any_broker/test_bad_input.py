@@ -14,7 +14,7 @@ from msgbus import AccessRefused, BrokerUnavailable, connect
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.servers.server import Server
+    from tests.support.servers.server import Server
 
 SECRET = "s3cret-canary"  # noqa: S105 - what must not appear anywhere
 

@@ -14,14 +14,14 @@ from msgbus.publishing.publication import Publication
 from msgbus.testing import Probe
 from msgbus.testing.harness import publish_all
 from msgbus.testing.probe import within
-from tests.servers import start_native
-from tests.servers.fixtures import or_skip
+from tests.support.servers import start_native
+from tests.support.servers.fixtures import or_skip
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from msgbus import Broker
-    from tests.servers import NativeServer
+    from tests.support.servers import NativeServer
 
 ROUNDS = int(os.environ.get("MSGBUS_TEST_ROUNDS", "1"))
 """Kills of the server; more by MSGBUS_TEST_ROUNDS=20."""

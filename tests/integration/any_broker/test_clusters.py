@@ -10,14 +10,14 @@ from redis.asyncio.sentinel import MasterNotFoundError, Sentinel
 
 from msgbus import connect
 from msgbus.testing.probe import within
-from tests.servers import start_cluster
-from tests.servers.fixtures import or_skip
-from tests.servers.ports import LOOPBACK
+from tests.support.servers import start_cluster
+from tests.support.servers.fixtures import or_skip
+from tests.support.servers.ports import LOOPBACK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.servers import Cluster
+    from tests.support.servers import Cluster
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from msgbus.message import Message
     from msgbus.testing.verification import Event
-    from tests.servers.server import Server
+    from tests.support.servers.server import Server
 
 MESSAGES = 60
 POLICY = RetryPolicy(immediate=1, backoff=Backoff(first=0.01, most=0.01), delays=(1.0,), pause_after=None)

@@ -11,14 +11,15 @@ from redis.asyncio import Redis
 from msgbus import BrokerUnavailable, PublishUnknown, connect
 from msgbus.testing import Probe
 from msgbus.testing.probe import within
-from tests.faults import rabbit_bench, redis_bench
-from tests.servers import proxied
+from tests.support.adapters import rabbitmq as rabbit_bench
+from tests.support.adapters import redis as redis_bench
+from tests.support.servers import proxied
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from msgbus import Broker, Health
-    from tests.servers import NativeServer
+    from tests.support.servers import NativeServer
 
 WITHIN = 0.5
 """Seconds that each answer may take."""

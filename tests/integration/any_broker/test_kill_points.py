@@ -6,7 +6,6 @@ import asyncio
 import os
 import sys
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,16 +16,16 @@ from msgbus.publishing.publication import Publication
 from msgbus.retry import Reject
 from msgbus.testing.harness import Harness, dead_letters_of, publish_all, until_dead_letters
 from msgbus.testing.probe import Probe, within
-from tests.faults.killed import BAD, POLICY, REDRIVING, SETTLING
+from tests.support.paths import ROOT
+from tests.support.processes.killed_at_point import BAD, POLICY, REDRIVING, SETTLING
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from msgbus.broker import Broker
     from msgbus.message import Message
-    from tests.servers.server import Server
+    from tests.support.servers.server import Server
 
-ROOT = Path(__file__).parents[2]
 SOONER = {"redis": "?visibility=2", "rabbitmq": "", "kafka": "?session_timeout=6"}
 GOOD = [f"good-{n}" for n in range(20)]
 LETTERS = int(os.environ.get("MSGBUS_TEST_LETTERS", "500"))
@@ -38,7 +37,7 @@ brokers = pytest.mark.parametrize("name", list(SOONER))
 async def killing_itself(url: str, queue: str, point: str, n: int = 1) -> AsyncIterator[asyncio.StreamReader]:
     """What the process prints; at the end it has killed itself."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.faults.killed", url, queue, point, str(n)),
+        *(sys.executable, "-m", "tests.support.processes.killed_at_point", url, queue, point, str(n)),
         cwd=ROOT,
         env=dict(os.environ),
         stdout=asyncio.subprocess.PIPE,

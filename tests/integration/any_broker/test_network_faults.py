@@ -45,16 +45,16 @@ from msgbus.testing import Probe
 from msgbus.testing.harness import publish_all
 from msgbus.testing.probe import within
 from msgbus_rabbitmq.connection import connector
-from tests.faults.test_broker_restart import BETWEEN, PUBLISHERS, Load, disorder
-from tests.servers import proxied, start_native
-from tests.servers.fixtures import or_skip
+from tests.integration.any_broker.test_broker_restart import BETWEEN, PUBLISHERS, Load, disorder
+from tests.support.servers import proxied, start_native
+from tests.support.servers.fixtures import or_skip
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from msgbus import Broker
     from msgbus.testing import Proxy
-    from tests.servers import NativeServer
+    from tests.support.servers import NativeServer
 
 HEARTBEAT = int(os.environ.get("MSGBUS_TEST_HEARTBEAT", "1"))
 """RabbitMQ's, in seconds, so that the test is short; 10, as it is, by MSGBUS_TEST_HEARTBEAT=10."""

@@ -8,10 +8,10 @@ import pytest
 
 from msgbus import connect
 from msgbus.testing import Probe
-from tests.servers import proxied
+from tests.support.servers import proxied
 
 if TYPE_CHECKING:
-    from tests.servers import NativeServer
+    from tests.support.servers import NativeServer
 
 
 pytestmark = pytest.mark.usefixtures("quiet")

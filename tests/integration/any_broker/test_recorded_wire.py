@@ -1,6 +1,7 @@
 """Compare names and bytes on the servers with those that were recorded before the code was moved and renamed.
 
-``tests/recorded`` has the scenario and the raw clients; ``tests/data/recorded`` has what the recorded state wrote.
+``tests/support/recorded_wire`` has the scenario and the raw clients; ``tests/data/recorded`` has what the recorded
+state wrote.
 
 - The first test runs the scenario again. The new code writes what the old code wrote, so the old code can read it.
 - The second test puts the records on an empty server. The new code reads what the old code wrote.
@@ -14,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.recorded import RAWS
-from tests.recorded.busy import busy_elsewhere
-from tests.recorded.raw import load
-from tests.recorded.story import (
+from tests.support.recorded_wire import RAWS
+from tests.support.recorded_wire.dead_letter_lock import busy_elsewhere
+from tests.support.recorded_wire.raw import load
+from tests.support.recorded_wire.scenario import (
     AUDIT,
     BILLING,
     FEATURES,
@@ -33,15 +34,15 @@ from tests.recorded.story import (
     read_unread,
     redrive,
 )
-from tests.servers import start_native
-from tests.servers.fixtures import or_skip
+from tests.support.servers import start_native
+from tests.support.servers.fixtures import or_skip
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from msgbus import DeadLetter
-    from tests.recorded.raw import Raw
-    from tests.recorded.story import Reader
+    from tests.support.recorded_wire.raw import Raw
+    from tests.support.recorded_wire.scenario import Reader
 
 ORDERS_QUEUE = f"shop.{ORDERS}"
 

@@ -5,24 +5,22 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from msgbus.testing.harness import Harness, until_dead_letters
 from msgbus.testing.probe import within
+from tests.support.paths import ROOT
 
 if TYPE_CHECKING:
-    from tests.servers.server import Server
-
-ROOT = Path(__file__).parents[2]
+    from tests.support.servers.server import Server
 
 
 async def one_attempt(url: str, queue: str) -> int:
     """Start the service, stop it in good order after its next attempt; which attempt that was."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.faults.failing", url, queue),
+        *(sys.executable, "-m", "tests.support.processes.failing_service", url, queue),
         cwd=ROOT,
         env=dict(os.environ),
         stdout=asyncio.subprocess.PIPE,

@@ -16,7 +16,7 @@ from msgbus.testing.probe import DEADLINE_SECONDS, within
 
 if TYPE_CHECKING:
     from msgbus import Broker, Message
-    from tests.servers import Server
+    from tests.support.servers import Server
 
 ROUNDS = int(os.environ.get("MSGBUS_TEST_ROLLS", "1"))
 """How often each of the three members is restarted; more by MSGBUS_TEST_ROLLS=20."""

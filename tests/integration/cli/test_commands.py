@@ -8,7 +8,6 @@ import os
 import pty
 import re
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,13 +16,15 @@ from msgbus.publishing.publication import Publication
 from msgbus.retry import RetryPolicy
 from msgbus.testing.harness import Harness, publish_all, until_dead_letters
 from msgbus.testing.probe import Probe
+from tests.support.paths import ROOT
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from msgbus.broker import Broker
     from msgbus.message import Message
-    from tests.servers.server import Server
+    from tests.support.servers.server import Server
 
-ROOT = Path(__file__).parents[2]
 GROUP = "loyalty"
 brokers = pytest.mark.parametrize("name", ["redis", "rabbitmq", "kafka"])
 

@@ -14,16 +14,18 @@ from msgbus import ConfigurationError, connect
 from msgbus.adapter.address import Address
 from msgbus.testing.probe import within
 from msgbus_kafka import KafkaAdapter
-from tests.faults import rabbit_bench, redis_bench
-from tests.faults.kafka_group import delete
-from tests.faults.test_cli import ROOT, command
-from tests.servers.url import parse
+from tests.integration.cli.test_commands import command
+from tests.support.adapters import rabbitmq as rabbit_bench
+from tests.support.adapters import redis as redis_bench
+from tests.support.adapters.kafka_group import delete
+from tests.support.paths import ROOT
+from tests.support.servers.url import parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from msgbus import Broker, Diagnosis
-    from tests.servers.server import Server
+    from tests.support.servers.server import Server
 
 
 async def doctor(url: str, *options: str) -> tuple[int, str]:

@@ -10,10 +10,10 @@ import pytest
 from msgbus.publishing.publication import Publication
 from msgbus.testing.harness import Harness, publish_all
 from msgbus.testing.probe import Probe
-from tests.faults.test_cli import command
+from tests.integration.cli.test_commands import command
 
 if TYPE_CHECKING:
-    from tests.servers.server import Server
+    from tests.support.servers.server import Server
 
 IDS = [str(n) for n in range(10)]
 history = pytest.mark.parametrize("name", ["redis", "kafka"])

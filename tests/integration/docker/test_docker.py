@@ -5,20 +5,20 @@ from __future__ import annotations
 import asyncio
 import re
 import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from msgbus import connect
 from msgbus.testing import Probe
-from tests.servers import server_version
-from tests.servers.container import engine, start_container
+from tests.support.paths import ROOT
+from tests.support.servers import server_version
+from tests.support.servers.container import engine, start_container
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-FILE = Path(__file__).parents[2] / "docker-compose.yml"
+FILE = ROOT / "docker-compose.yml"
 URLS = dict(re.findall(r"export MSGBUS_TEST_(\w+)_URL=(\S+)", FILE.read_text(encoding="utf-8")))
 PULLED = 600
 """Seconds for `up`, the pulling of images included."""

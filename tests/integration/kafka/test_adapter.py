@@ -27,9 +27,9 @@ from msgbus.errors import (
 )
 from msgbus_kafka import KafkaAdapter, KafkaOptions
 from msgbus_kafka.producer.partitioner import Partitioner
-from tests.faults.kafka_group import DEADLINE, Group, connected, delete, made, message, name, publish
-from tests.servers.fixtures import or_skip
-from tests.servers.native import NativeServer, start_native
+from tests.support.adapters.kafka_group import DEADLINE, Group, connected, delete, made, message, name, publish
+from tests.support.servers.fixtures import or_skip
+from tests.support.servers.native import NativeServer, start_native
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -12,15 +12,15 @@ import pytest
 from msgbus import connect
 from msgbus.testing import Proxy
 from msgbus.testing.probe import within
-from tests.faults.ledger import Ledger, Load
-from tests.servers import start_native
-from tests.servers.fixtures import or_skip
-from tests.servers.ports import LOOPBACK, free_ports
+from tests.support.ledger import Ledger, Load
+from tests.support.servers import start_native
+from tests.support.servers.fixtures import or_skip
+from tests.support.servers.ports import LOOPBACK, free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.servers import NativeServer
+    from tests.support.servers import NativeServer
 
 FOUND = 30.0
 """Seconds; the watchdog, which replaces a consumer that gets nothing, would take 40."""

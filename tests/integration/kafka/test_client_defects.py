@@ -36,15 +36,15 @@ from msgbus_kafka.admin.client import AdminClient
 from msgbus_kafka.admin.groups import commit_offsets
 from msgbus_kafka.aiokafka_internals.accumulator import accumulator_of
 from msgbus_kafka.producer.partition_writer import PartitionWriter
-from tests.faults.kafka_group import DEADLINE, SESSION, Group, Member, delete, made, message, publish
-from tests.kafka_records import Put
-from tests.servers import start_native
-from tests.servers.fixtures import or_skip
+from tests.support.adapters.kafka_group import DEADLINE, SESSION, Group, Member, delete, made, message, publish
+from tests.support.kafka.observed_records import Put
+from tests.support.servers import start_native
+from tests.support.servers.fixtures import or_skip
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from tests.servers.server import Server
+    from tests.support.servers.server import Server
 
 
 @pytest.fixture(autouse=True)

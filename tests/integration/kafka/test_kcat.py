@@ -15,7 +15,7 @@ from msgbus.testing import Harness, Probe
 from msgbus.testing.probe import within
 
 if TYPE_CHECKING:
-    from tests.servers.server import Server
+    from tests.support.servers.server import Server
 
 ROWS = [(f"k{n % 3}", f"body {n}") for n in range(20)]
 

@@ -9,7 +9,6 @@ import random
 import signal
 import sys
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,12 +19,12 @@ from msgbus.testing import Harness
 from msgbus.testing.probe import within
 from msgbus_kafka import KafkaAdapter, KafkaOptions
 from msgbus_kafka.admin.groups import committed_offsets
-from tests.faults.ledger import Ledger, Load
+from tests.support.ledger import Ledger, Load
+from tests.support.paths import ROOT
 
 if TYPE_CHECKING:
-    from tests.servers.server import Server
+    from tests.support.servers.server import Server
 
-ROOT = Path(__file__).parents[2]
 ROUNDS = int(os.environ.get("MSGBUS_TEST_ROUNDS", "2"))
 """Members killed; a third as many are frozen. 30 by MSGBUS_TEST_ROUNDS=30."""
 SESSION = 2.0
@@ -49,7 +48,7 @@ class Process:
     async def start(self, url: str, queue: str) -> None:
         """Returns when it is ready."""
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tests.faults.kafka_member", f"{url}?session_timeout={SESSION}", queue),
+            *(sys.executable, "-m", "tests.support.processes.kafka_member", f"{url}?session_timeout={SESSION}", queue),
             cwd=ROOT,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,  # the client has a lot to say about what is done to it

@@ -14,15 +14,15 @@ from aiokafka.protocol.metadata import MetadataRequest
 from msgbus import connect
 from msgbus.errors import BrokerError, BrokerUnavailable, PublishUnknown
 from msgbus.testing.probe import Probe, within
-from tests.faults.ledger import Ledger, Load
-from tests.servers import start_cluster
-from tests.servers.fixtures import or_skip
+from tests.support.ledger import Ledger, Load
+from tests.support.servers import start_cluster
+from tests.support.servers.fixtures import or_skip
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from msgbus import Broker
-    from tests.servers import Cluster
+    from tests.support.servers import Cluster
 
 ROUNDS = int(os.environ.get("MSGBUS_TEST_ROUNDS", "2"))
 """Nodes that are killed and started again, the leader and the coordinator in turn; 10 by MSGBUS_TEST_ROUNDS=10."""

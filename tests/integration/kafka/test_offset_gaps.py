@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from msgbus.adapter.envelope import Outgoing
-from tests.faults.kafka_group import DEADLINE, Group, connected, made, publish
-from tests.kafka_raw import batch, delete_before, put, transactional
-from tests.servers.fixtures import or_skip
-from tests.servers.native import start_native
+from tests.support.adapters.kafka_group import DEADLINE, Group, connected, made, publish
+from tests.support.kafka.raw_batches import batch, delete_before, put, transactional
+from tests.support.servers.fixtures import or_skip
+from tests.support.servers.native import start_native
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from msgbus.adapter.address import Address
     from msgbus_kafka import KafkaAdapter
-    from tests.faults.kafka_group import Member
-    from tests.servers.native import NativeServer
+    from tests.support.adapters.kafka_group import Member
+    from tests.support.servers.native import NativeServer
 
 
 @pytest.fixture(scope="module")

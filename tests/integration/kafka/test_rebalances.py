@@ -13,11 +13,11 @@ import pytest
 from msgbus import connect
 from msgbus.testing import Harness
 from msgbus.testing.probe import within
-from tests.faults.ledger import Ledger, Load, percentile
+from tests.support.ledger import Ledger, Load, percentile
 
 if TYPE_CHECKING:
     from msgbus import Broker, Subscription
-    from tests.servers.server import Server
+    from tests.support.servers.server import Server
 
 ROUNDS = int(os.environ.get("MSGBUS_TEST_ROUNDS", "8"))
 """Members that join or leave; 300 by MSGBUS_TEST_ROUNDS=300."""

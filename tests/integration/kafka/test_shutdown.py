@@ -14,16 +14,16 @@ import pytest
 
 from msgbus import connect
 from msgbus.testing.probe import within
-from tests.faults.ledger import Ledger, Load
-from tests.servers import ServerNotReady, start_native
-from tests.servers.fixtures import or_skip
-from tests.sockets import sockets
+from tests.support.ledger import Ledger, Load
+from tests.support.open_sockets import sockets
+from tests.support.servers import ServerNotReady, start_native
+from tests.support.servers.fixtures import or_skip
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from msgbus import Message
-    from tests.servers import NativeServer
+    from tests.support.servers import NativeServer
 
 ROUNDS = int(os.environ.get("MSGBUS_TEST_ROUNDS", "1"))
 """Stops, each way; 20 by MSGBUS_TEST_ROUNDS=20."""

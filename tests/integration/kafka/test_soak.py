@@ -16,17 +16,17 @@ import aiokafka.codec
 import pytest
 
 import msgbus_kafka.consumer.unreadable_records
-from tests.faults.kafka_group import DEADLINE, Group, connected, made, publish
-from tests.kafka_raw import ZSTD, batch, delete_before, put, read_refused, transactional
-from tests.servers.fixtures import or_skip
-from tests.servers.native import start_native
+from tests.support.adapters.kafka_group import DEADLINE, Group, connected, made, publish
+from tests.support.kafka.raw_batches import ZSTD, batch, delete_before, put, read_refused, transactional
+from tests.support.servers.fixtures import or_skip
+from tests.support.servers.native import start_native
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from msgbus.adapter.address import Address
     from msgbus_kafka import KafkaAdapter
-    from tests.servers.native import NativeServer
+    from tests.support.servers.native import NativeServer
 
 SECONDS = float(os.environ.get("MSGBUS_TEST_SECONDS", "10"))
 RATE, GRAIN, PARTITIONS = 500, 5, 60

@@ -11,11 +11,11 @@ import pytest
 from msgbus import connect
 from msgbus.testing.probe import within
 from msgbus_kafka import KafkaAdapter
-from tests.faults.ledger import Ledger, Load
+from tests.support.ledger import Ledger, Load
 
 if TYPE_CHECKING:
     from msgbus import Broker, Subscription
-    from tests.servers import Server
+    from tests.support.servers import Server
 
 MANY = 11
 GAP = 0.009

@@ -20,17 +20,17 @@ from msgbus.adapter.address import Address
 from msgbus.adapter.envelope import Outgoing
 from msgbus.errors import BrokerError, ConfigurationError
 from msgbus.testing import Harness, Probe
-from tests.faults.kafka_group import DEADLINE, Group, connected, made, name, publish
-from tests.kafka_raw import ZSTD, batch, put, read_refused
-from tests.servers.fixtures import or_skip
-from tests.servers.native import start_native
+from tests.support.adapters.kafka_group import DEADLINE, Group, connected, made, name, publish
+from tests.support.kafka.raw_batches import ZSTD, batch, put, read_refused
+from tests.support.servers.fixtures import or_skip
+from tests.support.servers.native import start_native
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
     from msgbus_kafka import KafkaAdapter
-    from tests.faults.kafka_group import Member
-    from tests.servers.native import NativeServer
+    from tests.support.adapters.kafka_group import Member
+    from tests.support.servers.native import NativeServer
 
 
 @pytest.fixture(scope="module")

@@ -32,14 +32,14 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from msgbus.adapter.envelope import Delivery
-    from tests.servers.native import NativeServer
+    from tests.support.servers.native import NativeServer
 
 from msgbus_rabbitmq import publisher
 from msgbus_rabbitmq.aiormq_internals import connection
 from msgbus_rabbitmq.aiormq_internals.batch_publish import supports_batch_publish
 from msgbus_rabbitmq.amqp_frames import BODY, HEADER, encode_content_header, encode_frame
-from tests.faults.adapter_bench import GROUP, Listener
-from tests.faults.rabbit_bench import DEADLINE, Bench, bodies, broken, drained, paused, serving, until
+from tests.support.adapters.base import GROUP, Listener
+from tests.support.adapters.rabbitmq import DEADLINE, Bench, bodies, broken, drained, paused, serving, until
 
 
 @pytest.fixture(scope="module")

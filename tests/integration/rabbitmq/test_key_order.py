@@ -12,15 +12,15 @@ from msgbus_rabbitmq.connection import connector
 from msgbus_rabbitmq.consumer import channel_session
 from msgbus_rabbitmq.consumer.consumer import RabbitConsumer
 from msgbus_rabbitmq.topology import server_queue
-from tests.faults.adapter_bench import GROUP
-from tests.faults.rabbit_bench import DEADLINE, Bench, bodies, broken, serving, until
+from tests.support.adapters.base import GROUP
+from tests.support.adapters.rabbitmq import DEADLINE, Bench, bodies, broken, serving, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from msgbus.adapter import Consumer
     from msgbus.adapter.envelope import Delivery
-    from tests.servers.native import NativeServer
+    from tests.support.servers.native import NativeServer
 
 
 @pytest.fixture(scope="module")

@@ -12,15 +12,15 @@ import pytest
 from msgbus import connect
 from msgbus.testing import Probe
 from msgbus.testing.probe import within
-from tests.faults.rabbit_bench import ctl
-from tests.faults.test_broker_restart import BETWEEN, PUBLISHERS, SETTLED, Load, disorder
-from tests.servers import start_cluster
-from tests.servers.fixtures import or_skip
+from tests.integration.any_broker.test_broker_restart import BETWEEN, PUBLISHERS, SETTLED, Load, disorder
+from tests.support.adapters.rabbitmq import ctl
+from tests.support.servers import start_cluster
+from tests.support.servers.fixtures import or_skip
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.servers import Cluster, NativeServer
+    from tests.support.servers import Cluster, NativeServer
 
 LEADERS = int(os.environ.get("MSGBUS_TEST_LEADERS", "1"))
 """Leaders killed; more by MSGBUS_TEST_LEADERS=5."""

@@ -27,14 +27,14 @@ from msgbus.testing.harness import publish_all, until_dead_letters
 from msgbus.testing.probe import within
 from msgbus_rabbitmq import publisher
 from tests.contract.faults import RabbitmqFaults
-from tests.faults.rabbit_bench import ctl, serving
-from tests.faults.test_broker_restart import BETWEEN, PUBLISHERS, Load
+from tests.integration.any_broker.test_broker_restart import BETWEEN, PUBLISHERS, Load
+from tests.support.adapters.rabbitmq import ctl, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from msgbus import Broker, Message
-    from tests.servers.native import NativeServer
+    from tests.support.servers.native import NativeServer
 
 CLOSURES = int(os.environ.get("MSGBUS_TEST_CLOSURES", "2"))
 """How often all connections are closed; more by MSGBUS_TEST_CLOSURES=10."""

@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
     from msgbus.adapter.address import Address
     from msgbus.adapter.envelope import Delivery
-    from tests.servers.native import NativeServer
+    from tests.support.servers.native import NativeServer
 
-from tests.faults.adapter_bench import GROUP, Listener
-from tests.faults.redis_bench import SHORT, Bench, bench_on, bodies, drained, key, serving, take, take_turns
+from tests.support.adapters.base import GROUP, Listener
+from tests.support.adapters.redis import SHORT, Bench, bench_on, bodies, drained, key, serving, take, take_turns
 
 
 @pytest.fixture(scope="module")

@@ -23,17 +23,17 @@ from msgbus_redis import RedisAdapter, RedisOptions
 from msgbus_redis.connection.pool import ConnectionPool
 from msgbus_redis.connection.server import ServerAddress
 from msgbus_redis.dead_letters import RedisDeadLetterStore
-from tests.faults.adapter_bench import Listener
-from tests.faults.redis_bench import take
-from tests.servers.fixtures import or_skip
-from tests.servers.native import NativeServer, start_native
+from tests.support.adapters.base import Listener
+from tests.support.adapters.redis import take
+from tests.support.servers.fixtures import or_skip
+from tests.support.servers.native import NativeServer, start_native
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
     from msgbus.adapter import DeadLetterStore
     from msgbus.adapter.envelope import Delivery
-    from tests.servers.server import Server
+    from tests.support.servers.server import Server
 
 
 @asynccontextmanager

@@ -14,7 +14,7 @@ from msgbus.adapter.envelope import Outgoing
 from msgbus.broker import Broker
 from msgbus.errors import BrokerUnavailable, QueueNotFound
 from msgbus.publishing.publication import Publication
-from tests.faults.redis_bench import Bench, bench_on, key, serving
+from tests.support.adapters.redis import Bench, bench_on, key, serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from msgbus.adapter.address import Address
     from msgbus_redis import RedisAdapter
     from msgbus_redis.connection.connection import Command
-    from tests.servers.native import NativeServer
+    from tests.support.servers.native import NativeServer
 
 
 @pytest.fixture(scope="module")

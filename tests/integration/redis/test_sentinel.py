@@ -15,15 +15,15 @@ from msgbus.testing.probe import within
 from msgbus_redis.connection.pool import ConnectionPool
 from msgbus_redis.connection.sentinel import Sentinels
 from msgbus_redis.connection.server import ServerAddress
-from tests.faults.test_broker_restart import BETWEEN, Load
-from tests.servers import start_cluster
-from tests.servers.fixtures import or_skip
-from tests.servers.ports import LOOPBACK
+from tests.integration.any_broker.test_broker_restart import BETWEEN, Load
+from tests.support.servers import start_cluster
+from tests.support.servers.fixtures import or_skip
+from tests.support.servers.ports import LOOPBACK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.servers import Cluster, NativeServer
+    from tests.support.servers import Cluster, NativeServer
 
 PUBLISHERS = 2
 SERVICE = "main"

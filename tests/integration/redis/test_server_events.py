@@ -16,12 +16,12 @@ from msgbus.publishing.publication import Publication
 from msgbus.testing import Probe
 from msgbus.testing.harness import publish_all
 from msgbus.testing.probe import within
-from tests.faults.redis_bench import serving
+from tests.support.adapters.redis import serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.servers.native import NativeServer
+    from tests.support.servers.native import NativeServer
 
 SPIN = """
 local until_ = redis.call('TIME')[1] + 2

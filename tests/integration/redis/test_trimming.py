@@ -17,13 +17,13 @@ from msgbus.testing.harness import Harness, publish_all
 from msgbus.testing.probe import Probe, within
 from msgbus_redis.consumer import maintenance
 from msgbus_redis.lua import TRIM, script_command
-from tests.faults.adapter_bench import GROUP, Listener
-from tests.faults.redis_bench import Bench, bench_on, bodies, key, serving, take
+from tests.support.adapters.base import GROUP, Listener
+from tests.support.adapters.redis import Bench, bench_on, bodies, key, serving, take
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from tests.servers.native import NativeServer
+    from tests.support.servers.native import NativeServer
 
 HOUR = 3_600_000
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.servers import NativeServer, start_native
-from tests.servers.fixtures import or_skip
+from tests.support.servers import NativeServer, start_native
+from tests.support.servers.fixtures import or_skip
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

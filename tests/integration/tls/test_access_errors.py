@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from msgbus import Broker
-    from tests.servers import NativeServer
+    from tests.support.servers import NativeServer
 
 AT_ONCE = 20.0
 """Seconds; the deadline of the brokers here is much longer."""

@@ -12,13 +12,13 @@ from msgbus.testing.cases.consuming import groups
 from msgbus.testing.cases.failures import dead_letters, delayed_delivery, retries, retry_exhaustion
 from msgbus.testing.cases.operations import health, replay
 from msgbus.testing.cases.publishing import payload
-from tests.servers.redis_native import RedisRecipe
+from tests.support.servers.redis_native import RedisRecipe
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from msgbus.testing.suite import Case
-    from tests.servers import NativeServer
+    from tests.support.servers import NativeServer
 
 PARAMETERS = {"redis": "visibility=2", "kafka": "session_timeout=6"}
 SUBJECTS = {

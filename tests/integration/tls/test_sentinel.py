@@ -14,15 +14,15 @@ from msgbus.testing.probe import within
 from msgbus_redis.connection.connection import RedisConnection
 from msgbus_redis.connection.pool import ConnectionPool
 from msgbus_redis.connection.server import ServerAddress
-from tests.servers import start_cluster
-from tests.servers.fixtures import or_skip
-from tests.servers.ports import LOOPBACK
+from tests.support.servers import start_cluster
+from tests.support.servers.fixtures import or_skip
+from tests.support.servers.ports import LOOPBACK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.servers import Cluster
-    from tests.servers.security import Security
+    from tests.support.servers import Cluster
+    from tests.support.servers.security import Security
 
 
 @pytest.fixture(scope="module")

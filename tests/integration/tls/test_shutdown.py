@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from msgbus import connect
 from msgbus.testing import Probe
 from msgbus.testing.probe import within
-from tests.sockets import sockets
+from tests.support.open_sockets import sockets
 
 if TYPE_CHECKING:
-    from tests.servers import NativeServer
+    from tests.support.servers import NativeServer
 
 SOON = 5.0
 """Seconds in which what is left must be gone: TLS alone would wait for half a minute."""

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from msgbus import AccessRefused, connect
-from tests.servers import server_version
+from tests.support.servers import server_version
 
 if TYPE_CHECKING:
-    from tests.servers import NativeServer
+    from tests.support.servers import NativeServer
 
 
 async def test_a_secured_server_tells_its_version_over_tls(secured: NativeServer) -> None:

@@ -8,8 +8,8 @@ from contextlib import AsyncExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from msgbus.adapter.address import Address
-from tests.servers.fixtures import or_skip
-from tests.servers.native import NativeServer, start_native
+from tests.support.servers.fixtures import or_skip
+from tests.support.servers.native import NativeServer, start_native
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator, Sequence

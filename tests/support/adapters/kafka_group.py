@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from msgbus.adapter import Consumer, SessionListener
     from msgbus.adapter.envelope import Delivery
-    from tests.servers.native import NativeServer
+    from tests.support.servers.native import NativeServer
 
 SESSION = 6.0
 DEADLINE = 30.0

@@ -15,8 +15,8 @@ from msgbus.adapter.envelope import Outgoing
 from msgbus.adapter.url import BrokerURL
 from msgbus.errors import BrokerUnavailable
 from msgbus_rabbitmq import RabbitAdapter, RabbitOptions
-from tests.faults.adapter_bench import GROUP, AdapterBench, Listener, own_server
-from tests.servers.rabbitmq_native import RabbitmqRecipe
+from tests.support.adapters.base import GROUP, AdapterBench, Listener, own_server
+from tests.support.servers.rabbitmq_native import RabbitmqRecipe
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from msgbus.adapter import Consumer
     from msgbus.adapter.address import Address
     from msgbus.adapter.envelope import Delivery
-    from tests.servers.native import NativeServer
+    from tests.support.servers.native import NativeServer
 
 DEADLINE = 20.0
 serving = partial(own_server, "rabbitmq")

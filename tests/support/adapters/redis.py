@@ -13,7 +13,7 @@ from msgbus.adapter.url import BrokerURL
 from msgbus_redis import RedisAdapter, RedisOptions
 from msgbus_redis.connection.pool import ConnectionPool
 from msgbus_redis.connection.server import ServerAddress
-from tests.faults.adapter_bench import GROUP, AdapterBench, Listener, own_server
+from tests.support.adapters.base import GROUP, AdapterBench, Listener, own_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from msgbus.adapter import Consumer
     from msgbus.adapter.address import Address
     from msgbus.adapter.envelope import Delivery
-    from tests.servers.native import NativeServer
+    from tests.support.servers.native import NativeServer
 
 LONG = 60.0
 """Seconds of visibility that no test waits for."""

@@ -10,7 +10,7 @@ from aiokafka.protocol.admin import DeleteRecordsRequest
 from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
-from tests.servers import kafka_acls
+from tests.support.servers import kafka_acls
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence

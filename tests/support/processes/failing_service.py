@@ -1,4 +1,7 @@
-"""A service whose callback always fails, until SIGTERM: ``python -m tests.faults.failing URL QUEUE``."""
+"""A service whose callback always fails, until SIGTERM.
+
+Run as ``python -m tests.support.processes.failing_service URL QUEUE``.
+"""
 
 from __future__ import annotations
 

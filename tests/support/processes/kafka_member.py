@@ -1,6 +1,7 @@
-"""A member as a process: ``python -m tests.faults.kafka_member URL QUEUE`` says each id when its callback has ended.
+"""A member of a Kafka group as a process of its own: ``python -m tests.support.processes.kafka_member URL QUEUE``.
 
-And ``!`` whenever the broker has refused a commit of its: one of a generation that is over.
+It prints each message's id when its callback has ended, and ``!`` whenever the broker has refused a commit because the
+generation is over.
 """
 
 from __future__ import annotations

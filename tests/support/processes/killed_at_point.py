@@ -1,4 +1,6 @@
-"""A process that ends itself by SIGKILL at a named point: ``python -m tests.faults.killed URL QUEUE POINT N``.
+"""A process that ends itself by SIGKILL at a named point.
+
+Run as ``python -m tests.support.processes.killed_at_point URL QUEUE POINT N``.
 
 The points lie at the adapter's boundary, where every window between publishing and acknowledging is. Settling, it fails
 the message ``bad`` and handles all others; redriving, it sends all dead letters back. What it has done it prints.

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tests.recorded.kafka_raw import KafkaRaw
-from tests.recorded.rabbitmq_raw import RabbitmqRaw
-from tests.recorded.redis_raw import RedisRaw
+from tests.support.recorded_wire.kafka_raw import KafkaRaw
+from tests.support.recorded_wire.rabbitmq_raw import RabbitmqRaw
+from tests.support.recorded_wire.redis_raw import RedisRaw
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tests.recorded.raw import Raw
+    from tests.support.recorded_wire.raw import Raw
 
 __all__ = ["RAWS"]
 

@@ -1,4 +1,4 @@
-"""Record what msgbus writes: ``python -m tests.recorded --wire-format-changed [redis|rabbitmq|kafka …]``.
+"""Record what msgbus writes: ``python -m tests.support.recorded_wire --wire-format-changed [redis|rabbitmq|kafka …]``.
 
 Use it only when the wire format is changed on purpose, in the commit that changes it. If a test fails without such a
 change, correct the code: a record renewed for that reason proves nothing. Members of the previous release have to read
@@ -11,10 +11,10 @@ import argparse
 import asyncio
 import sys
 
-from tests.recorded import RAWS
-from tests.recorded.raw import save
-from tests.recorded.story import FEATURES, play
-from tests.servers import server_version, start_native
+from tests.support.recorded_wire import RAWS
+from tests.support.recorded_wire.raw import save
+from tests.support.recorded_wire.scenario import FEATURES, play
+from tests.support.servers import server_version, start_native
 
 
 async def record(broker: str) -> str:
@@ -31,7 +31,7 @@ async def record(broker: str) -> str:
 
 def main() -> None:
     """Record the brokers that the command line names, or all."""
-    parser = argparse.ArgumentParser(prog="python -m tests.recorded", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.support.recorded_wire", description=__doc__)
     parser.add_argument("brokers", nargs="*", choices=[*RAWS, []], default=list(RAWS))
     parser.add_argument("--wire-format-changed", action="store_true", required=True, help="say that it was on purpose")
     for broker in parser.parse_args().brokers:

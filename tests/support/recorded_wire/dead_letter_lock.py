@@ -1,4 +1,6 @@
-"""Tell whether another process holds the dead letters: ``python -m tests.recorded.busy URL`` exits with 0 if so.
+"""Tell whether another process holds the lock of the dead letters.
+
+``python -m tests.support.recorded_wire.dead_letter_lock URL`` exits with 0 if so.
 
 It is asked in a process of its own. aiokafka's sticky assignor keeps the last assignment in its class: a process that
 has redriven the same queue before would claim the partition that another process holds, and get it by chance.
@@ -9,8 +11,8 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from tests.recorded.raw import ROOT
-from tests.recorded.story import letters_busy
+from tests.support.paths import ROOT
+from tests.support.recorded_wire.scenario import letters_busy
 
 __all__ = ["busy_elsewhere"]
 
@@ -21,7 +23,9 @@ _PATIENCE = 60.0
 
 async def busy_elsewhere(url: str) -> bool:
     """Ask in another process."""
-    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "tests.recorded.busy", url, cwd=ROOT)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.support.recorded_wire.dead_letter_lock", url, cwd=ROOT
+    )
     async with asyncio.timeout(_PATIENCE):
         status = await process.wait()
     assert status in {0, FREE}

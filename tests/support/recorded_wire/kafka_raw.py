@@ -13,12 +13,12 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.structs import OffsetAndMetadata
 
-from tests.recorded.raw import GROUP, Raw, bytes_of, noted, sorted_records, varied
+from tests.support.recorded_wire.raw import GROUP, Raw, bytes_of, noted, sorted_records, varied
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from tests.recorded.raw import Record
+    from tests.support.recorded_wire.raw import Record
 
 __all__ = ["KafkaRaw"]
 

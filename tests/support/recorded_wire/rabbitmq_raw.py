@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Final
 import aiormq
 from aiormq import spec
 
-from tests.recorded.raw import Raw, bytes_of, noted, sorted_records, varied
-from tests.servers.rabbitmq_native import RabbitmqRecipe
+from tests.support.recorded_wire.raw import Raw, bytes_of, noted, sorted_records, varied
+from tests.support.servers.rabbitmq_native import RabbitmqRecipe
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.recorded.raw import Record
+    from tests.support.recorded_wire.raw import Record
 
 __all__ = ["RabbitmqRaw"]
 

@@ -9,14 +9,16 @@ import json
 import re
 from abc import ABC, abstractmethod
 from base64 import b64decode, b64encode
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+from tests.support.paths import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
 
-    from tests.servers import NativeServer
+    from tests.support.servers import NativeServer
 
 __all__ = [
     "GROUP",
@@ -32,7 +34,6 @@ __all__ = [
     "varied",
 ]
 
-ROOT: Final = Path(__file__).parents[2]
 FOLDER: Final = ROOT / "tests" / "data" / "recorded"
 GROUP: Final = "loyalty"
 """The group that consumes in the scenario."""

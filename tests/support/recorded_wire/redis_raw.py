@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from redis.asyncio import Redis
 
-from tests.recorded.raw import Raw, bytes_of, noted, sorted_records, varied
+from tests.support.recorded_wire.raw import Raw, bytes_of, noted, sorted_records, varied
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.recorded.raw import Header, Record
+    from tests.support.recorded_wire.raw import Header, Record
 
 __all__ = ["RedisRaw"]
 

@@ -15,13 +15,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from msgbus import Backoff, DeadLetterFilter, DeadLettersLocked, Publication, Reject, RetryLater, RetryPolicy, connect
-from tests.recorded.raw import GROUP
+from tests.support.recorded_wire.raw import GROUP
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from msgbus import Broker, DeadLetter, Message
-    from tests.recorded.raw import Raw
+    from tests.support.recorded_wire.raw import Raw
 
 __all__ = [
     "AUDIT",

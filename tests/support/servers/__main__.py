@@ -1,4 +1,4 @@
-"""`python -m tests.servers install | up NAME | down | status`: real brokers at hand."""
+"""`python -m tests.support.servers install | up NAME | down | status`: real brokers at hand."""
 
 import argparse
 import asyncio
@@ -26,7 +26,7 @@ def main() -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tests.servers", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.support.servers", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("install", help="install what the servers need and is missing here")
     up = commands.add_parser("up", help="start a server that stays, and print its URL")

@@ -7,7 +7,7 @@ ServersError
 
 
 class ServersError(Exception):
-    """Base of everything `tests.servers` raises on purpose."""
+    """Base of everything `tests.support.servers` raises on purpose."""
 
 
 class ServerUnavailable(ServersError):

@@ -1,4 +1,4 @@
-"""`python -m tests.servers install`: what the native servers need, from Debian's packages and from Maven.
+"""`python -m tests.support.servers install`: what the native servers need, from Debian's packages and from Maven.
 
 Does nothing for a broker that the environment names, nor where a Docker engine answers. kcat is wanted everywhere.
 """

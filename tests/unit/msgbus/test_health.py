@@ -11,7 +11,7 @@ from msgbus.errors import BrokerUnavailable
 from msgbus_kafka.consumer.rebalance import RebalanceHandler
 from msgbus_kafka.options import Timing
 from msgbus_rabbitmq.aiormq_internals.blocked import why_blocked
-from tests.unit.scripted import ScriptedAdapter, ScriptedConsumer
+from tests.support.scripted_adapter import ScriptedAdapter, ScriptedConsumer
 
 
 class Asked(ScriptedAdapter):

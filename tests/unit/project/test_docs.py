@@ -7,14 +7,15 @@ import json
 import re
 import subprocess
 import sys
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from msgbus import connect
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_the_readmes_program_runs_as_printed(tmp_path: Path) -> None:
@@ -44,10 +45,10 @@ def test_the_examples_of_a_services_tests_are_the_services_own() -> None:
 
 
 def test_the_contract_on_another_adapter_is_as_shown() -> None:
-    """Run by tests/stranger, but for the URL."""
+    """Run by tests/third_party_adapter, but for the URL."""
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "testing.md").read_text(), re.DOTALL)
     (suite,) = [block for block in blocks if "@contract" in block]
-    ran = (ROOT / "tests" / "stranger" / "suite.txt").read_text()
+    ran = (ROOT / "tests" / "third_party_adapter" / "suite.txt").read_text()
     assert suite.replace("redis://localhost/9?visibility=2", "listed://here") == ran
 
 

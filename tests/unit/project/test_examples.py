@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -10,8 +10,12 @@ from examples.loyalty.ledger import Ledger
 from examples.loyalty.points import differences, points_for, totals
 from examples.notification.outbox import Outbox
 from examples.purchases import MOST, DataError, Purchase, read
+from tests.support.paths import ROOT
 
-DATA = Path(__file__).parents[2] / "examples" / "data" / "CDNOW_sample.txt"
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DATA = ROOT / "examples" / "data" / "CDNOW_sample.txt"
 
 
 def test_the_sample_has_6919_purchases_of_2357_customers() -> None:

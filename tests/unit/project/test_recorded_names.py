@@ -1,6 +1,6 @@
 """Compare names on the wire and on servers with literals and with the records; no server is needed.
 
-``tests/faults/test_recorded_wire.py`` compares everything else on real servers.
+``tests/integration/any_broker/test_recorded_wire.py`` compares everything else on real servers.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from msgbus_rabbitmq import topology
 from msgbus_rabbitmq.codec import END_MARKER, route
 from msgbus_redis.consumer.handover import HANDOVER_CONSUMER
 from msgbus_redis.keys import handover_signal_key, lock_key, settings_key, stream_key
-from tests.recorded import RAWS
-from tests.recorded.raw import VARYING, load
+from tests.support.recorded_wire import RAWS
+from tests.support.recorded_wire.raw import VARYING, load
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

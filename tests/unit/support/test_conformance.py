@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from tests import conformance
-from tests.conformance import Conformance, label
+from tests.support import conformance
+from tests.support.conformance import Conformance, label
 
 PAGE = Conformance(["one", "two"], {"memory": {"one": "passed", "two": "passed"}, "Redis 7.0.15": {"one": "failed"}})
 

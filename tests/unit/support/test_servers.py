@@ -6,13 +6,23 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import ServerNotReady, ServerUnavailable, choose, fixtures, kafka_wire, process, standing, start
-from tests.servers.kafka_native import POM
-from tests.servers.ports import free_ports
-from tests.servers.redis_native import RedisRecipe
-from tests.servers.redis_wire import command
-from tests.servers.sets import KAFKA
-from tests.servers.url import parse
+from tests.support.paths import ROOT
+from tests.support.servers import (
+    ServerNotReady,
+    ServerUnavailable,
+    choose,
+    fixtures,
+    kafka_wire,
+    process,
+    standing,
+    start,
+)
+from tests.support.servers.kafka_native import POM
+from tests.support.servers.ports import free_ports
+from tests.support.servers.redis_native import RedisRecipe
+from tests.support.servers.redis_wire import command
+from tests.support.servers.sets import KAFKA
+from tests.support.servers.url import parse
 
 
 @pytest.mark.parametrize(
@@ -140,9 +150,7 @@ def test_a_redis_command_counts_bytes_not_characters() -> None:
 
 
 def test_the_docs_name_the_rights_that_the_secured_tests_run_with() -> None:
-    block = (
-        (Path(__file__).parents[2] / "docs" / "security.md").read_text().split("ACL file:\n\n```\n")[1].split("```")[0]
-    )
+    block = (ROOT / "docs" / "security.md").read_text().split("ACL file:\n\n```\n")[1].split("```")[0]
     assert block.split() == list(RedisRecipe.LEAST)
 
 

@@ -4,32 +4,36 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conformance import PAGE, Conformance
-from tests.side_by_side import SIZE, grouped
+from tests.support.conformance import PAGE, Conformance
+from tests.support.paths import ROOT
+from tests.support.xdist_groups import SIZE, grouped
 
-ROOT = Path(__file__).parents[2]
-FAULTS = [f"tests/faults/test_restart.py::test_it[{how}-{broker}]" for how in "ab" for broker in ("redis", "kafka")]
+if TYPE_CHECKING:
+    from pathlib import Path
+
+RESTART = "tests/integration/any_broker/test_restart.py"
+FAULTS = [f"{RESTART}::test_it[{how}-{broker}]" for how in "ab" for broker in ("redis", "kafka")]
 MANY = [f"tests/contract/test_redis.py::test_contract[{number}]" for number in range(2 * SIZE + 1)]
-PLANTED = [f"tests/planted/test_planted.py::test_it_is_caught[{number}]" for number in range(3 * SIZE)]
+PLANTED = [f"tests/mutation/test_planted_bugs.py::test_it_is_caught[{number}]" for number in range(3 * SIZE)]
 CONTRACT = "tests/contract/test_memory.py::test_contract"
 PASSING = ("ids_are_unique_where_none_is_given", "a_body_of_any_bytes_arrives_unchanged")
 CASES = (*PASSING, "a_server_that_is_restarted_loses_nothing_and_nothing_in_hand")
 OPTIONS = ("-m", "pytest", "-p", "elsewhere", "-p", "no:cacheprovider")
-UNIT = ["tests/unit/test_url.py::test_it"]
+UNIT = ["tests/unit/msgbus/adapter/test_url.py::test_it"]
 
 
 def test_every_test_is_in_one_group_and_a_group_has_one_file_and_one_broker() -> None:
     groups = grouped([*UNIT, *MANY, *FAULTS])
     assert sorted(test for group in groups for test in group.tests) == sorted([*UNIT, *MANY, *FAULTS])
     assert [(group.path, group.broker, len(group.tests)) for group in groups] == [
-        ("tests/faults/test_restart.py", "kafka", 2),
-        ("tests/faults/test_restart.py", "redis", 2),
+        (RESTART, "kafka", 2),
+        (RESTART, "redis", 2),
         *(("tests/contract/test_redis.py", "redis", SIZE * 2 // 3 + more) for more in (1, 1, 1)),
-        ("tests/unit/test_url.py", "", 1),
+        ("tests/unit/msgbus/adapter/test_url.py", "", 1),
     ]
 
 
@@ -58,7 +62,7 @@ def _compared(page: str, workers: str, folder: Path) -> tuple[int, str]:
     """What a run of three cases says beside a CONFORMANCE.md with this text."""
     (folder / "page.md").write_text(page, encoding="utf-8")
     (folder / "elsewhere.py").write_text(
-        "from pathlib import Path\nfrom tests import conformance\n\n"
+        "from pathlib import Path\nfrom tests.support import conformance\n\n"
         "conformance.PAGE = Path(__file__).with_name('page.md')\n"
     )
     done = subprocess.run(  # noqa: S603 - our own

@@ -14,7 +14,7 @@ from aiokafka.structs import TopicPartition
 
 from msgbus_kafka.aiokafka_internals.accumulator import Accumulator
 from msgbus_kafka.producer.partition_writer import PartitionWriter
-from tests.kafka_records import Put, ended
+from tests.support.kafka.observed_records import Put, ended
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

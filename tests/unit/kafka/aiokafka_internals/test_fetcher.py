@@ -12,7 +12,7 @@ from msgbus_kafka.aiokafka_internals.fetcher import IDLE_FETCH_WAIT_MS, FetchRes
 from msgbus_kafka.aiokafka_internals.lenient_headers import LenientRecords
 from msgbus_kafka.errors import FetchRefused
 from msgbus_kafka.offset_continuity import OffsetGap
-from tests.kafka_raw import batch
+from tests.support.kafka.raw_batches import batch
 
 
 class Fetcher:

@@ -12,7 +12,7 @@ from msgbus.errors import ConfigurationError
 from msgbus_kafka import compression
 from msgbus_kafka.aiokafka_internals.lenient_headers import LenientRecords
 from msgbus_kafka.codec import encode_record
-from tests.kafka_raw import batch
+from tests.support.kafka.raw_batches import batch
 
 
 def test_a_name_that_is_no_utf8_is_read_as_values_are() -> None:

@@ -19,7 +19,7 @@ from msgbus_kafka.aiokafka_internals.produce_request import (
     ProduceRequestBuilder,
 )
 from msgbus_kafka.aiokafka_internals.sender import FastSender
-from tests.kafka_records import Put, ended
+from tests.support.kafka.observed_records import Put, ended
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping

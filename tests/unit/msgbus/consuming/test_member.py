@@ -12,7 +12,7 @@ from msgbus.errors import BrokerUnavailable, PublishUnknown, QueueNotFound
 from msgbus.in_flight.deliveries import DeliveryState
 from msgbus.retry import Backoff, RetryPolicy
 from msgbus.testing.probe import Probe, within
-from tests.unit.scripted import QUEUE, ScriptedAdapter, ScriptedConsumer, delivery
+from tests.support.scripted_adapter import QUEUE, ScriptedAdapter, ScriptedConsumer, delivery
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from msgbus.broker import Broker
 from msgbus.consuming.session_metrics import SessionCounts
 from msgbus.testing.probe import Probe
-from tests.unit.scripted import ScriptedAdapter, delivery
+from tests.support.scripted_adapter import ScriptedAdapter, delivery
 
 if TYPE_CHECKING:
     import pytest

@@ -16,7 +16,7 @@ from msgbus.errors import (
     QueueNotFound,
 )
 from msgbus.testing.probe import Probe, within
-from tests.unit.scripted import ScriptedAdapter
+from tests.support.scripted_adapter import ScriptedAdapter
 
 
 async def test_what_the_server_refused_for_now_is_repeated_alone_and_with_its_id() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from msgbus.testing.verification import Kind, ViolationKind, check, report
-from tests.unit.tales import A, B, Tale
+from tests.support.written_history import A, B, Tale
 
 if TYPE_CHECKING:
     import random

@@ -14,7 +14,7 @@ from msgbus.publishing.publication import Publication
 from msgbus.retry import Reject
 from msgbus.testing.probe import Probe
 from msgbus.testing.verification import Event, EventWriter, Kind, Recorder, UnreadableRecording, check, read, recorded
-from tests.unit.tales import A, Tale
+from tests.support.written_history import A, Tale
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
