@@ -1,4 +1,4 @@
-"""Kafka records and messages: nothing is lost on the way, and nothing that a stranger wrote can break a member."""
+"""Kafka records as messages and messages as records: nothing is lost, and no foreign record breaks a member."""
 
 from __future__ import annotations
 
@@ -71,3 +71,9 @@ def test_the_size_counts_key_and_headers() -> None:
     bare = batch_size_bytes(None, b"x" * 1000, [])
     assert 1000 < bare < 1200
     assert batch_size_bytes(b"k" * 500, b"x" * 1000, [("h", b"v" * 300)]) >= bare + 800
+
+
+def test_such_a_name_is_written_in_ascii_when_the_message_is_passed_on() -> None:
+    outgoing = Outgoing(Address("q", "g", "retry.5s"), "id", 1, b"", None, {"gr\udcfcn": "v\udcff", "grün": "w"})
+    _, headers = encode_record(outgoing)
+    assert headers[2:] == [("gr\\xfcn", b"v\xff"), ("grün", b"w")]

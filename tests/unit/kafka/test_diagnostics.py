@@ -1,29 +1,12 @@
-"""What adapters find, by what servers tell of themselves."""
+"""Findings from what a Kafka cluster reports of its nodes and topics."""
 
 from __future__ import annotations
 
 import pytest
 
 from msgbus_kafka.diagnostics import Topic, cluster_findings, own_topics, topic_findings
-from msgbus_rabbitmq import diagnostics as rabbitmq
-from msgbus_redis import diagnostics as redis
 
 WELL = Topic("q", replicas=3, behind=0, leaderless=0, insync=2)
-
-
-@pytest.mark.parametrize(
-    ("version", "old"), [("6.0.16", True), ("5.0", True), ("6.2.0", False), ("7.0.15", False), ("10.0.1", False)]
-)
-def test_a_redis_is_old_by_its_numbers(version: str, old: bool) -> None:
-    found = list(redis.findings({"redis_version": version, "aof_enabled": "1", "maxmemory_policy": "noeviction"}))
-    assert [one.severity for one in found] == ["error"] * old
-
-
-@pytest.mark.parametrize(
-    ("version", "old"), [("3.9.29", True), ("3.10.0", False), ("3.13.0-rc.1", False), ("4.0.5", False), ("", False)]
-)
-def test_a_rabbitmq_is_old_by_its_numbers(version: str, old: bool) -> None:
-    assert [one.severity for one in rabbitmq.findings({"version": version})] == ["error"] * old
 
 
 def test_topics_are_ours_by_what_lies_beside_them() -> None:

@@ -1,16 +1,12 @@
+"""The health check over a scripted server."""
+
 from __future__ import annotations
 
 import asyncio
-from types import SimpleNamespace
 from typing import Any, cast
-
-import aiormq
 
 from msgbus.broker import Broker
 from msgbus.errors import BrokerUnavailable
-from msgbus_kafka.consumer.rebalance import RebalanceHandler
-from msgbus_kafka.options import Timing
-from msgbus_rabbitmq.aiormq_internals.blocked import why_blocked
 from tests.support.scripted_adapter import ScriptedAdapter, ScriptedConsumer
 
 
@@ -97,47 +93,6 @@ async def test_a_consumer_that_knows_why_it_gets_nothing_is_heard() -> None:
         assert health.reasons == ("queue q, group g: active: nobody leads",)
 
 
-async def test_a_pause_outlives_the_loss_of_the_consumer() -> None:
-    adapter = ScriptedAdapter()
-    async with Broker(adapter, group="g") as broker:
-        subscription = await broker.consume("q", callback)
-        await subscription.ready()
-        subscription.set_paused("the till is off")
-        subscription.mark_waiting()
-        subscription.mark_active()
-        assert (subscription.state, subscription.reason) == ("paused", "the till is off")
-        subscription.set_paused("")
-        assert (subscription.state, subscription.reason) == ("active", "")
-
-
-async def test_kafka_tells_of_a_coordinator_that_is_not_there_and_of_a_rebalance_that_does_not_end() -> None:
-    coordinator = SimpleNamespace(coordinator_id=None)
-    client, timing = SimpleNamespace(_coordinator=coordinator), Timing.of(45)
-    nothing: Any = None
-    rebalancing = RebalanceHandler(client, nothing, nothing, nothing, timing)
-    assert "coordinator" in rebalancing.problem()
-    coordinator.coordinator_id = 1
-    assert not rebalancing.problem()
-    rebalancing.expect({})
-    assert not rebalancing.problem(), "it has only begun"
-    rebalancing._unstable_since -= timing.rebalance + 1
-    assert rebalancing.problem() == "kafka: no assignment for 31 s"
-    rebalancing.stable.set()
-    assert not rebalancing.problem()
-
-
 def test_an_adapter_and_a_consumer_that_know_nothing_say_nothing() -> None:
     assert "trouble" not in vars(ScriptedConsumer)
     assert "ping" not in vars(ScriptedAdapter)
-
-
-async def test_a_blocked_rabbitmq_connection_is_known_without_its_reason_too() -> None:
-    """Where the client's handler, in which the reason is heard, has another name."""
-    unblocked = asyncio.Event()
-    connection = cast("Any", SimpleNamespace(ready=unblocked.wait))
-    assert await why_blocked(connection) == "it does not say why"
-    connection.blocked_by = "low on disk"
-    assert await why_blocked(connection) == "low on disk"
-    unblocked.set()
-    assert not await why_blocked(connection)
-    assert "_Connection__handle_connection_blocked" in vars(aiormq.Connection), "the reason is heard there"

@@ -1,4 +1,4 @@
-"""Entries and messages, without a server."""
+"""Stream entries as messages, and messages as stream entries."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import pytest
 from msgbus.adapter.address import Address
 from msgbus.adapter.envelope import Outgoing
 from msgbus_redis.codec import decode_message, encode_xadd
-from msgbus_redis.keys import handover_signal_key, stream_key
 
 QUEUE = Address("shop.purchases")
 
@@ -18,12 +17,6 @@ def entry_of(outgoing: Outgoing) -> list[bytes]:
     """The fields as they come back from the server."""
     fields = encode_xadd(b"key", outgoing)[4:]
     return [word if isinstance(word, bytes) else str(word).encode() for word in fields]
-
-
-def test_names_are_the_documented_ones() -> None:
-    assert stream_key("msgbus", QUEUE) == b"msgbus:{shop.purchases}"
-    assert stream_key("msgbus", Address("q", "g", "retry.5s")) == b"msgbus:{q.g.retry.5s}"
-    assert handover_signal_key("msgbus", "g") == b"msgbus:bell:g"
 
 
 def test_a_message_comes_back_as_it_was() -> None:

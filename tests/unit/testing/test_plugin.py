@@ -1,18 +1,14 @@
-"""The pytest plugin, as a service's tests use it."""
+"""The pytest plugin, as the tests of a service use it."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
-import threading
-from asyncio import BaseEventLoop
-from contextlib import closing
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
 from msgbus import RetryLater
-from msgbus.testing.virtual_time import leaping_time
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,37 +78,6 @@ async def test_a_message_delayed_by_an_hour_comes_after_an_hour(broker: Broker, 
     await broker.publish("orders", "x", delay=hour)
     await handled("orders", within=3 * hour)
     assert [round((one - began) / hour, 3) for one in times] == [1, 2]
-
-
-async def test_virtual_time_waits_for_a_thread() -> None:
-    loop = asyncio.get_running_loop()
-    go = threading.Event()
-    with leaping_time(loop):
-        waiting = asyncio.ensure_future(asyncio.to_thread(go.wait))
-        await asyncio.sleep(0)
-        late = loop.call_later(3600.0, lambda: None)
-        loop.call_soon(go.set)
-        assert await waiting
-        assert loop.time() < late.when()
-        await asyncio.sleep(3600.0)
-    assert loop.time() >= late.when()
-
-
-async def test_time_goes_on_from_where_it_has_leapt_to() -> None:
-    loop = asyncio.get_running_loop()
-    with leaping_time(loop):
-        await asyncio.sleep(3600.0)
-        before = loop.time()
-    assert loop.time() >= before
-
-
-def test_virtual_time_is_refused_where_a_loop_has_no_selector() -> None:
-    with (
-        closing(BaseEventLoop()) as loop,
-        pytest.raises(RuntimeError, match="asyncio's own event loops, not BaseEventLoop"),
-        leaping_time(loop),
-    ):
-        pass
 
 
 SUITE = """

@@ -1,23 +1,17 @@
-"""What aiokafka's sender does differently: when it sends, and what lies on the wire. The rest is its own."""
+"""When the sender sends: one request per node, and again after a lost connection."""
 
 from __future__ import annotations
 
 import asyncio
-from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiokafka.errors import KafkaConnectionError
 from aiokafka.producer.transaction_manager import TransactionManager
-from aiokafka.protocol.produce import ProduceRequest, ProduceRequest_v7, ProduceResponse_v7
+from aiokafka.protocol.produce import ProduceRequest_v7, ProduceResponse_v7
 from aiokafka.structs import TopicPartition
 
 from msgbus_kafka.aiokafka_internals.accumulator import Accumulator
-from msgbus_kafka.aiokafka_internals.produce_request import (
-    FastProduceRequest,
-    FastProduceResponse,
-    ProduceRequestBuilder,
-)
 from msgbus_kafka.aiokafka_internals.sender import FastSender
 from tests.support.kafka.observed_records import Put, ended
 
@@ -25,8 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
 
 ONE, OTHER, THIRD = (TopicPartition("orders", number) for number in range(3))
-TOPICS = [("orders", [(0, b"batch"), (7, b"another")]), ("übung", [(2, b"")])]
-KAFKA_2_1 = {ProduceRequest.API_KEY: (0, 7)}
 
 
 class Cluster:
@@ -172,30 +164,3 @@ async def test_what_is_no_answer_ends_the_sender_and_every_message_fails(sending
         with pytest.raises(ZeroDivisionError):
             await message
     assert sending.sender.sender_task.done()
-
-
-def test_a_request_is_packed_as_aiokafka_writes_it() -> None:
-    packed = ProduceRequestBuilder(None, -1, 15_000, TOPICS).prepare(KAFKA_2_1)
-    assert type(packed) is FastProduceRequest
-    assert packed.encode() == ProduceRequest_v7(None, -1, 15_000, TOPICS).encode()
-    header = packed.build_request_header(17, "msgbus").encode()
-    assert header == ProduceRequest_v7(None, -1, 15_000, TOPICS).build_request_header(17, "msgbus").encode()
-
-
-def test_an_older_server_is_sent_aiokafkas_own_request() -> None:
-    assert ProduceRequestBuilder(None, -1, 15_000, TOPICS).prepare({ProduceRequest.API_KEY: (0, 6)}).API_VERSION == 6
-
-
-def test_an_answer_is_read_as_aiokafka_reads_it() -> None:
-    topics = [("orders", [(0, 0, 17, -1, 5), (7, 6, -1, 1_700_000_000_000, 0)]), ("übung", [(2, 47, 2**40, -1, -1)])]
-    wire = ProduceResponse_v7(topics, 30).encode()
-    for data in (wire, BytesIO(wire)):
-        answer = FastProduceResponse.decode(data)
-        assert answer == ProduceResponse_v7.decode(wire)
-        assert answer.API_VERSION == 7
-
-
-def test_an_answer_is_read_from_where_its_header_ends() -> None:
-    data = BytesIO(b"head" + ProduceResponse_v7([], 0).encode())
-    data.seek(4)
-    assert FastProduceResponse.decode(data).topics == []

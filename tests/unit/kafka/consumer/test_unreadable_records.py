@@ -1,4 +1,4 @@
-"""Isolation of partitions that cannot be read, without a server."""
+"""Isolation of partitions with records that cannot be read, without a server."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aiokafka.structs import TopicPartition
 from msgbus.adapter.address import Address
 from msgbus_kafka.consumer.partition_session import PartitionSession
 from msgbus_kafka.consumer.unreadable_records import UnreadableRecordIsolation, concerns_all_partitions
-from msgbus_kafka.errors import FetchRefused, concerns_one_partition
+from msgbus_kafka.errors import FetchRefused
 
 BAD, GOOD = TopicPartition("bad", 0), TopicPartition("good", 0)
 
@@ -179,32 +179,6 @@ async def test_what_the_broker_refuses_is_tried_again_and_told_once(
     await bench.round()
     assert (bench.bad.max_records, bench.bad.problem, bench.good.max_records) == (None, "", None)
     assert len(caplog.records) == 2
-
-
-@pytest.mark.parametrize(
-    ("error", "one"),
-    [
-        (kafka.CorruptRecordException(), True),
-        (kafka.UnsupportedCodecError(), True),
-        (kafka.RecordTooLargeError(), True),
-        (kafka.TopicAuthorizationFailedError("q"), True),
-        (FetchRefused(BAD, "x"), True),
-        (kafka.UnknownError(), True),
-        (UnicodeDecodeError("utf-8", b"", 0, 1, ""), True),
-        (AssertionError(), True),
-        (RuntimeError(), True),
-        (IndexError(), True),
-        (kafka.KafkaConnectionError(), False),
-        (kafka.NodeNotReadyError(), False),
-        (kafka.GroupAuthorizationFailedError(), False),
-        (kafka.SaslAuthenticationFailed(), False),
-        (kafka.ConsumerStoppedError(), False),
-        (kafka.IllegalStateError(), False),
-        (OSError(), False),
-    ],
-)
-def test_what_concerns_one_partition_is_told_from_what_concerns_all(error: Exception, one: bool) -> None:
-    assert concerns_one_partition(error) is one
 
 
 def test_what_ended_the_group_concerns_all_whatever_it_is() -> None:

@@ -1,4 +1,4 @@
-"""Reading RabbitMQ's frames: a delivery is what the client would have made of it, and nothing else is kept from it."""
+"""The frame reader: a delivery equals what aiormq makes of it, and every other frame reaches aiormq."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import asyncio
 import itertools
 from contextlib import suppress
 from datetime import UTC, datetime
-from struct import pack
 from typing import TYPE_CHECKING, Any, cast
 
-import aiormq
 import pytest
 from aiormq.abc import DeliveredMessage
 from aiormq.exceptions import AMQPConnectionError, InvalidFrameError
@@ -17,14 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pamqp.body import ContentBody
 from pamqp.commands import Basic
-from pamqp.decode import field_table
 from pamqp.frame import marshal, unmarshal
 from pamqp.header import ContentHeader
 from pamqp.heartbeat import Heartbeat
 
-from msgbus_rabbitmq.aiormq_internals.connection import Connection
 from msgbus_rabbitmq.aiormq_internals.frame_reader import FrameReader, consume
-from msgbus_rabbitmq.amqp_frames import decode_content_header, from_aiormq
+from msgbus_rabbitmq.amqp_frames import from_aiormq
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -51,6 +47,8 @@ PROPERTIES = st.fixed_dictionaries(
         "timestamp": st.one_of(st.none(), TIME.map(lambda seconds: datetime.fromtimestamp(seconds, UTC))),
     }
 )
+
+
 BODIES = st.lists(st.binary(min_size=1, max_size=40), max_size=3)
 
 
@@ -226,60 +224,6 @@ async def test_what_is_no_frame_is_the_clients_error(data: bytes) -> None:
     with pytest.raises(InvalidFrameError):
         async for _ in reading:
             pass
-
-
-def header(flags: int, properties: bytes) -> bytes:
-    return pack(">HHQH", 60, 0, 4, flags) + properties
-
-
-def test_text_that_is_no_utf_8_is_kept_as_its_bytes() -> None:
-    table = b"\x01\xffS\x00\x00\x00\x02\xfe\xff" + b"\x01cl\x00\x00\x00\x00\x00\x00\x00\x03"
-    raw = b"\x02k\xff" + pack(">I", len(table)) + table + b"\x02i\xff"
-    size, said = decode_content_header(header(1 << 15 | 1 << 13 | 1 << 7, raw))
-    assert size == 4
-    assert (said.content_type, said.message_id) == ("k\udcff", "i\udcff")
-    assert said.headers == {"\udcff": "\udcfe\udcff", "c": 3}
-
-
-@pytest.mark.parametrize(
-    ("stamp", "time"),
-    [(0, 0), (1_700_000_000, 1_700_000_000_000), (1_700_000_000_123, 1_700_000_000_123), (2**63 + 1, None)],
-)
-def test_a_time_is_seconds_or_milliseconds_or_none(stamp: int, time: int | None) -> None:
-    assert decode_content_header(header(1 << 6, pack(">Q", stamp)))[1].time == time
-
-
-@pytest.mark.parametrize(
-    "payload",
-    [
-        b"",
-        header(1 << 15, b""),
-        header(1 << 15, b"\x05abc"),
-        header(1 << 13, b"\x00\x00\x00\x09\x01aS\x00\x00\x00\x01"),
-        header(1 << 13, b"\x00\x00\x00\x05\x01aS\x00\x00\x00\x09bbbbbbbbb"),
-        header(1 << 13, b"\x00\x00\x00\x03\x01a?"),
-        header(1 << 6, b"\x00"),
-        header(0, b"more"),
-    ],
-)
-def test_a_header_that_contradicts_itself_is_no_header(payload: bytes) -> None:
-    with pytest.raises(InvalidFrameError):
-        decode_content_header(payload)
-
-
-def test_a_table_with_more_than_text_is_as_the_client_decodes_it() -> None:
-    raw = marshal(ContentHeader(properties=Basic.Properties(headers={"n": 1, "list": ["a", {"b": True}]})), 1)[7:-1]
-    assert decode_content_header(raw)[1].headers == field_table(raw[14:])[1] == {"n": 1, "list": ["a", {"b": True}]}
-
-
-async def test_the_client_that_is_installed_is_read_at_once() -> None:
-    connection = Connection("amqp://127.0.0.1:1")
-    assert hasattr(aiormq.Connection, "_Connection__reader")
-    receiver = aiormq.connection.FrameReceiver(asyncio.StreamReader())
-    receiver.reader.feed_eof()
-    with pytest.raises(AMQPConnectionError):
-        await connection._Connection__reader(receiver)
-    assert connection.frame_reader is not None
 
 
 async def test_where_the_client_reads_by_itself_the_consumer_gets_the_same(caplog: pytest.LogCaptureFixture) -> None:
