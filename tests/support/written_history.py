@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from msgbus.testing.verification import Event, Kind, check
+from msgbus.testing.verification import Event, Kind, Recorder, check
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
 
 A, B = "a", "b"
 """Two members."""
@@ -133,3 +137,11 @@ class Tale:
     def verdicts(self) -> list[str]:
         """What is wrong with it."""
         return [str(one.verdict) for one in check(self.events)]
+
+
+def write(path: Path, events: Iterable[Event]) -> Path:
+    """Record ``events`` in a file."""
+    with Recorder(path) as recorder:
+        for event in events:
+            recorder(event)
+    return path

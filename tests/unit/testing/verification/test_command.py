@@ -6,19 +6,13 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from msgbus.testing.verification import Event, Recorder
-from tests.support.written_history import A, Tale
+from msgbus.testing.verification.__main__ import main
+from tests.support.written_history import A, Tale, write
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
-
-def write(path: Path, events: Iterable[Event]) -> Path:
-    with Recorder(path) as recorder:
-        for event in events:
-            recorder(event)
-    return path
+    import pytest
 
 
 def command(*files: Path) -> subprocess.CompletedProcess[str]:
@@ -34,3 +28,12 @@ def test_the_command_says_by_its_exit_code_whether_the_promise_was_kept(tmp_path
     assert "the promise was kept" in kept.stdout
     assert "LOST: message 1 of q" in broken.stdout
     assert "missing" in unreadable.stderr
+
+
+def test_the_same_in_this_process(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kept = write(tmp_path / "kept", Tale().published("1").handled(A, "1").events)
+    broken = write(tmp_path / "broken", Tale().published("1").events)
+    codes = [main([str(path) for path in paths]) for paths in ([kept], [broken], [tmp_path / "missing"], [])]
+    assert codes == [0, 1, 2, 2]
+    assert main(["--help"]) == 2
+    assert "the promise was kept" in capsys.readouterr().out

@@ -9,21 +9,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from msgbus.testing.verification import Event, Kind, Recorder, UnreadableRecording, read
-from tests.support.written_history import A, Tale
+from tests.support.written_history import A, Tale, write
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
 
 EVENT = Event(at=1, kind=Kind.CALLED, member="m", queue="q", id="ключ", key="", attempt=3, members=("a",))
-
-
-def write(path: Path, events: Iterable[Event]) -> Path:
-    with Recorder(path) as recorder:
-        for event in events:
-            recorder(event)
-    return path
 
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:
