@@ -30,7 +30,7 @@ test: $(READY) brokers  ## everything, on real brokers; WORKERS=4 side by side, 
 	@$(BIN)/python -m pytest $(BESIDE) --conformance compare
 
 test-docker: $(READY)  ## what takes a Docker engine: docker-compose.yml, and servers in containers
-	@$(BIN)/python -m pytest tests/docker
+	@$(BIN)/python -m pytest tests/integration/docker
 
 conformance: $(READY)  ## run the contract and renew CONFORMANCE.md; SET=next|valkey, CASES=expression
 	@MSGBUS_TEST_SET=$(SET) $(BIN)/python -m pytest tests/contract --conformance write $(if $(CASES),-k "$(CASES)",$(BESIDE))
@@ -39,7 +39,7 @@ contract: $(READY)  ## the contract suite alone; BROKER=memory|redis|rabbitmq|ka
 	@$(BIN)/python -m pytest tests/contract $(BESIDE) $(if $(BROKER),-k $(BROKER))
 
 planted: $(READY)  ## which case catches which planted bug, as a table
-	@$(BIN)/python -m tests.planted
+	@$(BIN)/python -m tests.mutation
 
 .PHONY: simulate
 simulate: $(READY)  ## members that crash on a server that fails, in SEEDS=1000 orders of events; no server
@@ -51,14 +51,14 @@ LONG = $(BIN)/python -m pytest -o timeout=0
 nightly: SEEDS = 10000
 nightly: $(READY) brokers  ## the long forms of what make test runs short, and SEEDS=10000 simulations; hours
 	@failed=; \
-	MSGBUS_TEST_ROUNDS=300 MSGBUS_TEST_SWITCHES=100 $(LONG) tests/faults/test_kafka_rebalances.py || failed=1; \
-	MSGBUS_TEST_ROUNDS=30 $(LONG) tests/faults/test_kafka_killed_members.py || failed=1; \
-	MSGBUS_TEST_ROUNDS=10 $(LONG) tests/faults/test_kafka_cluster.py || failed=1; \
-	MSGBUS_TEST_ROUNDS=20 $(LONG) tests/faults/test_kafka_stopping.py || failed=1; \
+	MSGBUS_TEST_ROUNDS=300 MSGBUS_TEST_SWITCHES=100 $(LONG) tests/integration/kafka/test_rebalances.py || failed=1; \
+	MSGBUS_TEST_ROUNDS=30 $(LONG) tests/integration/kafka/test_killed_members.py || failed=1; \
+	MSGBUS_TEST_ROUNDS=10 $(LONG) tests/integration/kafka/test_node_failures.py || failed=1; \
+	MSGBUS_TEST_ROUNDS=20 $(LONG) tests/integration/kafka/test_shutdown.py || failed=1; \
 	MSGBUS_TEST_ROUNDS=20 MSGBUS_TEST_FREEZES=30 MSGBUS_TEST_BETWEEN=5000 \
-		$(LONG) $(BESIDE) tests/faults/test_broker_restart.py || failed=1; \
+		$(LONG) $(BESIDE) tests/integration/any_broker/test_broker_restart.py || failed=1; \
 	MSGBUS_TEST_ROLLS=20 MSGBUS_TEST_CLOSURES=10 MSGBUS_TEST_LEADERS=5 MSGBUS_TEST_HEARTBEAT=10 \
-		MSGBUS_TEST_CANCELLED=1000 MSGBUS_TEST_SECURED=all $(LONG) $(BESIDE) tests/faults tests/secured || failed=1; \
+		MSGBUS_TEST_CANCELLED=1000 MSGBUS_TEST_SECURED=all $(LONG) $(BESIDE) tests/integration || failed=1; \
 	$(LONG) $(BESIDE) tests/contract --contract-size large || failed=1; \
 	MSGBUS_TEST_SEEDS=$(SEEDS) $(LONG) $(BESIDE) tests/simulation || failed=1; \
 	test -z "$$failed"
@@ -87,16 +87,16 @@ bench-quick: $(BENCHED) brokers  ## the same with few messages and one round
 	@$(BIN)/python -m bench --quick $(ARGS)
 
 brokers: $(READY)  ## install what the tests need to run real brokers here
-	@$(BIN)/python -m tests.servers install
+	@$(BIN)/python -m tests.support.servers install
 
 brokers-next: $(READY)  ## install the other versions, for make conformance SET=next|valkey
-	@MSGBUS_TEST_SET=next $(BIN)/python -m tests.servers install
+	@MSGBUS_TEST_SET=next $(BIN)/python -m tests.support.servers install
 
 up: $(READY)  ## start one to try things: make up BROKER=redis|rabbitmq|kafka; prints its URL
-	@$(BIN)/python -m tests.servers up $(BROKER)
+	@$(BIN)/python -m tests.support.servers up $(BROKER)
 
 down: $(READY)  ## stop what `make up` started
-	@$(BIN)/python -m tests.servers down
+	@$(BIN)/python -m tests.support.servers down
 
 lock:  ## pin the newest versions that pyproject.toml allows
 	@$(PYTHON) -m uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 \

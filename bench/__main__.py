@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from bench.cases.case import Case
-    from tests.servers import Server
+    from tests.support.servers import Server
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -8,8 +8,8 @@ import platform
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
-from tests.servers import Server, server_version, start
-from tests.servers.process import family
+from tests.support.servers import Server, server_version, start
+from tests.support.servers.process import family
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

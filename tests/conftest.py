@@ -13,14 +13,14 @@ import pytest
 
 from msgbus.testing import CASES
 from pytest_msgbus import NOT_OFFERED
-from tests import conformance
-from tests.servers.fixtures import serving
-from tests.servers.version import server_version
+from tests.support import conformance
+from tests.support.servers.fixtures import serving
+from tests.support.servers.version import server_version
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
-    from tests.servers.server import Server
+    from tests.support.servers.server import Server
 
 _CONTRACT = re.compile(r"tests/contract/test_(\w+)\.py")
 _CASE = re.compile(r"tests/contract/test_(\w+)\.py::test_contract\[(\w+)\]")
@@ -70,8 +70,8 @@ def _serving(config: pytest.Config, name: str) -> Iterator[Server]:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Groups by file and broker; see tests.side_by_side."""
-    from tests.side_by_side import SideBySide
+    """Groups by file and broker; see tests.support.xdist_groups."""
+    from tests.support.xdist_groups import SideBySide
 
     return SideBySide(config, log)
 

@@ -16,15 +16,15 @@ from msgbus.adapter.url import BrokerURL
 from msgbus.errors import AccessRefused
 from msgbus.testing import NotOffered, ServerFaults
 from msgbus_memory.server import server as memory
-from tests.servers import NativeServer, kafka_acls
-from tests.servers.rabbitmq_native import RabbitmqRecipe
+from tests.support.servers import NativeServer, kafka_acls
+from tests.support.servers.rabbitmq_native import RabbitmqRecipe
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
 
     from msgbus.adapter.address import Address
     from msgbus.errors import BrokerError
-    from tests.servers.server import Server
+    from tests.support.servers.server import Server
 
 __all__ = ["KafkaFaults", "MemoryFaults", "RabbitmqFaults", "RedisFaults"]
 
@@ -72,7 +72,7 @@ class _Ours(ServerFaults):
         return self._server
 
     async def restart(self) -> None:
-        """See ServerFaults: in good order; tests/faults has it killed."""
+        """See ServerFaults: in good order; tests/integration has it killed."""
         await asyncio.to_thread(self.native().restart)
 
 

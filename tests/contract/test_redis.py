@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from msgbus.testing import Harness
     from msgbus.testing.plugin import HarnessOf
     from msgbus.testing.suite import Case
-    from tests.servers.server import Server
+    from tests.support.servers.server import Server
 
 
 @pytest.fixture

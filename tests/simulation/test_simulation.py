@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +14,7 @@ from msgbus.testing.simulation import NO_FAULTS, Faults, simulate
 from tests.simulation.partitioned import partitioned
 from tests.simulation.races import IDLE_RACES, PARTITIONED_RACES, RACES
 from tests.simulation.scenario import hasty_members, three_members, two_and_no_more
+from tests.support.paths import ROOT
 
 if TYPE_CHECKING:
     from msgbus.testing.simulation import Simulation
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 SEEDS = int(os.environ.get("MSGBUS_TEST_SEEDS", "200"))
 AT_ONCE = replace(NO_FAULTS, slowness=0)
 """What can happen at the same time does."""
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
