@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgbus.errors import BrokerUnavailable, PublishUnknown
 
@@ -60,7 +60,7 @@ class PendingMessage:
         self.index = place
         self.message = message
         self.completed = False
-        self.sent: object = False
+        self.sent: Any = False
         """True, or anything true, once the server may have the message: a late result is then unknown."""
 
     def complete(self, verdict: BrokerError | None) -> None:
