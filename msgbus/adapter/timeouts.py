@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 __all__ = ["DRAIN_SECONDS", "TASK_END_TIMEOUT_SECONDS", "ReusableTimeout", "cancel_and_wait", "wait_for_event"]
 
 DRAIN_SECONDS: Final = 18.0
-"""Seconds that a session's drain may take when it is revoked while the member goes on: below Kafka's default session
-timeout, and long enough for nearly all callbacks."""
+"""Seconds that the drain of a session may take while its member goes on: its queue is released, or revoked. Less than
+the default grace of a stop, 25 s."""
 TASK_END_TIMEOUT_SECONDS: Final = 1.0
 """Seconds that a cancelled task has to end, where its caller must not hang."""
 

@@ -1,4 +1,4 @@
-"""``msgbus doctor``: what a server is, what about it endangers the promise, and the way out."""
+"""Command ``msgbus doctor``: finds settings of a server that endanger messages."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ REMEDIES: Final[dict[type[MsgbusError], str]] = {
 
 
 def doctor(url: Url = "", as_json: Json = False) -> None:
-    """Look at the server: what it is, what about it endangers messages, and the way out. Changes nothing."""
+    """Check the server for settings that endanger messages, and say what to do. Changes nothing."""
     where = BrokerURL.parse(url or configured_url())
 
     async def work(broker: Broker) -> Diagnosis:

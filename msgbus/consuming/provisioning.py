@@ -1,4 +1,4 @@
-"""A group's own queues beside each that it consumes: those for retries and for dead letters, made before it begins."""
+"""Queue provisioner: creates a group's retry queues and dead-letter queue before the group consumes a queue."""
 
 from __future__ import annotations
 
@@ -23,18 +23,21 @@ logger = logging.getLogger("msgbus")
 
 
 class QueueProvisioner:
-    """Makes them, once for each queue."""
+    """Creates the queues of one group beside each queue that it consumes, once."""
 
     def __init__(self, adapter: Adapter, group: str) -> None:
         self._adapter = adapter
         self._group = group
         self._conflicts: set[Address] = set()
-        """Those that exist in another shape, which was told."""
+        """Queues that exist with other settings, of which the log has told."""
 
     async def provision(self, fresh: Sequence[WorkerPool]) -> dict[WorkerPool, dict[Address, RetryIntake]]:
-        """Those of every queue of ``fresh`` that exists, and the heads of each: nothing fails before they do.
+        """Create the group's queues beside the queues of ``fresh`` that exist, so that failures have a place to go.
 
-        Raises what the adapter raises, but no QueueConflict.
+        Raises what the adapter raises, except QueueConflict.
+
+        Returns:
+            The retry intakes of each pool whose queue exists.
         """
         there = [
             workers
@@ -53,7 +56,7 @@ class QueueProvisioner:
         }
 
     async def _create(self, specs: Sequence[QueueSpec]) -> None:
-        """Together; where one exists in another shape one by one: that one is told of, once, and used as it is."""
+        """Create queues together; singly if one of them exists with other settings: log that one once, and use it."""
         try:
             await self._adapter.create_queues(specs)
         except QueueConflict as conflict:
@@ -62,7 +65,7 @@ class QueueProvisioner:
                     await self._create([spec])
             elif specs[0].address not in self._conflicts:
                 self._conflicts.add(specs[0].address)
-                logger.warning("group %s: %s; it is used as it is", self._group, conflict)
+                logger.warning("group %s: %s; msgbus uses the queue as it is", self._group, conflict)
 
     async def _exists(self, workers: WorkerPool) -> bool:
         try:

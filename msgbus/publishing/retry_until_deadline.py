@@ -1,4 +1,4 @@
-"""Publishing until a deadline: the adapter tries once, this repeats what may be repeated, and every call ends."""
+"""Retries of a publish: the adapter tries once; this repeats what may be repeated, until the deadline."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["publish_until_deadline"]
 _RETRY_BACKOFF: Final = Backoff(first=0.05, most=2.0)
 
 
-async def publish_until_deadline(  # noqa: PLR0913, PLR0917 - what Link has in hand
+async def publish_until_deadline(  # noqa: PLR0913, PLR0917 - the state of one publish call
     adapter: Adapter,
     messages: Sequence[Outgoing],
     results: Sequence[BrokerError | None],
@@ -30,11 +30,21 @@ async def publish_until_deadline(  # noqa: PLR0913, PLR0917 - what Link has in h
     random: Random,
     over: asyncio.Event,
 ) -> list[BrokerError | None]:
-    """One verdict for each of ``messages``, in order, at ``end`` (in the event loop's time) at the latest.
+    """Repeat a publish until every message has a final result, or until ``end``.
 
-    ``answers`` are those of the first try. BrokerUnavailable is repeated with the same id while time is left, and until
-    ``over`` is set: another try would connect again. At the end it is PublishUnknown for a message that an earlier try
-    may have brought to the server.
+    A message with BrokerUnavailable is published again with the same id. At the end it becomes PublishUnknown if an
+    earlier try may have reached the server.
+
+    Args:
+        adapter: Publishes.
+        messages: The messages of the call.
+        results: Their results of the first try.
+        end: When to stop, in the event loop's time.
+        random: Source of the chance in the backoff.
+        over: Set when the broker is closed: another try would connect again.
+
+    Returns:
+        One publish result for each message, in order.
     """
     now = asyncio.get_running_loop().time
     verdicts = list(results)
@@ -63,7 +73,7 @@ def _final(message: Outgoing, verdict: BrokerError | None, uncertain: bool) -> B
     if not isinstance(verdict, BrokerUnavailable):
         return verdict
     if not uncertain:
-        return BrokerUnavailable(f"queue {message.address}: not published before the end: {verdict}")
+        return BrokerUnavailable(f"queue {message.address}: not published before the deadline: {verdict}")
     unknown = PublishUnknown(
         f"queue {message.address}: message {message.id} may have arrived; publishing it again with the same id is safe "
         f"for callbacks that recognise ids ({verdict})"

@@ -113,8 +113,8 @@ BUGS: Final = (
     Bug(
         "runs messages of one key side by side",
         "msgbus/in_flight/key_scheduler.py",
-        "        if lane is None:\n            self._ready.append(item)\n",
-        "        if lane is None or len(self._ready) > 5:\n            self._ready.append(item)\n",
+        "        if key is None:\n            self._ready.append(item)\n",
+        "        if key is None or len(self._ready) > 5:\n            self._ready.append(item)\n",
     ),
     Bug(
         "lets the next message of a key overtake one that failed",
