@@ -163,9 +163,9 @@ class Broker:
         """
         connection = self._reach()
         outgoing = self._message_builder.build(queue_address(queue, exchange), body, message_id, key, headers, delay)
-        (verdict,) = await connection.publish((outgoing,))
-        if verdict is not None:
-            raise verdict
+        (result,) = await connection.publish((outgoing,))
+        if result is not None:
+            raise result
 
     async def publish_many(
         self, queue: str, messages: Iterable[Publication | Any], *, exchange: str = ""

@@ -95,10 +95,10 @@ class BrokerConnection:
             left = max(end - now(), 0.0)
         self._in_progress += 1
         try:
-            verdicts = await self.adapter.publish(messages, left)
-            if any(verdicts):
-                verdicts = await publish_until_deadline(self.adapter, messages, verdicts, end, self._random, self._over)
-            return verdicts
+            results = await self.adapter.publish(messages, left)
+            if any(results):
+                results = await publish_until_deadline(self.adapter, messages, results, end, self._random, self._over)
+            return results
         finally:
             self._ended()
 

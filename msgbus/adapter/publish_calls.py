@@ -63,12 +63,12 @@ class PendingMessage:
         self.sent: Any = False
         """True, or anything true, once the server may have the message: a late result is then unknown."""
 
-    def complete(self, verdict: BrokerError | None) -> None:
+    def complete(self, result: BrokerError | None) -> None:
         """Set the publish result: None, or the error. Called once for each message."""
         self.completed = True
         call = self.call
         if not call.over:
-            call.results[self.index] = verdict
+            call.results[self.index] = result
             call.pending -= 1
             if not call.pending:
                 call.wake(settled=True)

@@ -129,19 +129,19 @@ def redrive(  # noqa: PLR0913, PLR0917 - a command's options
                 which, limit=limit, rate=rate, batch=batch, looping=looping, dry_run=dry_run, progress=progress
             )
 
-    account = _with(url, queue, group, exchange, work)
-    said = {"taken": account.taken, "arrived": account.arrived, "left": account.remaining, "skipped": account.skipped}
+    result = _with(url, queue, group, exchange, work)
+    counts = {"taken": result.taken, "arrived": result.arrived, "left": result.remaining, "skipped": result.skipped}
     if as_json:
-        _lines([{**said, "dry_run": dry_run, "refused": [str(one) for one in account.refused]}])
+        _lines([{**counts, "dry_run": dry_run, "refused": [str(one) for one in result.refused]}])
     elif dry_run:
         typer.echo(
-            f"would redrive {account.taken:,}, skip {account.skipped:,} that loop; {account.remaining:,} in the queue"
+            f"would redrive {result.taken:,}, skip {result.skipped:,} that loop; {result.remaining:,} in the queue"
         )
     else:
-        typer.echo(", ".join(f"{count:,} {word}" for word, count in said.items()))
-        for refusal in account.refused[:3]:
+        typer.echo(", ".join(f"{count:,} {word}" for word, count in counts.items()))
+        for refusal in result.refused[:3]:
             typer.echo(f"did not arrive: {refusal}", err=True)
-    if not dry_run and not account.complete:
+    if not dry_run and not result.complete:
         raise typer.Exit(1)
 
 

@@ -74,17 +74,15 @@ def replay(  # noqa: PLR0913, PLR0917 - a command's options
         with advancing(found.taken, "replayed") as progress:
             return await history.replay(begin, end, rate=rate, progress=progress)
 
-    account = reach(url, group, work)
-    said = {"taken": account.taken, "arrived": account.arrived}
+    result = reach(url, group, work)
+    counts = {"taken": result.taken, "arrived": result.arrived}
     if as_json:
-        typer.echo(json.dumps({**said, "dry_run": dry_run, "refused": [str(one) for one in account.refused]}))
+        typer.echo(json.dumps({**counts, "dry_run": dry_run, "refused": [str(one) for one in result.refused]}))
     else:
-        typer.echo(
-            f"would replay {account.taken:,}" if dry_run else f"{account.arrived:,} of {account.taken:,} arrived"
-        )
-        for refusal in account.refused[:3]:
+        typer.echo(f"would replay {result.taken:,}" if dry_run else f"{result.arrived:,} of {result.taken:,} arrived")
+        for refusal in result.refused[:3]:
             typer.echo(f"did not arrive: {refusal}", err=True)
-    if not dry_run and not account.complete:
+    if not dry_run and not result.complete:
         raise typer.Exit(1)
 
 

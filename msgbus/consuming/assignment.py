@@ -57,15 +57,15 @@ class Assignment:
 
     # What is wanted.
 
-    def add(self, workers: WorkerPool) -> None:
-        """Want the queue of ``workers`` as well."""
-        self.wanted[workers.subscription.address] = workers
+    def add(self, pool: WorkerPool) -> None:
+        """Want the queue of ``pool`` as well."""
+        self.wanted[pool.subscription.address] = pool
         self.recheck_queues()
 
     def discard(self, subscription: Subscription) -> None:
         """Stop wanting the queue of ``subscription``; call its ``finish_cancel()`` when none of it is in flight."""
-        if (workers := self.wanted.pop(subscription.address, None)) is not None:
-            workers.cancel_probes()
+        if (pool := self.wanted.pop(subscription.address, None)) is not None:
+            pool.cancel_probes()
         self._discarded.append(subscription)
         self.recheck_queues()
 
@@ -111,9 +111,9 @@ class Assignment:
         self._latest = 0.0
         reopened, self._reopened = self._reopened, set()
         kept = {
-            address: workers
-            for address, workers in self._applied.items()
-            if wanted.get(address) is workers and address not in reopened
+            address: pool
+            for address, pool in self._applied.items()
+            if wanted.get(address) is pool and address not in reopened
         }
         if any(address in wanted for address in self._applied.keys() - kept.keys()):
             # Cancelled and consumed again, or to be reopened: one call could not tell, and its deliveries would stay.
@@ -121,28 +121,28 @@ class Assignment:
         missing: AbstractSet[Address] = frozenset()
         if wanted or self._applied:
             missing = await consumer.subscribe(self._limits(wanted), _newest(wanted))
-        self._applied = {address: workers for address, workers in wanted.items() if address not in missing}
+        self._applied = {address: pool for address, pool in wanted.items() if address not in missing}
         known, self._retry_intakes, self._intakes = self._retry_intakes, {}, {}
-        for address, workers in self._applied.items():
-            self._intakes[address] = workers
-            intakes = known.get(workers)
+        for address, pool in self._applied.items():
+            self._intakes[address] = pool
+            intakes = known.get(pool)
             if intakes and missing.isdisjoint(intakes):  # else one was deleted: the next check makes it again
-                self._retry_intakes[workers] = intakes
+                self._retry_intakes[pool] = intakes
                 self._intakes |= intakes
         self.finish_discarded()
         self._tell(missing)
 
     def _limits(self, subscribed: Mapping[Address, WorkerPool]) -> dict[Address, int]:
         limits: dict[Address, int] = {}
-        for address, workers in subscribed.items():
-            limits[address] = workers.flow.limit
-            limits |= {one: intake.flow.limit for one, intake in self._retry_intakes.get(workers, {}).items()}
+        for address, pool in subscribed.items():
+            limits[address] = pool.flow.limit
+            limits |= {one: intake.flow.limit for one, intake in self._retry_intakes.get(pool, {}).items()}
         return limits
 
     def _tell(self, missing: AbstractSet[Address]) -> None:
-        for workers in self._applied.values():
-            if workers.subscription.state != "cancelled":
-                workers.subscription.mark_active()
+        for pool in self._applied.values():
+            if pool.subscription.state != "cancelled":
+                pool.subscription.mark_active()
         for address in missing - self._missing:
             logger.warning(
                 "queue %s, group %s: the queue does not exist; waiting for it (create_queue() makes it)",
@@ -161,8 +161,8 @@ class Assignment:
         """Forget what the consumer had: it is closed."""
         self._applied = {}
         self._intakes = {}
-        for workers in self.wanted.values():
-            workers.subscription.mark_waiting()
+        for pool in self.wanted.values():
+            pool.subscription.mark_waiting()
 
     # Deliveries.
 
@@ -178,12 +178,12 @@ class Assignment:
 
     def health(self, when: Callable[[float], datetime], trouble: str, *, draining: bool) -> Iterator[QueueHealth]:
         """Yield the state of each queue, those included that are drained after ``cancel()``. No I/O."""
-        for workers in self.wanted.values():
-            missing = workers.subscription.address in self._missing
-            yield queue_health(workers.subscription, when, missing=missing, draining=draining, trouble=trouble)
+        for pool in self.wanted.values():
+            missing = pool.subscription.address in self._missing
+            yield queue_health(pool.subscription, when, missing=missing, draining=draining, trouble=trouble)
         for subscription in self._discarded:
             yield queue_health(subscription, when, missing=False, draining=True, trouble="")
 
 
 def _newest(subscribed: Mapping[Address, WorkerPool]) -> AbstractSet[Address]:
-    return {address for address, workers in subscribed.items() if workers.subscription.start == "newest"}
+    return {address for address, pool in subscribed.items() if pool.subscription.start == "newest"}

@@ -183,10 +183,10 @@ class Member:
             if intake is not None and session is not None:
                 intake.accept(delivery, session)
             # else: not acknowledged, so not lost; the next session gets it
-        for workers in touched:
-            workers.start()
+        for pool in touched:
+            pool.start()
             # RabbitMQ changes a limit by a new session. Stalled deliveries would have to be handled again for it.
-            if not self._outcomes.stalled and workers.flow.adapt(self._loop.time()):
+            if not self._outcomes.stalled and pool.flow.adapt(self._loop.time()):
                 self._assignment.request_apply()
 
     def _report(self, error: Exception, failures: int) -> None:
@@ -197,8 +197,8 @@ class Member:
 
     def _refuse(self, error: AccessRefused) -> None:
         """Make every pending ``ready()`` raise ``error``. The member tries again: rights may be granted later."""
-        for workers in self._assignment.wanted.values():
-            workers.subscription.fail(error)
+        for pool in self._assignment.wanted.values():
+            pool.subscription.fail(error)
 
     async def _pause(self, seconds: float) -> None:
         await wait_for_event(seconds, self._stop)
@@ -219,14 +219,14 @@ class Member:
         self._assignment.consumer_lost()
 
     async def _end_callbacks(self) -> None:
-        tasks = {task for workers in self._assignment.wanted.values() for task in workers.tasks}
+        tasks = {task for pool in self._assignment.wanted.values() for task in pool.tasks}
         if tasks:
             await asyncio.wait(tasks, timeout=CALLBACKS_END_TIMEOUT_SECONDS)
 
     def _close_subscriptions(self) -> None:
         self._assignment.finish_discarded()
-        for workers in self._assignment.wanted.values():
-            workers.cancel_probes()
-            subscription = workers.subscription
+        for pool in self._assignment.wanted.values():
+            pool.cancel_probes()
+            subscription = pool.subscription
             subscription.fail(BrokerClosed(f"{subscription!r}: the broker was closed"))
             subscription.attach(None)

@@ -40,19 +40,14 @@ class QueueProvisioner:
             The retry intakes of each pool whose queue exists.
         """
         there = [
-            workers
-            for workers, exists in zip(fresh, await asyncio.gather(*map(self._exists, fresh)), strict=True)
-            if exists
+            pool for pool, exists in zip(fresh, await asyncio.gather(*map(self._exists, fresh)), strict=True) if exists
         ]
-        specs = [spec for workers in there for spec in group_queues(workers.subscription.queue, self._group)]
+        specs = [spec for pool in there for spec in group_queues(pool.subscription.queue, self._group)]
         if specs:
             await self._create(specs)
         return {
-            workers: {
-                address: RetryIntake(address, workers)
-                for address in retry_tiers(workers.subscription.queue, self._group)
-            }
-            for workers in there
+            pool: {address: RetryIntake(address, pool) for address in retry_tiers(pool.subscription.queue, self._group)}
+            for pool in there
         }
 
     async def _create(self, specs: Sequence[QueueSpec]) -> None:
@@ -67,9 +62,9 @@ class QueueProvisioner:
                 self._conflicts.add(specs[0].address)
                 logger.warning("group %s: %s; msgbus uses the queue as it is", self._group, conflict)
 
-    async def _exists(self, workers: WorkerPool) -> bool:
+    async def _exists(self, pool: WorkerPool) -> bool:
         try:
-            await self._adapter.lag(workers.subscription.address, self._group)
+            await self._adapter.lag(pool.subscription.address, self._group)
         except QueueNotFound:
             return False
         return True

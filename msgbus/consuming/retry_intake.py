@@ -30,16 +30,16 @@ class RetryIntake:
     A message whose delay is longer than this tier is published to the next tier instead.
     """
 
-    def __init__(self, address: Address, workers: WorkerPool) -> None:
+    def __init__(self, address: Address, pool: WorkerPool) -> None:
         self.address = address
-        self.workers = workers
+        self.pool = pool
         self.flow = FlowController(MAX_IN_FLIGHT // 2)
         self._loop = asyncio.get_running_loop()
 
     @property
     def cancelled(self) -> bool:
         """Whether the subscription was cancelled."""
-        return self.workers.cancelled
+        return self.pool.cancelled
 
     def demand(self) -> int:
         """Return the capacity for the next ``receive()``, in deliveries."""
@@ -47,11 +47,11 @@ class RetryIntake:
 
     def accept(self, delivery: Delivery, session: Session) -> None:
         """Hold ``delivery`` until its time in this tier is over."""
-        held = InFlight(delivery, session, self.workers, self.flow)
+        held = InFlight(delivery, session, self.pool, self.flow)
         held.state = DeliveryState.WAITING
         session.add(held)
         self.flow.in_flight += 1
-        wait = time_in_tier(self.address, delivery.message, self.workers.clock())
+        wait = time_in_tier(self.address, delivery.message, self.pool.clock())
         if wait > 0:
             held.timer = self._loop.call_later(wait, self._become_due, held)
         else:
@@ -62,6 +62,6 @@ class RetryIntake:
         message = held.delivery.message
         if (left := remaining_delay(message)) > 0:
             # By the headers alone: with a clock that is an hour off, the message would go round for an hour.
-            self.workers.outcomes.publish_copy(held, retry_copy(message, left, self.workers.clock()))
+            self.pool.outcomes.publish_copy(held, retry_copy(message, left, self.pool.clock()))
         else:
-            self.workers.enqueue(held)
+            self.pool.enqueue(held)

@@ -130,20 +130,20 @@ class DestinationQueue:
         except Exception as error:  # noqa: BLE001 - a bug of an adapter must not end this task
             return [error] * len(batch)
 
-    def _handle_results(self, batch: Sequence[PendingCopy], verdicts: Sequence[BrokerError | Exception | None]) -> bool:
+    def _handle_results(self, batch: Sequence[PendingCopy], results: Sequence[BrokerError | Exception | None]) -> bool:
         """Complete the confirmed copies of ``batch`` and queue the others again. Return True if all are confirmed."""
         again: list[PendingCopy] = []
-        for copy, verdict in zip(batch, verdicts, strict=True):
+        for copy, result in zip(batch, results, strict=True):
             if not copy.held.is_current:
                 continue
-            if verdict is None:
+            if result is None:
                 self._confirmed(copy.held)
             elif copy.held.session.draining:
                 copy.held.runner.give_up(copy.held)
             else:
                 copy.held.state = DeliveryState.STALLED
                 again.append(copy)
-        errors = [verdict for verdict in verdicts if verdict is not None]
+        errors = [result for result in results if result is not None]
         if errors:
             self._failed(batch[0], errors[0])
         self._copies.extendleft(reversed(again))

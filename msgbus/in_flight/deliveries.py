@@ -108,14 +108,14 @@ class InFlight:
         "worker",
     )
 
-    def __init__(self, delivery: Delivery, session: Session, workers: DeliveryRunner, flow: FlowController) -> None:
-        """``workers`` is the pool that runs it; ``flow`` counts the in-flight deliveries of its queue."""
+    def __init__(self, delivery: Delivery, session: Session, runner: DeliveryRunner, flow: FlowController) -> None:
+        """``runner`` is the pool that runs it; ``flow`` counts the in-flight deliveries of its queue."""
         self.delivery = delivery
         self.message = message = delivery.message
         """The message for the callback, with its current attempt."""
         self.ordering_key = message.key
         self.session = session
-        self.runner = workers
+        self.runner = runner
         self.flow = flow
         self.is_scheduled = False
         """Whether it occupies its ordering key."""

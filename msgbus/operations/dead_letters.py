@@ -272,20 +272,20 @@ class DeadLetters:
             BrokerUnavailable: The server did not answer within the deadline.
         """
         self._check(rate, batch)
-        account = RedriveResult()
-        pace = RateLimiter(rate)
+        redriven = RedriveResult()
+        limiter = RateLimiter(rate)
         async with self._open() as letters:
             async for page in _pages(letters.look if dry_run else letters.take):
-                chosen = self._choose(page, which, account, limit=limit, looping=looping)
+                chosen = self._choose(page, which, redriven, limit=limit, looping=looping)
                 for some in _pieces([] if dry_run else chosen, batch):
-                    await pace.wait(len(some))
-                    arrived = await self._send(letters, some, account)
-                    account.arrived += arrived
+                    await limiter.wait(len(some))
+                    arrived = await self._send(letters, some, redriven)
+                    redriven.arrived += arrived
                     progress(arrived)
-                if limit is not None and account.taken >= limit:
+                if limit is not None and redriven.taken >= limit:
                     break
-            account.remaining = DeadLetterCount(*await letters.count()).number
-        return account
+            redriven.remaining = DeadLetterCount(*await letters.count()).number
+        return redriven
 
     def _check(self, rate: float | None, batch: int) -> None:
         if rate is not None and rate <= 0:
@@ -312,15 +312,15 @@ class DeadLetters:
             QueueNotFound: The group has no dead-letter queue of this queue.
             BrokerUnavailable: The server did not answer within the deadline.
         """
-        account = RedriveResult()
+        redriven = RedriveResult()
         async with self._open() as letters:
             async for page in _pages(letters.look if dry_run else letters.take):
-                chosen = self._choose(page, which, account, limit=limit, looping=True)
+                chosen = self._choose(page, which, redriven, limit=limit, looping=True)
                 if chosen and not dry_run:
                     await letters.remove(chosen)
-                if limit is not None and account.taken >= limit:
+                if limit is not None and redriven.taken >= limit:
                     break
-        return account.taken
+        return redriven.taken
 
     async def export(self, file: TextIO, which: DeadLetterFilter = EVERYTHING, *, limit: int | None = None) -> int:
         """Write dead letters to a file as JSON lines. They stay in the queue.
@@ -346,7 +346,7 @@ class DeadLetters:
         self,
         page: Sequence[Delivery],
         which: DeadLetterFilter,
-        account: RedriveResult,
+        redriven: RedriveResult,
         *,
         limit: int | None,
         looping: bool,
@@ -354,19 +354,19 @@ class DeadLetters:
         chosen: list[Delivery] = []
         for one in page:
             read = parse_dead_letter(one)
-            if not which.matches(read) or (limit is not None and account.taken >= limit):
+            if not which.matches(read) or (limit is not None and redriven.taken >= limit):
                 continue
             if read.looping and not looping:
-                account.skipped += 1
+                redriven.skipped += 1
                 continue
-            account.taken += 1
+            redriven.taken += 1
             chosen.append(one)
         return chosen
 
-    async def _send(self, letters: DeadLetterStore, chosen: Sequence[Delivery], account: RedriveResult) -> int:
-        verdicts = await self._connection.publish([redriven_copy(one.message, self._clock()) for one in chosen])
-        arrived = [one for one, verdict in zip(chosen, verdicts, strict=True) if verdict is None]
-        account.refused += [verdict for verdict in verdicts if verdict is not None]
+    async def _send(self, letters: DeadLetterStore, chosen: Sequence[Delivery], redriven: RedriveResult) -> int:
+        results = await self._connection.publish([redriven_copy(one.message, self._clock()) for one in chosen])
+        arrived = [one for one, result in zip(chosen, results, strict=True) if result is None]
+        redriven.refused += [result for result in results if result is not None]
         if arrived:
             await letters.remove(arrived)
         return len(arrived)

@@ -107,26 +107,26 @@ class History:
         if rate is not None and rate <= 0:
             raise ConfigurationError(f"queue {self.address}: rate must be above 0, not {rate:g}")
         begin, end = _checked(self.address, since), None if until is None else _checked(self.address, until)
-        account, pace = ReplayResult(), RateLimiter(rate)
+        replayed, limiter = ReplayResult(), RateLimiter(rate)
         reader = await self._connection.call(
             f"queue {self.address}",
             lambda: self._connection.adapter.open_history(self.address, self.group, begin, end),
         )
         try:
-            while not account.refused and (page := await reader.read(PAGE_MESSAGES if rate is None else 1)):
-                account.taken += len(page)
+            while not replayed.refused and (page := await reader.read(PAGE_MESSAGES if rate is None else 1)):
+                replayed.taken += len(page)
                 if not dry_run:
-                    await pace.wait(len(page))
-                    progress(await self._send(page, account))
+                    await limiter.wait(len(page))
+                    progress(await self._send(page, replayed))
         finally:
             await reader.close()
-        return account
+        return replayed
 
-    async def _send(self, page: Sequence[Delivery], account: ReplayResult) -> int:
-        verdicts = await self._connection.publish([replayed_copy(one.message, self._clock()) for one in page])
-        account.refused += [verdict for verdict in verdicts if verdict is not None]
-        arrived = verdicts.count(None)
-        account.arrived += arrived
+    async def _send(self, page: Sequence[Delivery], replayed: ReplayResult) -> int:
+        results = await self._connection.publish([replayed_copy(one.message, self._clock()) for one in page])
+        replayed.refused += [one for one in results if one is not None]
+        arrived = results.count(None)
+        replayed.arrived += arrived
         return arrived
 
 

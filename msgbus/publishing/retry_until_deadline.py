@@ -47,36 +47,36 @@ async def publish_until_deadline(  # noqa: PLR0913, PLR0917 - the state of one p
         One publish result for each message, in order.
     """
     now = asyncio.get_running_loop().time
-    verdicts = list(results)
+    final = list(results)
     uncertain: set[int] = set()
     pending: Sequence[int] = range(len(messages))
     failures = 0
     while True:
         failed: list[int] = []
-        for i, verdict in zip(pending, results, strict=True):
-            verdicts[i] = verdict
-            if isinstance(verdict, BrokerUnavailable):
+        for i, result in zip(pending, results, strict=True):
+            final[i] = result
+            if isinstance(result, BrokerUnavailable):
                 failed.append(i)
-                if verdict.uncertain:
+                if result.uncertain:
                     uncertain.add(i)
         if not failed:
-            return verdicts
+            return final
         failures += 1
         pause = _RETRY_BACKOFF.wait(failures, random.random())
         if now() + pause >= end or await wait_for_event(pause, over):
-            return [_final(messages[i], verdict, i in uncertain) for i, verdict in enumerate(verdicts)]
+            return [_final(messages[i], result, i in uncertain) for i, result in enumerate(final)]
         pending = failed
         results = await adapter.publish([messages[i] for i in pending], max(end - now(), 0.0))
 
 
-def _final(message: Outgoing, verdict: BrokerError | None, uncertain: bool) -> BrokerError | None:
-    if not isinstance(verdict, BrokerUnavailable):
-        return verdict
+def _final(message: Outgoing, result: BrokerError | None, uncertain: bool) -> BrokerError | None:
+    if not isinstance(result, BrokerUnavailable):
+        return result
     if not uncertain:
-        return BrokerUnavailable(f"queue {message.address}: not published before the deadline: {verdict}")
+        return BrokerUnavailable(f"queue {message.address}: not published before the deadline: {result}")
     unknown = PublishUnknown(
         f"queue {message.address}: message {message.id} may have arrived; publishing it again with the same id is safe "
-        f"for callbacks that recognise ids ({verdict})"
+        f"for callbacks that recognise ids ({result})"
     )
-    unknown.__cause__ = verdict
+    unknown.__cause__ = result
     return unknown

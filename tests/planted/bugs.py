@@ -168,8 +168,8 @@ BUGS: Final = (
     Bug(
         "returns although nothing was published",
         "msgbus/broker.py",
-        "        if verdict is not None:\n            raise verdict\n",
-        "        if verdict is not None:\n            return\n",
+        "        if result is not None:\n            raise result\n",
+        "        if result is not None:\n            return\n",
     ),
     Bug(
         "repeats the whole batch because of one",
@@ -254,7 +254,7 @@ BUGS: Final = (
         "lets what waits for its retry use up the room of what is fresh",
         "msgbus/consuming/retry_intake.py",
         "        self.flow = FlowController(MAX_IN_FLIGHT // 2)\n",
-        "        self.flow = workers.flow\n",
+        "        self.flow = pool.flow\n",
     ),
     Bug(
         "never gives up",
@@ -314,8 +314,8 @@ BUGS: Final = (
     Bug(
         "removes a letter before it has sent it back",
         "msgbus/operations/dead_letters.py",
-        "        verdicts = await self._connection.publish(",
-        "        await letters.remove(chosen)\n        verdicts = await self._connection.publish(",
+        "        results = await self._connection.publish(",
+        "        await letters.remove(chosen)\n        results = await self._connection.publish(",
     ),
     Bug(
         "sends a letter back with its old attempts",
@@ -332,8 +332,8 @@ BUGS: Final = (
     Bug(
         "says that all were redriven when some were left behind",
         "msgbus/operations/dead_letters.py",
-        "account.taken >= limit:\n                    break\n            account.remaining",
-        "account.taken >= limit:\n                    pass\n                break\n            account.remaining",
+        "redriven.taken >= limit:\n                    break\n            redriven.remaining",
+        "redriven.taken >= limit:\n                    pass\n                break\n            redriven.remaining",
     ),
     # Groups.
     Bug(
