@@ -1,4 +1,4 @@
-"""What services use: three verbs and a lifecycle, the same on every server."""
+"""Broker: what services use. Create queues, publish and consume, the same on every server."""
 
 from __future__ import annotations
 
@@ -37,11 +37,12 @@ __all__ = ["Broker"]
 
 
 class Broker:
-    """The broker behind one URL; connect() makes it.
+    """Messaging over one server; :func:`msgbus.connect` makes it.
 
-    ``async with broker:`` connects, starts what consume() has registered, and on leaving drains: running callbacks are
-    finished and acknowledged within the grace, the rest goes back. publish(), create_queue() and lag() connect by
-    themselves. A broker belongs to one event loop; after close() it may be entered again.
+    ``async with broker:`` connects and starts the subscriptions that ``consume()`` has registered. On leaving, it
+    drains: running callbacks are finished and acknowledged within the grace; other deliveries go back to the server.
+    ``publish()``, ``create_queue()`` and ``lag()`` connect by themselves. A broker belongs to one event loop. After
+    ``close()`` it may be entered again.
     """
 
     def __init__(  # noqa: PLR0913 - by keyword; the last two for simulations
@@ -54,10 +55,15 @@ class Broker:
         clock: Callable[[], float] = time.time,
         random: Random | None = None,
     ) -> None:
-        """``group`` is consume()'s default; ``deadline`` and ``grace`` are seconds.
+        """Create a broker. No I/O.
 
-        ``clock`` gives the time of day, in seconds since 1970 (UTC); all else goes by the event loop's time. ``random``
-        is where ids and the chance in waits come from; default: the operating system's.
+        Args:
+            adapter: The connection to the server.
+            group: Default group of ``consume()``.
+            deadline: Seconds after which every call has ended.
+            grace: Seconds that running callbacks have to finish when the broker closes.
+            clock: The time of day, in seconds since 1970 (UTC). Everything else goes by the event loop's time.
+            random: Source of ids and of the chance in waits; default: the operating system's.
         """
         self.group = group
         self.deadline = deadline
@@ -72,7 +78,7 @@ class Broker:
         self._closed = False
         self._told_to_stop: asyncio.Event | None = None
 
-    # The three verbs.
+    # Queues, publishing and consuming.
 
     async def create_queue(  # noqa: PLR0913 - a queue's portable settings, by keyword
         self,
@@ -85,12 +91,25 @@ class Broker:
         compact: bool = False,
         native: Mapping[str, str] | None = None,
     ) -> None:
-        """Make ``queue`` and ``groups``, which get everything published from then on. Idempotent; durable on return.
+        """Create a queue and its groups. Idempotent; durable on return.
 
-        ``partitions=n`` promises order per key across members, where the server can; ``retention`` is in seconds;
-        ``compact`` keeps the newest message of each key; ``native`` are settings in the server's own words. Raises
-        InvalidName, Unsupported for what this server cannot honour, QueueConflict when the queue exists in another
-        shape, BrokerUnavailable at the deadline, AccessRefused.
+        Args:
+            queue: The name of the queue.
+            exchange: Prefix of the queue's name.
+            groups: Groups to create; each gets everything that is published from then on.
+            partitions: Number of partitions, with order per key across members, where the server can; None promises no
+                order across members.
+            retention: Seconds for which messages are kept at least; None is the server's default.
+            compact: Whether only the newest message of each key is kept.
+            native: Settings in the server's own words.
+
+        Raises:
+            InvalidName: A name is outside the grammar.
+            Unsupported: This server cannot honour a setting; nothing was created.
+            QueueConflict: The queue exists with other settings; it was left as it is.
+            BrokerUnavailable: The server did not answer within the deadline.
+            AccessRefused: The server refuses the login or the creation.
+            BrokerClosed: The broker is closed.
         """
         names = tuple(group_name(group) for group in groups)
         spec = QueueSpec(
@@ -116,27 +135,60 @@ class Broker:
         exchange: str = "",
         delay: float | None = None,
     ) -> None:
-        """Publish one message; on return every group that exists will see it.
+        """Publish one message. On return every group that exists will get it.
 
-        ``body``: bytes untouched, str as UTF-8, anything else as JSON. ``message_id`` names the message for callbacks
-        that recognise repetitions (default: random). Messages of one ``key`` are handled in publish order.
-        ``delay``: seconds before which no group handles it; it waits in a retry queue of each. Ends by the broker's
-        deadline. Raises InvalidName, InvalidMessage, MessageTooLarge, QueueNotFound, NoRoute, AccessRefused,
-        BrokerUnavailable (not published), PublishUnknown (may have arrived).
+        Ends within the broker's deadline.
+
+        Args:
+            queue: The name of the queue.
+            body: bytes stay as they are, str becomes UTF-8, anything else becomes JSON.
+            message_id: Id by which callbacks can recognise a repetition; default: random.
+            key: Messages of one key are handled one after another, in publish order.
+            headers: Headers of your own; names that begin with ``msgbus-`` are refused.
+            exchange: Prefix of the queue's name.
+            delay: Seconds before which no group handles the message. It waits in a retry queue of each group.
+
+        Raises:
+            InvalidName: The queue's name is outside the grammar; nothing was sent.
+            InvalidMessage: The message cannot be published as it is; nothing was sent.
+            MessageTooLarge: The message is over the limit; nothing was sent.
+            ConfigurationError: ``delay`` is out of range; nothing was sent.
+            QueueNotFound: The queue does not exist.
+            NoRoute: The queue has no group, on a server that keeps no history.
+            AccessRefused: The server refuses the login or the message.
+            BrokerUnavailable: The message was not published within the deadline.
+            PublishUnknown: The deadline passed and the message may have arrived. Publishing it again with the same id
+                is safe for callbacks that recognise ids.
+            BrokerClosed: The broker is closed.
         """
-        link = self._reach()
+        connection = self._reach()
         outgoing = self._message_builder.build(queue_address(queue, exchange), body, message_id, key, headers, delay)
-        (verdict,) = await link.publish((outgoing,))
-        if verdict is not None:
-            raise verdict
+        (result,) = await connection.publish((outgoing,))
+        if result is not None:
+            raise result
 
     async def publish_many(
         self, queue: str, messages: Iterable[Publication | Any], *, exchange: str = ""
     ) -> list[BrokerError | None]:
-        """Publish all, in order; one verdict each: None when it is confirmed, else the error publish() would raise.
+        """Publish messages in order, within one deadline for all.
 
-        Anything that is no Publication is a body. What is wrong with a message before any I/O raises, and then none was
-        sent. Ends by one deadline for all.
+        Args:
+            queue: The name of the queue.
+            messages: Publications; any other object is the body of a message.
+            exchange: Prefix of the queue's name.
+
+        Returns:
+            One publish result for each message, in order: None when it is confirmed, else the error that ``publish()``
+            would raise.
+
+        Raises:
+            InvalidName: The queue's name is outside the grammar; nothing was sent.
+            InvalidMessage: A message cannot be published as it is; nothing was sent.
+            MessageTooLarge: A message is over the limit of msgbus; nothing was sent.
+            ConfigurationError: A delay is out of range; nothing was sent.
+            BrokerUnavailable: No connection could be made within the deadline; nothing was sent.
+            AccessRefused: The server refuses the login; nothing was sent.
+            BrokerClosed: The broker is closed.
         """
         outgoing = self._message_builder.build_many(queue_address(queue, exchange), messages)
         return list(await self._reach().publish(outgoing)) if outgoing else []
@@ -152,15 +204,31 @@ class Broker:
         retry: RetryPolicy | None = None,
         concurrency: int = 10,
     ) -> Subscription:
-        """Have ``callback`` called with every message of ``queue`` that falls to this member of ``group``.
+        """Consume a queue: call ``callback`` with every message that is delivered to this member of the group.
 
-        May be called before, during and after the start, and inside a callback: it only registers, and
-        ``Subscription.ready()`` tells when the server has assigned it. At most ``concurrency`` callbacks run at once,
-        one at a time of each key. What becomes of a message whose callback raises is ``retry``'s to say: tried again in
-        place, then from retry queues, then dead-lettered. ``start`` is where a group begins that has never consumed
-        the queue: None is the oldest message that the server keeps for it, ``"newest"`` only what is published once
-        this is ready. Raises InvalidName, ConfigurationError without a group, Unsupported for a ``start`` that this
-        server does not have, DuplicateSubscription, BrokerClosed.
+        This only registers the subscription. Call it before, during or after the start, or inside a callback;
+        ``Subscription.ready()`` waits until the server has assigned the queue.
+
+        Args:
+            queue: The name of the queue.
+            callback: An async function of one :class:`Message`. Returning acknowledges the message.
+            group: The group to consume in; default: the broker's.
+            exchange: Prefix of the queue's name.
+            start: Where a group begins that has never consumed the queue. None is the oldest message that the server
+                keeps for it; ``"newest"`` is what is published once the subscription is ready.
+            retry: What happens to a message whose callback raises: immediate retries, delayed retries, then the
+                dead-letter queue.
+            concurrency: Callbacks that run at the same time, at most; of each key one at a time.
+
+        Returns:
+            The subscription.
+
+        Raises:
+            InvalidName: A name is outside the grammar.
+            ConfigurationError: There is no group, or an argument is wrong.
+            Unsupported: This server has no such ``start``.
+            DuplicateSubscription: This broker object already consumes the queue in this group.
+            BrokerClosed: The broker is closed.
         """
         return self._subscribe(queue, callback, group, exchange, start, retry, concurrency)
 
@@ -174,7 +242,10 @@ class Broker:
         retry: RetryPolicy | None = None,
         concurrency: int = 10,
     ) -> Callable[[_Function], _Function]:
-        """consume() as a decorator of the callback; the same arguments and errors."""
+        """Return a decorator that consumes a queue with the decorated callback.
+
+        Arguments and errors are those of :meth:`consume`.
+        """
 
         def register(callback: _Function) -> _Function:
             self._subscribe(queue, callback, group, exchange, start, retry, concurrency)
@@ -183,29 +254,65 @@ class Broker:
         return register
 
     async def lag(self, queue: str, *, group: str | None = None, exchange: str = "") -> Lag:
-        """How much of ``queue`` was not handed to any member of ``group``. Raises QueueNotFound, BrokerUnavailable."""
+        """Count the messages of a queue that were not yet delivered to any member of a group.
+
+        Args:
+            queue: The name of the queue.
+            group: The group; default: the broker's.
+            exchange: Prefix of the queue's name.
+
+        Returns:
+            The count, in total and for each partition where there are any.
+
+        Raises:
+            QueueNotFound: The queue does not exist.
+            BrokerUnavailable: The server did not answer within the deadline.
+            AccessRefused: The server refuses the login or the question.
+        """
         address, name = queue_address(queue, exchange), self._group(queue, group)
         return await self._reach().call(f"queue {address}", lambda: self._connection.adapter.lag(address, name))
 
     def dead_letters(self, queue: str, *, group: str | None = None, exchange: str = "") -> DeadLetters:
-        """The messages of ``queue`` that ``group`` has given up: to be looked at, sent back or purged."""
+        """Return the dead letters of a queue and group, to look at, redrive or purge. No I/O.
+
+        Args:
+            queue: The name of the queue that the messages were published to.
+            group: The group that gave them up; default: the broker's.
+            exchange: Prefix of the queue's name.
+        """
         name = self._group(queue, group)
         return DeadLetters(self._reach(), queue_name(queue, exchange), name, self._clock)
 
     def history(self, queue: str, *, group: str | None = None, exchange: str = "") -> History:
-        """What ``queue`` has kept, for ``group`` once more: to rewind the group, or to replay a stretch to it."""
+        """Return the history of a queue for one group, to rewind the group or to replay messages to it. No I/O.
+
+        Args:
+            queue: The name of the queue.
+            group: The group; default: the broker's.
+            exchange: Prefix of the queue's name.
+        """
         name = self._group(queue, group)
         return History(self._reach(), queue_name(queue, exchange), name, self._clock)
 
     def session_counts(self, *, group: str | None = None) -> SessionCounts:
-        """What became of ``group``'s sessions in this object, so far; it goes on counting."""
+        """Return the counts of a group's sessions in this broker object. The object is live: it goes on counting.
+
+        Args:
+            group: The group; default: the broker's.
+        """
         return self._members.counts(self._group("", group))
 
     async def health(self, *, within: float = 2.0) -> Health:
-        """Whether this process can publish and consume now, and if not, why; for readiness probes.
+        """Report whether this process can publish and consume now, and if not, why; for readiness probes.
 
-        One round trip to the server, connecting where there is no connection, and what is known here. Never raises, and
-        never takes longer than ``within`` seconds.
+        Makes one round trip to the server, connecting if there is no connection, and adds the state of each
+        subscription. Never raises.
+
+        Args:
+            within: Seconds that the call takes at most.
+
+        Returns:
+            The state, with all reasons.
         """
         ending = (
             "the broker is closed"
@@ -217,9 +324,15 @@ class Broker:
         return await self._health_probe.health(within, lambda: self._members.health(self._health_probe.when), ending)
 
     async def diagnose(self) -> Diagnosis:
-        """What the server is, and what about it endangers the promise, for people; tried once, changes nothing.
+        """Look for settings of the server that endanger messages. Tried once; changes nothing.
 
-        Raises BrokerUnavailable, AccessRefused, ConfigurationError for a server that cannot be worked with.
+        Returns:
+            What the server is, and the findings.
+
+        Raises:
+            BrokerUnavailable: The server cannot be reached.
+            AccessRefused: The server refuses the login.
+            ConfigurationError: msgbus cannot work with this server.
         """
         return await self._reach().once("examining the server", self._connection.adapter.diagnose)
 
@@ -244,19 +357,23 @@ class Broker:
         await self.close()
 
     async def run(self) -> None:
-        """Connect, serve until SIGTERM, SIGINT or close(), then drain within the grace. A second signal ends the grace.
+        """Connect, consume until SIGTERM, SIGINT or ``close()``, then drain within the grace.
 
-        Raises what connecting raises: BrokerUnavailable at the deadline, AccessRefused at once.
+        A second signal ends the grace at once.
+
+        Raises:
+            BrokerUnavailable: No connection could be made within the deadline.
+            AccessRefused: The server refuses the login.
         """
         self._told_to_stop = asyncio.Event()
         async with self:
             await until_told_to_stop(self._told_to_stop, self._members.end_grace, self.close)
 
     async def close(self) -> None:
-        """Drain and let go; calls that have no answer within the grace raise BrokerClosed. Idempotent, from anywhere.
+        """Drain, then close the connection. Idempotent; may be called from any task.
 
-        Returns within the grace and a few seconds, whatever the server does. Inside a callback it only begins the
-        closing, which waits for that callback.
+        Calls that have no answer within the grace raise BrokerClosed. Returns within the grace and a few seconds,
+        whatever the server does. Inside a callback it only begins to close, since closing waits for that callback.
         """
         if self._closing is None:
             self._closing = asyncio.get_running_loop().create_task(self._close(), name="msgbus closing")
@@ -273,14 +390,14 @@ class Broker:
         await self._connection.close(max(0.0, end - asyncio.get_running_loop().time()))  # one grace for both
 
     def _start(self) -> None:
-        if self._closing is not None:  # nobody would stop what is started now
+        if self._closing is not None:  # nothing would stop the members that are started now
             raise BrokerClosed("the broker was closed while it was being entered")
         self._members.start()
 
-    # What the verbs share.
+    # Shared by these methods.
 
     def _reach(self) -> BrokerConnection:
-        if self._closed:  # until then a callback that is being finished may still publish
+        if self._closed:  # until then a callback that the drain finishes may still publish
             raise BrokerClosed("the broker is closed; enter it again with 'async with'")
         return self._connection
 

@@ -1,4 +1,4 @@
-"""The way to the server: connected once for all who ask, tried again until a deadline, let go when nobody is on it."""
+"""Connection of a broker: connects once for all callers, repeats calls until a deadline, drains on closing."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from msgbus.adapter.timeouts import cancel_and_wait, wait_for_event
 from msgbus.errors import BrokerClosed, BrokerUnavailable
 from msgbus.publishing.retry_until_deadline import publish_until_deadline
 from msgbus.retry import Backoff
@@ -21,14 +22,14 @@ if TYPE_CHECKING:
 __all__ = ["BrokerConnection"]
 
 CALL_CANCEL_TIMEOUT_SECONDS: Final = 2.0
-"""Seconds that a call has to end once it is given up."""
+"""Seconds that a call has to end after it was cancelled."""
 _RETRY_BACKOFF: Final = Backoff(first=0.1, most=2.0)
 _CLOSED: Final = "the broker was closed while it was connecting"
 _T = TypeVar("_T")
 
 
 class BrokerConnection:
-    """One adapter's connection, as the verbs of a broker share it."""
+    """The connection of one adapter, shared by all methods of a broker."""
 
     def __init__(self, adapter: Adapter, deadline: float, random: Random) -> None:
         """``deadline``: seconds after which every call has ended."""
@@ -43,9 +44,12 @@ class BrokerConnection:
         self._over = asyncio.Event()
 
     async def ensure_connected(self, end: float) -> None:
-        """Connect, once for all who ask at the same time.
+        """Connect if there is no connection; concurrent callers share one attempt.
 
-        Raises what went wrong: BrokerUnavailable at ``end`` (event loop time), AccessRefused at once, BrokerClosed.
+        Raises:
+            BrokerUnavailable: There is no connection at ``end`` (event loop time).
+            AccessRefused: The server refuses the login.
+            BrokerClosed: The broker was closed meanwhile.
         """
         if self._connected:
             return
@@ -61,17 +65,17 @@ class BrokerConnection:
         finally:
             if connecting.done() and self._connecting is connecting:
                 self._connecting = None
-        if not self._connected:  # let go again before whoever waited had its turn
+        if not self._connected:  # closed again before this caller had its turn
             raise BrokerClosed(_CLOSED)
 
     async def call(self, doing: str, call: Callable[[], Awaitable[_T]]) -> _T:
-        """What ``call`` returns, tried again while the server is unavailable. Raises what it raised last."""
+        """Return what ``call`` returns; repeat it while the server is unavailable. Raise what it raised last."""
         end = self.deadline()
         await self.ensure_connected(end)
         return await self._repeat(doing, call, end)
 
     async def once(self, doing: str, call: Callable[[], Awaitable[_T]]) -> _T:
-        """What ``call`` returns, tried once and without connecting before: that it fails is an answer."""
+        """Return what ``call`` returns, tried once and without connecting before: its failure is an answer."""
         try:
             async with self._limited(self.deadline()):
                 return await call()
@@ -79,7 +83,10 @@ class BrokerConnection:
             raise BrokerUnavailable(f"{doing}: no answer within {self._deadline:g} s") from error
 
     async def publish(self, messages: Sequence[Outgoing]) -> Sequence[BrokerError | None]:
-        """One verdict for each message, in order, at the deadline. Raises only what up() raises."""
+        """Publish ``messages`` and return one result for each, in order, within the deadline.
+
+        Raises only what :meth:`ensure_connected` raises.
+        """
         now = asyncio.get_running_loop().time
         left = self._deadline
         end = now() + left
@@ -88,19 +95,17 @@ class BrokerConnection:
             left = max(end - now(), 0.0)
         self._in_progress += 1
         try:
-            verdicts = await self.adapter.publish(messages, left)
-            if any(verdicts):
-                verdicts = await publish_until_deadline(self.adapter, messages, verdicts, end, self._random, self._over)
-            return verdicts
+            results = await self.adapter.publish(messages, left)
+            if any(results):
+                results = await publish_until_deadline(self.adapter, messages, results, end, self._random, self._over)
+            return results
         finally:
             self._ended()
 
     async def close(self, grace: float) -> None:
-        """Let go, when every publish and every call under way has ended or after ``grace`` seconds."""
-        if self._connecting is not None:
-            self._connecting.cancel()
-            await asyncio.wait({self._connecting})
-        self._connected = False  # only now: it may just have been connected
+        """Close the connection when every publish and call in progress has ended, or after ``grace`` seconds."""
+        await cancel_and_wait(self._connecting, timeout=None)
+        self._connected = False  # only now: the task may have connected just before
         await self._until_idle(grace)
         self._over.set()
         for limit in self._limits:
@@ -113,10 +118,10 @@ class BrokerConnection:
     async def _until_idle(self, seconds: float) -> None:
         self._idle.clear()
         if self._in_progress:
-            await _at_most(seconds, self._idle.wait())
+            await wait_for_event(seconds, self._idle)
 
     def deadline(self) -> float:
-        """The deadline of what begins now, in the event loop's time."""
+        """Return the deadline of a call that begins now, in the event loop's time."""
         return asyncio.get_running_loop().time() + self._deadline
 
     async def _connect(self, end: float) -> None:
@@ -142,7 +147,7 @@ class BrokerConnection:
 
     @asynccontextmanager
     async def _limited(self, end: float) -> AsyncGenerator[None]:
-        """What is in it ends at ``end``, with TimeoutError, or when the link is let go, with BrokerClosed."""
+        """End the block at ``end`` with TimeoutError, or with BrokerClosed when the connection is closed."""
         over = self._over
         self._in_progress += 1
         try:
@@ -163,11 +168,3 @@ class BrokerConnection:
         self._in_progress -= 1
         if not self._in_progress:
             self._idle.set()
-
-
-async def _at_most(seconds: float, waiting: Awaitable[object]) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await waiting
-    except TimeoutError:
-        return

@@ -1,4 +1,4 @@
-"""Every error msgbus raises, in one tree.
+"""Errors of msgbus, in one tree.
 
 MsgbusError
 ├── ConfigurationError          wrong before any I/O: a URL, a name, an option, a missing group
@@ -6,24 +6,24 @@ MsgbusError
 │   ├── InvalidName             a queue, group or exchange outside the grammar
 │   ├── InvalidMessage          a header, key, id or body that cannot be published as it is
 │   ├── DuplicateSubscription   this broker object already consumes that queue in that group
-│   └── Unsupported             this broker cannot honour what was asked for
-├── BrokerClosed                the broker was closed; nothing can be done with it until it is entered again
-├── InvalidPayload              a body that is not what the callback expects: dead-lettered at once
-├── WouldDeadlock               awaited inside a callback that it would wait for
-└── BrokerError                 the server's answer, or none
-    ├── BrokerUnavailable       no connection, or it broke: the only transient one, repeated by the core
+│   └── Unsupported             this broker cannot honour an option
+├── BrokerClosed                the broker object is closed; enter it again
+├── InvalidPayload              a body does not fit the callback: dead-lettered at once
+├── WouldDeadlock               a callback awaits a call that waits for that callback
+└── BrokerError                 the server refused, or did not answer
+    ├── BrokerUnavailable       no connection, or it broke: transient; the core repeats the call
     ├── AccessRefused           wrong credentials or missing permissions
-    ├── QueueConflict           the queue exists in another shape
-    ├── GroupActive             the group has members, and this can be done only while it has none
-    ├── DeadLettersLocked             somebody else has the dead letters in hand
-    ├── DeadLetterLockLost             the hold on dead letters was lost while they were in hand
+    ├── QueueConflict           the queue exists with other settings
+    ├── GroupActive             the group has members; the call needs a group without members
+    ├── DeadLettersLocked       another lock holder has the dead letters
+    ├── DeadLetterLockLost      the lock on dead letters was lost before they were removed
     └── PublishError            about one message
         ├── QueueNotFound       the queue does not exist
-        ├── NoRoute             the queue exists, but nobody would get the message
+        ├── NoRoute             the queue has no group, on a server that keeps no history
         ├── MessageTooLarge     over the limit of msgbus or of the server
         └── PublishUnknown      the deadline passed and the message may have arrived
 
-A callback may raise anything: what it raises is a failure of the message and never reaches a caller.
+A callback may raise any error: it counts as a failure of the message and never reaches a caller.
 """
 
 from __future__ import annotations
@@ -57,20 +57,21 @@ __all__ = [
     "QueueNotFound",
     "Unsupported",
     "WouldDeadlock",
+    "queue_not_found",
     "translate_errors",
 ]
 
 
 class MsgbusError(Exception):
-    """What every error of msgbus is."""
+    """Base class of all errors of msgbus."""
 
 
 class ConfigurationError(MsgbusError):
-    """Something is wrong before any I/O; correct it and start again."""
+    """A URL, name, option or argument is wrong. Raised before any I/O."""
 
 
 class AdapterNotFound(ConfigurationError):
-    """No adapter answers to the URL's scheme, or the adapter's client library is not installed."""
+    """No adapter has the URL's scheme, or the adapter's client library is not installed."""
 
 
 class InvalidName(ConfigurationError):
@@ -78,38 +79,38 @@ class InvalidName(ConfigurationError):
 
 
 class InvalidMessage(ConfigurationError):
-    """A header, key, id or body that cannot be published as it is; nothing was sent."""
+    """A header, key, id or body cannot be published as it is; nothing was sent."""
 
 
 class DuplicateSubscription(ConfigurationError):
-    """One broker object consumes one queue in one group once."""
+    """This broker object already consumes the queue in the group."""
 
 
 class Unsupported(ConfigurationError):
-    """The broker behind this URL cannot honour the option; nothing was done."""
+    """The broker of this URL cannot honour the option; nothing was done."""
 
 
 class BrokerClosed(MsgbusError):
-    """The broker object is closed."""
+    """The broker object is closed; enter it again with ``async with``."""
 
 
 class InvalidPayload(MsgbusError, ValueError):
-    """The body of a message is not what its callback expects; the text names each field."""
+    """The body of a message does not fit what its callback expects; the text names each field."""
 
 
 class WouldDeadlock(MsgbusError):
-    """The call waits for the very callback it is made from."""
+    """The call waits for the callback that makes it; call it from another task."""
 
 
 class BrokerError(MsgbusError):
-    """What a server answered, or that it did not answer."""
+    """The server refused the call, or did not answer."""
 
 
 class BrokerUnavailable(BrokerError):
-    """No connection to the server, or it broke. Transient: the core repeats until its deadline.
+    """There is no connection to the server, or it broke. Transient: the core repeats the call until its deadline.
 
-    ``uncertain`` says that the attempt may have reached the server all the same. It has ended either way:
-    nothing of it can arrive later.
+    ``uncertain`` says that the attempt may have reached the server. The attempt has ended in any case: nothing of it
+    can arrive later.
     """
 
     def __init__(self, message: str, *, uncertain: bool = False) -> None:
@@ -118,27 +119,27 @@ class BrokerUnavailable(BrokerError):
 
 
 class AccessRefused(BrokerError):
-    """Wrong user, password or certificate, or a permission is missing."""
+    """The user, password or certificate is wrong, or a permission is missing."""
 
 
 class QueueConflict(BrokerError):
-    """The queue exists in another shape; the message names each setting that differs. It was left as it is."""
+    """The queue exists with other settings, which the text names. It was left as it is."""
 
 
 class GroupActive(BrokerError):
-    """The group has members, which the message names; stop them first. Nothing was changed."""
+    """The group has members, which the text names; stop them first. Nothing was changed."""
 
 
 class DeadLettersLocked(BrokerError):
-    """Somebody else has the dead letters of this queue and group in hand; try again when they have finished."""
+    """Another lock holder has the dead letters of this queue and group; try again when it has finished."""
 
 
 class DeadLetterLockLost(BrokerError):
-    """The hold on dead letters was lost while they were in hand: somebody else may have them. Nothing was removed."""
+    """The lock on dead letters was lost, and another lock holder may have them. Nothing was removed."""
 
 
 class PublishError(BrokerError):
-    """This message was not published; other messages of the same call are not affected."""
+    """A message was not published; other messages of the same call are not affected."""
 
 
 class QueueNotFound(PublishError):
@@ -146,7 +147,7 @@ class QueueNotFound(PublishError):
 
 
 class NoRoute(PublishError):
-    """The queue exists but no group does, on a broker that keeps nothing for later groups."""
+    """The queue exists but has no group, on a broker that keeps no history for later groups."""
 
 
 class MessageTooLarge(PublishError):
@@ -154,17 +155,26 @@ class MessageTooLarge(PublishError):
 
 
 class PublishUnknown(PublishError):
-    """The deadline passed while the outcome was open: the message may have arrived.
+    """The deadline passed and the publish result is unknown: the message may have arrived.
 
-    Publishing it again with the same id is safe for consumers that recognise ids.
+    Publishing it again with the same id is safe for callbacks that recognise ids.
     """
+
+
+def queue_not_found(address: object) -> QueueNotFound:
+    """Return the error for ``address``, a queue or the name of one, which does not exist."""
+    return QueueNotFound(f"queue {address} does not exist; create_queue() makes it")
 
 
 @contextmanager
 def translate_errors(table: Mapping[type[BaseException], type[MsgbusError]], doing: str) -> Generator[None]:
-    """Raise the client library's errors as ours: the first matching row of ``table`` wins.
+    """Translate errors of a client library into errors of msgbus inside a ``with`` block.
 
-    ``doing`` opens the message and must name the queue and never a password. The original stays ``__cause__``.
+    The original error stays ``__cause__``. Errors of msgbus pass unchanged.
+
+    Args:
+        table: The client library's errors and their translations; the first that matches wins.
+        doing: Begins the text of the error. It names the queue, and never a password.
     """
     try:
         yield

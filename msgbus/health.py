@@ -1,6 +1,6 @@
-"""How a broker is, for readiness probes and for people: asked within a deadline, and never an error.
+"""Health of a broker, for readiness probes and operators: answered within a deadline, and never by an error.
 
-The server is asked by one cheap round trip, whoever asks; what its consumers do is known here already.
+Concurrent callers share one cheap round trip to the server. The state of the consumers is known without I/O.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
+from msgbus.adapter.timeouts import cancel_and_wait
 from msgbus.errors import MsgbusError
 
 if TYPE_CHECKING:
@@ -21,47 +22,54 @@ if TYPE_CHECKING:
 __all__ = ["Health", "HealthProbe", "QueueHealth", "QueueState", "queue_health"]
 
 QueueState = Literal["active", "paused", "missing", "waiting", "draining", "stopped"]
-"""``active``: consumed. ``paused``: what its callback needs is off, and only a few messages are tried. ``missing``:
-the queue does not exist. ``waiting``: not assigned yet, or not any more. ``draining``: what is in hand is finished,
-nothing more comes. ``stopped``: the broker has not been started, or was closed."""
+"""State of a queue that is consumed.
+
+- ``active``: consumed.
+- ``paused``: the circuit breaker is open, and only probes run.
+- ``missing``: the queue does not exist.
+- ``waiting``: not assigned yet, or not any more.
+- ``draining``: in-flight messages are finished, and no more are received.
+- ``stopped``: the broker has not been started, or was closed.
+"""
 
 MISSING = "the queue does not exist; create_queue() makes it"
+"""Reason of a queue that is ``missing``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueHealth:
-    """One queue that this process consumes."""
+    """State of one queue that this process consumes."""
 
     queue: str
     group: str
     state: QueueState
     since: datetime | None
-    """When it came into this state; None if it was never started."""
+    """When the state began; None if the subscription was never started."""
     reason: str = ""
-    """What is wrong, in words; empty where nothing is."""
+    """The problem, in words; empty if there is none."""
 
     @property
     def ready(self) -> bool:
-        """Its messages are received. A paused one counts: what fails is the callback's business."""
+        """Whether its messages are received. A paused queue counts as ready: the outage is the callback's."""
         return self.state == "paused" or (self.state == "active" and not self.reason)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    """What Broker.health() tells."""
+    """Answer of ``Broker.health()``."""
 
     ready: bool
-    """The server answers and takes messages, and every queue that is to be consumed is."""
+    """Whether the server answers and accepts messages, and every subscribed queue is ready."""
     connected: bool
-    """The server answered just now."""
+    """Whether the server answered this time."""
     since: datetime
-    """Since when ``ready`` and ``connected`` have been as they are, as far as anybody has asked."""
+    """Since when ``ready`` and ``connected`` have had these values, as far as ``health()`` was called."""
     reasons: tuple[str, ...]
-    """All that is wrong, in words, the server first; not empty unless ``ready``."""
+    """All problems, in words, the server's first; empty only if ``ready``."""
     queues: tuple[QueueHealth, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON: times as ISO 8601."""
+        """Return the answer as a dict for JSON, with times in ISO 8601."""
         told = asdict(self)
         for one in (told, *told["queues"]):
             one["since"] = one["since"] and one["since"].isoformat()
@@ -71,7 +79,15 @@ class Health:
 def queue_health(
     subscription: Subscription, when: Callable[[float], datetime], *, missing: bool, draining: bool, trouble: str
 ) -> QueueHealth:
-    """How ``subscription`` is. ``when`` makes a date of the event loop's time, ``trouble`` is its consumer's. Pure."""
+    """Return the state of ``subscription``. Pure.
+
+    Args:
+        subscription: The subscription.
+        when: Converts the event loop's time into a date.
+        missing: Whether the queue does not exist.
+        draining: Whether the member drains it.
+        trouble: The problem of its consumer, in words; empty if there is none.
+    """
     state, reason = _state(subscription, missing=missing, draining=draining, trouble=trouble)
     since = None if subscription.since is None else when(subscription.since)
     return QueueHealth(queue=subscription.queue, group=subscription.group, state=state, since=since, reason=reason)
@@ -92,7 +108,7 @@ def _state(subscription: Subscription, *, missing: bool, draining: bool, trouble
 
 
 class HealthProbe:
-    """Asks an adapter how its server is, once for all who ask meanwhile, and remembers since when it has been so."""
+    """Checks a server through its adapter, once for concurrent callers, and remembers since when the state lasts."""
 
     def __init__(self, adapter: Adapter, clock: Callable[[], float]) -> None:
         """``clock`` gives the time of day, in seconds since 1970."""
@@ -103,7 +119,13 @@ class HealthProbe:
         self._since = datetime.fromtimestamp(0, UTC)
 
     async def health(self, within: float, look: Callable[[], Sequence[QueueHealth]], ending: str) -> Health:
-        """After at most ``within`` seconds; ``ending`` says that the broker is closed or being closed, and how."""
+        """Return the health within ``within`` seconds.
+
+        Args:
+            within: Seconds that the call takes at most.
+            look: Returns the state of each queue.
+            ending: That the broker is closed or being closed, in words; else empty.
+        """
         connected, trouble = (False, "") if ending else await self._ask(within)
         queues = tuple(look())
         ready = connected and not (trouble or ending) and all(one.ready for one in queues)
@@ -118,19 +140,19 @@ class HealthProbe:
         return Health(ready=ready, connected=connected, since=self._since, reasons=tuple(reasons), queues=queues)
 
     def now(self) -> datetime:
-        """The time of day."""
+        """Return the time of day."""
         return datetime.fromtimestamp(self._clock(), UTC)
 
     def when(self, moment: float) -> datetime:
-        """The time of day at ``moment`` of the event loop's time."""
+        """Return the time of day at ``moment`` of the event loop's time."""
         return self.now() - timedelta(seconds=asyncio.get_running_loop().time() - moment)
 
     async def _ask(self, within: float) -> tuple[bool, str]:
-        # One that takes longer goes on by itself: connecting may, and a question that is cancelled breaks connections.
+        # A check that takes longer goes on by itself: connecting may, and a cancelled ping breaks its connection.
         asking = self._asking
         if asking is None or asking.done():
             asking = self._asking = asyncio.get_running_loop().create_task(self._adapter.ping(), name="msgbus health")
-            asking.add_done_callback(_seen)  # whoever asked may be gone
+            asking.add_done_callback(_seen)  # its caller may have stopped waiting
         await asyncio.wait({asking}, timeout=within)
         if not asking.done():
             return False, f"the server did not answer within {within:g} s"
@@ -142,10 +164,8 @@ class HealthProbe:
         return False, str(error) if isinstance(error, MsgbusError) else f"{type(error).__name__}: {error}"
 
     async def close(self) -> None:
-        """Ask no more. Never raises."""
-        if self._asking is not None:
-            self._asking.cancel()
-            await asyncio.wait({self._asking}, timeout=1.0)
+        """Cancel a check in progress. Never raises."""
+        await cancel_and_wait(self._asking)
 
 
 def _seen(asking: asyncio.Task[str]) -> None:

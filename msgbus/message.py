@@ -1,7 +1,7 @@
-"""What travels: the message a callback gets, the one an adapter sends, and one handing-over of it.
+"""Message: what a callback gets.
 
-Our own headers begin with ``msgbus-`` and are strings; times are milliseconds since 1970 in UTC. A user's headers
-never begin so, and a callback never sees ours: they are the fields of its `Message`.
+Headers of msgbus itself begin with ``msgbus-`` and are strings; times are milliseconds since 1970 in UTC. A user's
+headers never begin so. A callback does not see msgbus' headers: they are fields of :class:`Message`.
 """
 
 from __future__ import annotations
@@ -31,55 +31,69 @@ _NONE: Final[Mapping[str, str]] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """What a callback gets. The same on every broker, and the same again at a redelivery or another try."""
+    """A message as a callback gets it: the same on every broker, at a redelivery, and at every try."""
 
     body: bytes
     id: str
-    """The publisher's, or made by publish(): the same in every copy, so a callback can recognise a repetition."""
+    """Id from the publisher or from ``publish()``. All copies have it, so a callback can recognise a repetition."""
     key: str | None
-    """Messages of one key are handled one after another, in publish order."""
+    """Ordering key: messages of one key are handled one after another, in publish order. None: no order."""
     headers: Mapping[str, str]
-    """The publisher's own; read-only."""
+    """The publisher's own headers; read-only."""
     content_type: str
-    """What publish() made of the body: ``application/json``, ``text/plain; charset=utf-8`` or
-    ``application/octet-stream``; a foreign publisher's own word, or empty."""
+    """How ``publish()`` encoded the body: ``application/json``, ``text/plain; charset=utf-8`` or
+    ``application/octet-stream``. From a third-party client: its own content type, or empty."""
     time: int
-    """When publish() was called, by the publisher's clock, in milliseconds since 1970 (UTC)."""
+    """When ``publish()`` was called, by the publisher's clock, in milliseconds since 1970 (UTC)."""
     queue: str
+    """Full name of the queue that the message was published to."""
     group: str
+    """The group that this callback belongs to."""
     attempt: int
-    """1 at the first try, one more for each failure. A shutdown or a redelivery is not a failure."""
+    """1 at the first try, one more after each failure. A shutdown or a redelivery is not a failure."""
     redelivered: bool
-    """A member had it before and did not acknowledge it; False promises nothing on Kafka, which keeps no count."""
+    """Whether a member had it before and did not acknowledge it. Kafka keeps no count: False says nothing there."""
     origin: str
-    """Where it lies on the server: ``topic-0@17`` on Kafka, ``1700-0`` on Redis, empty on RabbitMQ."""
+    """Its place on the server: ``topic-0@17`` on Kafka, ``1700-0`` on Redis, empty on RabbitMQ."""
     system: Mapping[str, str] = field(default_factory=lambda: _NONE, repr=False)
-    """msgbus's own other headers, as they lie on the server: how often it failed, when, with what."""
+    """msgbus' other headers as they are on the server: how often the message failed, when, and with what error."""
 
     @property
     def published_at(self) -> datetime:
-        """When publish() was called, by the publisher's clock, to the millisecond, in UTC."""
+        """When ``publish()`` was called, by the publisher's clock, to the millisecond, in UTC."""
         return datetime.fromtimestamp(self.time / 1000, UTC)
 
     @property
     def text(self) -> str:
-        """The body as UTF-8. Raises InvalidPayload."""
+        """The body, decoded as UTF-8. Raises InvalidPayload."""
         try:
             return self.body.decode()
         except UnicodeDecodeError as error:
             raise InvalidPayload(f"the body is no UTF-8: {error}") from error
 
     def json(self) -> Any:
-        """The body as JSON. Raises InvalidPayload."""
+        """Parse the body as JSON.
+
+        Raises:
+            InvalidPayload: The body is no JSON.
+        """
         try:
             return json.loads(self.body)
         except (ValueError, RecursionError) as error:
             raise InvalidPayload(f"the body is no JSON: {error}") from error
 
     def parse(self, kind: type[_T]) -> _T:
-        """The body, which is JSON, as a ``kind``: whatever pydantic can make. Raises InvalidPayload naming each field.
+        """Parse the body, which is JSON, as a ``kind``.
 
-        A callback that lets InvalidPayload out has the message dead-lettered at once: no further try would mend it.
+        Args:
+            kind: A model, dataclass, or any other type that pydantic can make.
+
+        Returns:
+            The parsed body.
+
+        Raises:
+            InvalidPayload: The body does not fit; the text names each field. When a callback lets this error pass, the
+                message is dead-lettered at once: no further try could succeed.
         """
         try:
             made: _T = _type_adapter(cast("Hashable", kind)).validate_json(self.body)

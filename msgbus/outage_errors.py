@@ -1,6 +1,6 @@
-"""Which errors say that something a callback needs is off, and not that its message is bad. Pure.
+"""Outage errors: errors that show that something a callback needs is down, not that its message is bad. Pure.
 
-Errors of clients that may not be installed are known by their qualified names, so nothing is imported for them.
+Errors of client libraries that may not be installed are recognised by their qualified names, without an import.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from msgbus.errors import BrokerUnavailable, PublishUnknown
 __all__ = ["OutageErrors", "matches", "network_failure"]
 
 OutageErrors = tuple[type[BaseException], ...] | Callable[[BaseException], bool]
-"""Types of errors, or a function that is given an error and says whether it is of outage kind."""
+"""Types of errors, or a function that gets an error and returns whether it is an outage error."""
 
 _TYPES: Final = (
     ConnectionError,
@@ -39,7 +39,8 @@ _ERRNOS: Final = frozenset(
         errno.ENOBUFS,
     }
 )
-"""Of an OSError: the network's. ConnectionError and TimeoutError have the others. Files are the message's business."""
+"""Error numbers of an OSError that come from the network. ConnectionError and TimeoutError cover the others. Errors of
+files count as the message's own."""
 _NAMES: Final = frozenset(
     {
         "aiohttp.client_exceptions.ClientConnectionError",
@@ -91,14 +92,17 @@ _NAMES: Final = frozenset(
         "urllib3.exceptions.TimeoutError",
     }
 )
-"""Qualified names: module (as the class says it, or the public package) and class. Subclasses count."""
+"""Qualified names: module (the class's own, or the public package) and class. Subclasses count."""
 
 
 def network_failure(error: BaseException) -> bool:
-    """Return whether ``error`` itself says that a network, a server or a database cannot be reached.
+    """Return whether ``error`` itself shows that a network, a server or a database cannot be reached.
 
-    This is the default of ``RetryPolicy(outage=…)``. Causes and the members of exception groups are looked at by the
-    caller, one by one.
+    This is the default of ``RetryPolicy(outage=…)``. The caller checks causes and members of exception groups one by
+    one.
+
+    Args:
+        error: The error that a callback raised, or one of its causes.
     """
     if isinstance(error, _TYPES):
         return True
@@ -108,7 +112,7 @@ def network_failure(error: BaseException) -> bool:
 
 
 def matches(error: BaseException, outage: OutageErrors | None) -> bool:
-    """Return whether ``error`` itself is of the kind that a policy's ``outage`` describes."""
+    """Return whether ``error`` itself is an outage error by a policy's ``outage``."""
     if outage is None:
         return network_failure(error)
     if isinstance(outage, tuple):
@@ -117,7 +121,7 @@ def matches(error: BaseException, outage: OutageErrors | None) -> bool:
 
 
 def _names(kind: type) -> tuple[str, str, str]:
-    """The names under which a class may be listed: with its own module, without private parts, and of its package."""
+    """Return the names that may stand for a class: with its module, without private parts, and of its package."""
     module, name = kind.__module__, kind.__qualname__
     public = ".".join(part for part in module.split(".") if not part.startswith("_"))
     return f"{module}.{name}", f"{public}.{name}", f"{module.partition('.')[0]}.{name}"

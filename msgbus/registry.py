@@ -1,4 +1,7 @@
-"""From a URL to a broker: adapters are found by their entry points, ours and anybody's the same way."""
+"""Registry of adapters: finds the adapter of a URL by its entry point, and connects a broker to it.
+
+Adapters of third parties are found in the same way as those of msgbus.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +23,19 @@ ENTRY_POINTS: Final = "msgbus.adapters"
 
 
 def connect(url: str | None = None, *, group: str | None = None, **settings: Any) -> Broker:
-    """The broker behind ``url``; without one, behind MSGBUS_URL.
+    """Return the broker for ``url``. No I/O: enter it with ``async with``, or ``run()`` it.
 
-    No I/O yet: ``async with`` the broker, or ``run()`` it. ``group`` is what consume() uses where none is given, and
-    ``settings`` are what the URL's parameters are: ``deadline=``, ``grace=``, ``ca=``, and the adapter's own. Raises
-    ConfigurationError for whatever is wrong with them, AdapterNotFound for an unknown scheme or a missing client
-    library.
+    Args:
+        url: Where the server is; default: the setting MSGBUS_URL.
+        group: Default group of ``consume()``.
+        settings: The same as the URL's parameters: ``deadline=``, ``grace=``, ``ca=``, and the adapter's own.
+
+    Returns:
+        The broker.
+
+    Raises:
+        ConfigurationError: The URL or a setting is wrong.
+        AdapterNotFound: No adapter has this URL scheme, or its client library is not installed.
     """
     from msgbus.broker import Broker
     from msgbus.settings import configured_url, load
@@ -38,9 +48,14 @@ def connect(url: str | None = None, *, group: str | None = None, **settings: Any
 
 
 def adapter_type(scheme: str) -> type[Adapter]:
-    """The adapter for a URL scheme.
+    """Return the adapter class for a URL scheme.
 
-    Raises AdapterNotFound, naming the scheme that may have been meant, or the extra that is not installed.
+    Args:
+        scheme: The part of the URL before ``://``.
+
+    Raises:
+        AdapterNotFound: No adapter has this scheme; the text suggests a similar one. Or its client library is not
+            installed; the text names the extra.
     """
     from importlib.metadata import entry_points  # a tenth of what `import msgbus` may take
 

@@ -1,4 +1,4 @@
-"""What becomes of a message whose callback raised: a decision as data. Pure: no clock, no I/O, no chance of its own."""
+"""Retry policy, and the outcome of a message whose callback raised. Pure: no clock, no I/O, no random numbers."""
 
 from __future__ import annotations
 
@@ -18,20 +18,28 @@ __all__ = ["Backoff", "Done", "GiveUp", "Outcome", "Reject", "RetryImmediately",
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Growing waits, in seconds: ``first``, twice that, and so on up to ``most``; the upper half of each is chance."""
+    """Exponential backoff with jitter: ``first`` seconds, then twice that, up to ``most``.
+
+    Each wait is between a half and the whole of that, at random.
+    """
 
     first: float
     most: float
 
     def wait(self, failures: int, chance: float) -> float:
-        """Seconds to wait after ``failures`` failures in a row (from 1); ``chance`` is uniform in [0, 1)."""
-        # 2.0 ** 60 is beyond any `most`; without a bound a long outage would overflow.
+        """Return the seconds to wait before the next try.
+
+        Args:
+            failures: Failures in a row, from 1.
+            chance: A random number, uniform in [0, 1).
+        """
+        # 2.0 ** 60 is above any `most`; without a bound a long outage would overflow.
         full = min(self.first * 2.0 ** min(failures - 1, 60), self.most)
         return full * (0.5 + chance / 2)
 
 
 class Reject(Exception):
-    """Raised by a callback: this message will never succeed; dead-letter it now, for this reason."""
+    """Raised by a callback to dead-letter its message at once, for ``reason``: no further try would succeed."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -40,7 +48,10 @@ class Reject(Exception):
 
 @dataclass(unsafe_hash=True)
 class RetryLater(Exception):
-    """Call again ``after`` seconds, from a retry queue. A callback may raise it; it counts as an attempt."""
+    """Delayed retry: the message waits ``after`` seconds in a retry queue.
+
+    A callback may raise it to choose the delay itself; that counts as an attempt.
+    """
 
     after: float
 
@@ -50,19 +61,19 @@ class RetryLater(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The callback returned: acknowledge."""
+    """Outcome of a callback that returned: acknowledge the message."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetryImmediately:
-    """Call again in place, ``after`` seconds from now. Only the message's own key waits for it."""
+    """Immediate retry: call the callback again in this process, ``after`` seconds from now. Only the key waits."""
 
     after: float
 
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """Give up: it goes to the dead-letter queue, for this reason."""
+    """Give the message up: it goes to the dead-letter queue, for ``reason``."""
 
     reason: str
 
@@ -72,37 +83,38 @@ Outcome = Done | RetryImmediately | RetryLater | GiveUp
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """How often and when a failed message is tried again, and when it is given up.
+    """When a failed message is tried again, and when it is given up.
 
-    The default makes 7 attempts within 13 minutes: two quick tries in place ride out a deadlock or a dropped
-    connection, the delays a restart and a short outage.
+    The default makes 7 attempts within 13 minutes. Two immediate retries are for a deadlock or a dropped connection,
+    four delayed retries for a restart or a short outage.
     """
 
     immediate: int = 2
-    """Tries at once after the first, while only the message's own key waits."""
+    """Immediate retries: tries in the same process after the first, while the message's key waits."""
     backoff: Backoff = Backoff(first=0.1, most=30.0)
-    """Seconds between tries in place."""
+    """Seconds between immediate retries."""
     delays: tuple[float, ...] = (5.0, 30.0, 120.0, 600.0)
-    """Seconds before each further try. The message waits in a retry queue and blocks nobody; it gives up its order.
-    Empty: order is kept, and after the tries in place it is dead-lettered."""
+    """Delayed retries: seconds before each further try. The message waits in a retry queue and blocks no other, but
+    loses its place in the order of its key. Empty: order is kept, and the message is dead-lettered after the immediate
+    retries."""
     max_age: float | None = None
-    """Seconds after its publishing from which on a failed message is not tried again."""
+    """Seconds after it was published from which on a failed message is not tried again. None: no limit."""
     no_retry_for: tuple[type[BaseException], ...] = ()
-    """Errors that no further try will mend: dead-lettered at once. Causes and exception groups are looked into."""
+    """Errors after which a message is dead-lettered at once. Causes and members of exception groups count as well."""
     outage: OutageErrors | None = None
-    """Errors that say that something the callback needs is off: types, or a function that is given an error. None:
-    those of networks and of common clients (`network_failure`). Causes and exception groups are looked into. All other
-    errors are the message's own: they never pause a subscription."""
+    """Errors of an outage: something that the callback needs is down. Types of errors, or a function that gets an error
+    and returns whether it is one. None: those of networks and of common clients (:func:`network_failure`). Causes and
+    members of exception groups count as well. Other errors are the message's own and never pause a subscription."""
     pause_after: int | None = 10
-    """Different messages in a row that fail with an error of outage kind, after which a subscription pauses: a few
-    messages are tried now and then, and what fails meanwhile keeps its attempts. None: never."""
+    """Different messages in a row that fail with an outage error before the circuit breaker pauses the subscription.
+    While it is paused, probes try a few messages, and messages that fail keep their attempts. None: never pause."""
     probe_backoff: Backoff = Backoff(first=4.0, most=25.0)
-    """Seconds between two probes of a paused subscription, after a minute in which there is one every second."""
+    """Seconds between two probes of a paused subscription, after a first minute with one probe every second."""
     patience: float | None = None
-    """Seconds after the first failure since a success from which on failures count although the subscription is
-    paused. None: ten times the sum of ``delays``, at least 60."""
+    """Seconds after the first failure since a success from which on failures count as attempts although the
+    subscription is paused. None: ten times the sum of ``delays``, at least 60."""
     traceback: bool = True
-    """Whether dead letters carry the traceback (4 KiB at most): it may hold what should not be kept."""
+    """Whether dead letters carry the traceback (4 KiB at most), which may contain data that should not be kept."""
 
     def __post_init__(self) -> None:
         if self.immediate < 0:
@@ -120,14 +132,22 @@ class RetryPolicy:
 
     @property
     def patience_seconds(self) -> float:
-        """``patience``, or what it is by default."""
+        """``patience``, or its default, in seconds."""
         return max(10 * sum(self.delays), 60.0) if self.patience is None else self.patience
 
 
 def decide(error: BaseException, message: Message, policy: RetryPolicy, now: float, chance: float) -> Outcome:
-    """What to do after ``error``, raised by attempt ``message.attempt``.
+    """Decide what to do after a callback raised.
 
-    ``now`` is seconds since 1970, ``chance`` uniform in [0, 1).
+    Args:
+        error: What the callback raised.
+        message: The message; ``message.attempt`` is the attempt that failed.
+        policy: The subscription's policy.
+        now: The time of day, in seconds since 1970.
+        chance: A random number, uniform in [0, 1).
+
+    Returns:
+        The outcome: an immediate retry, a delayed retry, or giving the message up.
     """
     errors = list(_error_chain(error))
     if (final := _final(errors, policy)) is not None:
@@ -141,7 +161,7 @@ def decide(error: BaseException, message: Message, policy: RetryPolicy, now: flo
 
 
 def is_outage(error: BaseException, policy: RetryPolicy) -> bool:
-    """Return whether ``error`` comes from what the callback needs, and not from the message or the callback's own word.
+    """Return whether ``error`` shows an outage, and not a fault of the message or a decision of the callback.
 
     Raises what ``policy.outage`` raises, if that is a function.
     """
@@ -152,7 +172,7 @@ def is_outage(error: BaseException, policy: RetryPolicy) -> bool:
 
 
 def is_too_old(message: Message, policy: RetryPolicy, now: float) -> bool:
-    """Return whether ``message`` is older than its policy lets a failed message be."""
+    """Return whether ``message`` is older than ``policy.max_age``."""
     return policy.max_age is not None and now - message.time / 1000 > policy.max_age
 
 
@@ -185,7 +205,7 @@ def _next(attempt: int, policy: RetryPolicy, chance: float) -> Outcome:
 
 
 def _error_chain(error: BaseException) -> Iterator[BaseException]:
-    """``error``, what it groups and what caused it, each once."""
+    """Yield ``error``, its causes, and the members of exception groups, each once."""
     seen: set[int] = set()
     todo = [error]
     while todo:

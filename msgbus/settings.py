@@ -1,4 +1,4 @@
-"""Where a setting comes from: an argument of connect(), else the URL, else ``MSGBUS_…``, else the file ``.env``."""
+"""Settings. Each comes from an argument of ``connect()``, else the URL, else ``MSGBUS_…``, else the file ``.env``."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ class _Where(BaseSettings):
 
 
 class Settings(BaseSettings):
-    """What the core itself wants to know; the adapter's options stand beside it."""
+    """Settings of the core; those of an adapter are its ``Options``."""
 
     model_config = _CONFIG
 
     group: str = ""
-    """The group that consume() uses where none is given."""
+    """Default group of ``consume()``."""
     deadline: Annotated[float, Field(gt=0, le=3600)] = 30.0
-    """Seconds after which every publish, create_queue and start has ended. A dead Kafka node stops all partitions for
-    8 to 13 s until the cluster drops it, so much less is too short there."""
+    """Seconds after which every publish, create_queue and start has ended. Keep it well above 13 s on Kafka: a dead
+    node stops all partitions for 8 to 13 s until the cluster drops it."""
     grace: Annotated[float, Field(ge=0, le=3600)] = 25.0
     """Seconds that running callbacks have to finish when the broker closes."""
 
 
 def configured_url() -> str:
-    """MSGBUS_URL, from the environment or the file ``.env``. Raises ConfigurationError if it is nowhere."""
+    """Return MSGBUS_URL, from the environment or the file ``.env``. Raise ConfigurationError if it is not set."""
     url = _Where().url.get_secret_value()
     if not url:
         raise ConfigurationError(
@@ -54,10 +54,17 @@ def configured_url() -> str:
 def load(
     scheme: str, options: type[AdapterOptions], params: Mapping[str, str], arguments: Mapping[str, Any]
 ) -> tuple[Settings, AdapterOptions]:
-    """The core's settings and the adapter's options.
+    """Load the core's settings and the adapter's options.
 
-    Raises ConfigurationError for an unknown parameter, suggesting the right one, and for a value that does not fit.
-    Values are never repeated: one may be secret.
+    Args:
+        scheme: The URL scheme, for errors.
+        options: The adapter's model of options.
+        params: The URL's parameters.
+        arguments: The keyword arguments of ``connect()``; they win over ``params``.
+
+    Raises:
+        ConfigurationError: A parameter is unknown (the text suggests a similar one), or a value does not fit. The text
+            never repeats a value, which may be secret.
     """
     given = {**params, **arguments}
     known = (*Settings.model_fields, *options.model_fields)
@@ -73,7 +80,7 @@ def load(
 
 def _read(scheme: str, options: type[AdapterOptions], given: Mapping[str, Any]) -> dict[str, Any]:
     # One model over both, so that each option has its variable: MSGBUS_VISIBILITY as well as ?visibility=. The
-    # configuration of Settings comes last and wins: it is the one that reads variables.
+    # configuration of Settings is last and wins: it is the one that reads variables.
     everything = create_model("Everything", __base__=(options, Settings))
     try:
         return dict(everything(**given))

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT: the first begins the drain, the second ends its grace."""
+"""Signals: the first SIGTERM or SIGINT begins the drain, the second ends its grace."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ async def until_told_to_stop(
 ) -> None:
     """Wait for a signal or for ``stop``, then ``close()``; a second signal calls ``hurry()`` meanwhile.
 
-    Where an event loop takes no signal handlers (Windows, or not the main thread), Ctrl-C is KeyboardInterrupt as ever.
+    Where an event loop accepts no signal handlers (Windows, or not the main thread), Ctrl-C raises KeyboardInterrupt.
     """
 
     def told(name: str) -> None:
         if stop.is_set():
-            logger.warning("%s again: not waiting any longer", name)
+            logger.warning("%s again: cancelling the callbacks that still run", name)
             hurry()
         else:
-            logger.info("%s: finishing what is in hand", name)
+            logger.info("%s: finishing in-flight messages, then stopping; send it again to stop at once", name)
             stop.set()
 
     installed = list(_install(told))

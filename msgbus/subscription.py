@@ -1,4 +1,4 @@
-"""A service's interest in one queue: its callback, its policy, and the handle that consume() returns."""
+"""Subscription: the callback and policy for one queue, and the handle that ``consume()`` returns."""
 
 from __future__ import annotations
 
@@ -21,48 +21,53 @@ if TYPE_CHECKING:
 __all__ = ["Callback", "Subscription", "SubscriptionCounts", "SubscriptionOwner", "SubscriptionState", "running_member"]
 
 Callback = Callable[["Message"], Awaitable[object]]
-"""What a service writes once: an async function of one message."""
+"""An async function of one message."""
 SubscriptionState = Literal["registered", "waiting", "active", "paused", "cancelled"]
 
 running_member: ContextVar[object] = ContextVar("inside")
-"""The member whose callback this task runs; unset elsewhere."""
+"""The member whose callback the current task runs; unset elsewhere."""
 
 
 class SubscriptionOwner(Protocol):
-    """The member a subscription belongs to."""
+    """What a subscription and its worker pool need of their member, which stands layers above."""
 
     def subscriptions_changed(self) -> None:
-        """The subscriptions are not what the consumer has; apply them soon."""
+        """Apply the subscriptions and their limits again soon."""
 
     def discard(self, subscription: Subscription) -> None:
-        """This one is cancelled."""
+        """Stop consuming the queue of ``subscription``, then call its ``finish_cancel()``."""
 
     def reopen(self, subscription: Subscription) -> None:
-        """What was received for this one and has not started goes back."""
+        """End the sessions of the queue and begin new ones, so that deliveries that have not started go back."""
 
 
 @dataclass(slots=True)
 class SubscriptionCounts:
-    """What became of a subscription's messages in this process."""
+    """Counts of a subscription's messages in this process."""
 
     handled: int = 0
+    """Messages whose callback returned."""
     failed: int = 0
     """Attempts that failed."""
     retried: int = 0
-    """Sent to a retry queue."""
+    """Messages sent to a retry queue after a failure."""
     dead_lettered: int = 0
+    """Messages sent to the dead-letter queue."""
     fenced: int = 0
-    """Calls that ended when their message was no longer this member's: their end counted for nothing."""
+    """Callbacks that ended after their session was over: their outcome did not count."""
     outages: int = 0
     """How often a retry queue or the dead-letter queue could not be written."""
 
 
 class Subscription:
-    """What consume() returns.
+    """Handle of a subscription; ``consume()`` returns it.
 
-    ``state``: ``registered`` (the broker has not started), ``waiting`` (not yet assigned, or the queue does not exist
-    yet), ``active``, ``paused`` (what its callback needs is off; see RetryPolicy), ``cancelled``. ``counts`` is since
-    consume(), ``since`` the event loop's time at which it came into this state, ``reason`` what paused it.
+    Attributes:
+        state: ``registered`` (the broker has not started), ``waiting`` (not yet assigned, or the queue does not exist),
+            ``active``, ``paused`` (by the circuit breaker, see RetryPolicy), or ``cancelled``.
+        since: The event loop's time at which the state began; None before the first change.
+        reason: Why it is paused; else empty.
+        counts: Messages since ``consume()``.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - consume()'s arguments
@@ -98,11 +103,14 @@ class Subscription:
         return self.address.queue
 
     async def ready(self) -> None:
-        """Wait until the server has assigned the queue to this member: it counts for what is published from now on.
+        """Wait until the server has assigned the queue to this member: it gets what is published from now on.
 
-        While the queue does not exist this goes on. Raises BrokerClosed when the broker closes or this is cancelled
-        meanwhile, AccessRefused when the server refuses the group one of its queues (consuming is tried again all the
-        same), WouldDeadlock inside a callback of the same group.
+        Waits as long as the queue does not exist.
+
+        Raises:
+            BrokerClosed: The broker was closed, or the subscription cancelled, meanwhile.
+            AccessRefused: The server refuses the group one of its queues. The member goes on trying.
+            WouldDeadlock: A callback of the same group awaits this call.
         """
         self._not_inside("ready()")
         if self.state == "cancelled":
@@ -112,9 +120,10 @@ class Subscription:
             await asyncio.shield(self._ready)
 
     async def cancel(self) -> None:
-        """Stop consuming; what is running is finished and acknowledged, the rest goes back. Idempotent.
+        """Stop consuming: finish and acknowledge running callbacks, give back the other deliveries. Idempotent.
 
-        Raises WouldDeadlock inside a callback of the same group.
+        Raises:
+            WouldDeadlock: A callback of the same group awaits this call.
         """
         self._not_inside("cancel()")
         if self.state == "cancelled" and self._cancel_finished is None:
@@ -135,44 +144,44 @@ class Subscription:
                 "callback to end; call it elsewhere, or start a task that outlives the callback without awaiting it"
             )
 
-    # What follows is the member's side.
+    # For the member.
 
     def attach(self, owner: SubscriptionOwner | None) -> None:
-        """A member has taken this on (or, None, it has closed)."""
+        """Set the member that consumes this; None when the member has stopped."""
         self._owner = owner
         self.reason = ""
         if self.state != "cancelled":
             self._become("waiting" if owner else "registered")
 
     def mark_active(self) -> None:
-        """The consumer has it."""
+        """Mark it as assigned: the consumer consumes the queue."""
         self._become("paused" if self.reason else "active")
         _resolve(self._ready)
         self._ready = None
 
     def mark_waiting(self) -> None:
-        """The queue does not exist, or the consumer was lost."""
+        """Mark it as not assigned: the queue does not exist, or the consumer was lost."""
         if self.state in {"active", "paused"}:
             self._become("waiting")
 
     def set_paused(self, reason: str) -> None:
-        """The breaker has opened, for this reason, or, with an empty one, closed."""
+        """Mark it as paused for ``reason``; as going on if ``reason`` is empty."""
         self.reason = reason
         if self.state in {"active", "paused"}:
             self._become("paused" if reason else "active")
 
     def mark_cancelled(self, error: BrokerClosed) -> None:
-        """Cancelled: whoever waits in ready() gets ``error``."""
+        """Mark it as cancelled; a pending ``ready()`` raises ``error``."""
         self._become("cancelled")
         self.fail(error)
 
     def fail(self, error: MsgbusError) -> None:
-        """Whoever waits in ready() gets ``error``."""
+        """Make a pending ``ready()`` raise ``error``."""
         _resolve(self._ready, error)
         self._ready = None
 
     def finish_cancel(self) -> None:
-        """Nothing of it is in hand any more: cancel() returns."""
+        """Make ``cancel()`` return: none of its deliveries is in flight."""
         _resolve(self._cancel_finished)
         self._cancel_finished = None
 
@@ -188,7 +197,7 @@ def _resolve(future: asyncio.Future[None] | None, error: MsgbusError | None = No
         future.set_result(None)
     else:
         future.set_exception(error)
-        future.exception()  # nobody need be waiting
+        future.exception()  # retrieved: possibly no caller waits
 
 
 def _check(address: Address, callback: object, concurrency: object) -> None:

@@ -1,4 +1,4 @@
-"""What somebody who runs a server should know of it: found by adapters, said at the start, and by ``msgbus doctor``."""
+"""Diagnosis of a server, for its operators: adapters find it, ``connect()`` logs it, ``msgbus doctor`` shows it."""
 
 from __future__ import annotations
 
@@ -8,18 +8,24 @@ from typing import Any, Literal
 __all__ = ["Diagnosis", "Finding", "Severity"]
 
 Severity = Literal["error", "warning", "note"]
-"""``error``: msgbus does not work with it, or would lose messages in ordinary service. ``warning``: a fault that the
-promise covers could break it. ``note``: good to know."""
+"""How serious a finding is.
+
+- ``error``: msgbus does not work with this server, or would lose messages in normal operation.
+- ``warning``: messages may be lost or repeated by a fault that msgbus otherwise survives.
+- ``note``: information.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing, and the way out."""
+    """One problem of a server, and its remedy."""
 
     severity: Severity
+    """How serious it is."""
     what: str
+    """The problem, in words."""
     remedy: str = ""
-    """What to do, as an order; empty where nothing need be done."""
+    """What to do, in the imperative; empty if nothing needs to be done."""
 
     def __str__(self) -> str:
         return f"{self.what}; {self.remedy}" if self.remedy else self.what
@@ -27,17 +33,18 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """What a server is, and what was found."""
+    """What a server is, and the findings."""
 
     server: str
-    """Its name, version and place, nothing secret: ``Redis 7.0.15 at h:6379``."""
+    """Name, version and address, without secrets: ``Redis 7.0.15 at h:6379``."""
     findings: tuple[Finding, ...] = ()
+    """All findings."""
 
     @property
     def passed(self) -> bool:
-        """No finding is an error."""
+        """Whether no finding is an error."""
         return not any(one.severity == "error" for one in self.findings)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the diagnosis as a dict for JSON."""
         return {"server": self.server, "passed": self.passed, "findings": [asdict(one) for one in self.findings]}

@@ -1,4 +1,4 @@
-"""What crosses the boundary: the message an adapter sends, and one delivery of a message."""
+"""Envelopes: messages on their way over the boundary, outgoing and delivered."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["Delivery", "Outgoing", "build_message", "parse_number"]
 
 
 MAX_NUMBER_DIGITS: Final = 15
-"""Fewer digits than this are a time before the year 5138, in milliseconds."""
+"""Digits of a number in a header, exclusive: fewer digits are a time before the year 5138, in milliseconds."""
 
 
 _NONE: Final[Mapping[str, str]] = MappingProxyType({})
@@ -33,38 +33,49 @@ _NONE: Final[Mapping[str, str]] = MappingProxyType({})
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
 class Outgoing:
-    """What an adapter sends. ``headers`` are the user's and ours together, but id, time and key.
+    """A message that an adapter sends.
 
-    Nobody changes one: it is not frozen since it would be made four times as slowly, and so with a Delivery.
-    Compared by identity: the same object is another try of the same publish, an equal id alone is not (a message is in
-    its group's retry queues many times).
+    It must not be changed. It is not frozen, since a frozen one takes four times as long to make; nor is a Delivery.
+    Outgoing messages are compared by identity: the same object is another try of the same publish. An equal id is not
+    enough, since copies of a message pass the retry queues of its group many times.
     """
 
     address: Address
+    """Where to publish it."""
     id: str
+    """The message's id."""
     time: int
+    """When it was published, by the publisher's clock, in milliseconds since 1970."""
     body: bytes
+    """The encoded body."""
     key: str | None
+    """The ordering key; None for no order."""
     headers: Mapping[str, str]
+    """The user's headers and msgbus' own, without id, time and key."""
 
 
 @dataclass(slots=True, eq=False)
 class Delivery:
-    """One handing-over of a message to a member."""
+    """One delivery of a message to a member."""
 
     message: Message
+    """The message for the callback."""
     address: Address
+    """The queue that it was received from."""
     session: Hashable
-    """Whose it is: adapters make it, the core only compares it. It is the fence: when a session has ended,
-    nothing of it may be acknowledged."""
+    """The session that it belongs to: any object of the adapter; the core only compares it. When a session has ended,
+    none of its deliveries may be acknowledged."""
     receipt: Any
-    """The adapter's own proof of delivery; nobody else looks inside."""
+    """The adapter's own proof of delivery; the core does not look inside."""
     position: int | None = None
-    """The place in a log where acknowledging moves a watermark (Kafka); None where each is acknowledged alone."""
+    """Position in a log where acknowledging moves a watermark (Kafka); None where each is acknowledged singly."""
 
 
 _MessageInMaking: Any = type("_Made", (), {"__slots__": Message.__slots__})
-"""A Message while it is made: the same slots, not frozen yet. Frozen from the start takes eight times as long."""
+"""A Message while it is made: the same slots, not frozen. Making a frozen one takes eight times as long.
+
+``build_message()`` fills all slots and then sets ``__class__`` to Message. That is safe: both classes have the same
+slots in the same layout, which Python checks at the assignment, and no other code sees the object before."""
 
 
 def build_message(  # noqa: PLR0913 - one row per thing a broker may know of a message
@@ -79,9 +90,19 @@ def build_message(  # noqa: PLR0913 - one row per thing a broker may know of a m
     origin: str = "",
     redelivered: bool = False,
 ) -> Message:
-    """The message that ``headers`` (as they lay on the server, ours included) and a broker's own fields make.
+    """Build the message of a delivery.
 
-    ``id`` and ``time`` are what the broker knows; our headers, where there are any, win over them, and over ``key``.
+    Args:
+        address: Where it was received from; the message's queue is ``address.queue``.
+        group: The group that receives it.
+        body: The body as it is on the server.
+        headers: All headers as they are on the server, with msgbus' own. Those for id, time and key win over the
+            arguments.
+        id: The id that the broker knows it by.
+        time: When it was published as far as the broker knows, in milliseconds since 1970.
+        key: The ordering key that the broker knows.
+        origin: Its place on the server, for ``Message.origin``.
+        redelivered: Whether the broker has delivered it before.
     """
     more = dict(headers)
     made = _MessageInMaking()
@@ -94,14 +115,14 @@ def build_message(  # noqa: PLR0913 - one row per thing a broker may know of a m
     made.group = group
     made.redelivered = redelivered
     made.origin = origin
-    made.headers, made.system = _split_headers(more) if more else (_NONE, _NONE)  # nothing is left of most
+    made.headers, made.system = _split_headers(more) if more else (_NONE, _NONE)  # most messages have no others
     made.attempt = parse_number(more[ATTEMPTS], 0) + 1 if ATTEMPTS in more else 1
     made.__class__ = Message
     return cast("Message", made)
 
 
 def _split_headers(headers: Mapping[str, str]) -> tuple[Mapping[str, str], Mapping[str, str]]:
-    """The publisher's own and ours, read-only."""
+    """Split headers into the publisher's and msgbus' own, both read-only."""
     own: dict[str, str] = {}
     system: dict[str, str] = {}
     for name, text in headers.items():
@@ -110,5 +131,8 @@ def _split_headers(headers: Mapping[str, str]) -> tuple[Mapping[str, str], Mappi
 
 
 def parse_number(text: str, otherwise: int) -> int:
-    """What we wrote, and never an error: a foreign client may write anything, and one message must not stop a queue."""
+    """Parse a number in a header of msgbus; return ``otherwise`` if it is none.
+
+    Never raises: a third-party client may write anything, and one message must not stop a queue.
+    """
     return int(text) if len(text) < MAX_NUMBER_DIGITS and text.isascii() and text.isdecimal() else otherwise

@@ -1,6 +1,6 @@
-"""Names and limits of message headers on the wire.
+"""Headers: names and limits of message headers on the wire.
 
-msgbus' own headers begin with ``msgbus-`` and are strings; times are milliseconds since 1970 in UTC.
+Headers of msgbus itself begin with ``msgbus-`` and are strings; times are milliseconds since 1970 in UTC.
 """
 
 from __future__ import annotations
@@ -34,85 +34,39 @@ __all__ = [
     "TOMBSTONE",
 ]
 
-
 RESERVED_PREFIX: Final = "msgbus-"
-
-
+"""What the names of msgbus' own headers begin with; a user's header must not."""
 ID: Final = "msgbus-id"
-
-
 TIME: Final = "msgbus-time"
-
-
 KEY: Final = "msgbus-key"
-
-
 ATTEMPTS: Final = "msgbus-attempts"
-"""Failures so far; absent is 0."""
-
-
+"""Attempts that failed so far; absent means 0."""
 FREE_TRIES: Final = "msgbus-free"
-"""Tries that failed during an outage and cost no attempt; absent is 0."""
-
-
+"""Free tries: tries that failed during an outage and cost no attempt; absent means 0."""
 FAILING_MILLISECONDS: Final = "msgbus-failing"
-"""Of a message that had free tries: milliseconds from its first failure until it is due, added up by the members that
-had it, so that clocks which disagree do not matter."""
-
-
+"""Milliseconds from the first failure until a message with free tries is due. Each member adds its own time, so that
+clocks that disagree do not matter."""
 NOT_BEFORE: Final = "msgbus-not-before"
-"""When it is due: nobody's callback sees it earlier."""
-
-
+"""When the message is due: no callback gets it earlier."""
 TIER_DEADLINE: Final = "msgbus-hop"
-"""When its time in this retry queue is over; it may have others to wait in."""
-
-
+"""Tier deadline: when the message's time in this retry queue is over. Further tiers may follow."""
 DEAD_LETTER_ID: Final = "msgbus-letter"
-"""Of a dead letter: fresh for every dead-lettering, never the message's id."""
-
-
+"""Id of a dead letter: new each time a message is dead-lettered, and never the message's id."""
 ORIGIN_QUEUE: Final = "msgbus-origin-queue"
-
-
 ORIGIN_GROUP: Final = "msgbus-origin-group"
-
-
 ORIGIN_POSITION: Final = "msgbus-origin-position"
-
-
 FIRST_FAILURE: Final = "msgbus-first-failure"
-
-
 LAST_FAILURE: Final = "msgbus-last-failure"
-
-
 ERROR_TYPE: Final = "msgbus-error-type"
-
-
 ERROR_MESSAGE: Final = "msgbus-error-message"
-
-
 ERROR_TRACEBACK: Final = "msgbus-error-traceback"
-
-
 REASON: Final = "msgbus-reason"
-"""Why it was given up."""
-
-
+"""Why the message was given up."""
 REDRIVES: Final = "msgbus-redrives"
-"""How often a dead letter of it was sent back."""
-
-
+"""How often the message was redriven."""
 TOMBSTONE: Final = "msgbus-tombstone"
-
-
 CONTENT_TYPE: Final = "content-type"
-
-
 BODY_MAX_BYTES: Final = 1024 * 1024
-"""Bytes of a body: 1 MiB, what every broker takes with its own defaults or with what create_queue() sets."""
-
-
+"""Bytes of a body, at most: 1 MiB. Every broker accepts it, by default or by what ``create_queue()`` sets."""
 HEADERS_MAX_BYTES: Final = 32 * 1024
-"""Bytes of all names and values of a message's headers together."""
+"""Bytes of all names and values of a message's headers together, at most."""

@@ -1,6 +1,7 @@
-"""What a broker's URL may say beyond the place: the parameters that every adapter has, and a base for its own.
+"""Options: the URL parameters that all adapters have, and the base class for an adapter's own.
 
-Its own module, since defining a model costs more than the rest of ``import msgbus``: only an adapter needs one.
+This is a module of its own since defining a model takes longer than the rest of ``import msgbus``, and only adapters
+need it.
 """
 
 from __future__ import annotations
@@ -13,21 +14,25 @@ __all__ = ["AdapterOptions"]
 
 
 class AdapterOptions(BaseModel):
-    """An adapter's URL parameters; a subclass adds its own. These four mean the same on every broker."""
+    """URL parameters of an adapter; a subclass adds its own. These four mean the same on every broker."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     ca: str = ""
-    """File of the certificate authorities to trust (PEM); empty: the system's."""
+    """File with the certificate authorities to trust (PEM); empty: those of the system."""
     cert: str = ""
-    """File of the client's certificate (PEM)."""
+    """File with the client's certificate (PEM)."""
     key: str = ""
-    """File of the client's private key (PEM)."""
+    """File with the client's private key (PEM)."""
     insecure: bool = False
-    """Do not verify the server's certificate."""
+    """Whether to skip the verification of the server's certificate."""
 
     def ssl_context(self) -> ssl.SSLContext:
-        """What these options say about TLS 1.2 or later. Raises OSError or ssl.SSLError for an unusable file."""
+        """Return the context for TLS 1.2 or later by these options.
+
+        Raises:
+            OSError: A file cannot be read; ``ssl.SSLError`` if its content is unusable.
+        """
         context = ssl.create_default_context(cafile=self.ca or None)
         if self.insecure:
             context.check_hostname = False

@@ -1,7 +1,7 @@
-"""The URL that picks a broker: ``scheme://[user[:password]@]host[:port][,host[:port]…][/path][?name=value&…]``.
+"""URL of a broker: ``scheme://[user[:password]@]host[:port][,host[:port]…][/path][?name=value&…]``.
 
-An own parser, since a broker may have several hosts. User, password, path and parameters are percent-decoded once.
-Whatever prints a `BrokerURL` prints its password as ``***``.
+msgbus parses it itself, since a broker may have several hosts. User, password, path and parameters are percent-decoded
+once. The text of a :class:`BrokerURL` shows ``***`` as its password.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ _PORT_MAX = 65535
 
 @dataclass(frozen=True, slots=True)
 class BrokerURL:
-    """A parsed URL. ``hosts`` are names with their ports, None where the URL has none; brackets are gone."""
+    """A parsed broker URL.
+
+    ``hosts`` are names, without brackets, with their ports; the port is None where the URL has none.
+    """
 
     scheme: str
     hosts: tuple[tuple[str, int | None], ...]
@@ -39,9 +42,10 @@ class BrokerURL:
 
     @classmethod
     def parse(cls, text: str) -> BrokerURL:
-        """``text`` as a URL.
+        """Parse a URL.
 
-        Raises ConfigurationError, which never repeats a password.
+        Raises:
+            ConfigurationError: ``text`` is no broker URL. The error never repeats a password.
         """
         shape = _SHAPE.fullmatch(text.strip())
         if shape is None:
@@ -63,7 +67,7 @@ class BrokerURL:
         return f"{self.scheme}://{user}{self.servers()}{'/' + self.path if self.path else ''}"
 
     def servers(self, default_port: int | None = None) -> str:
-        """``h1:1,h2:2`` for logs and errors: nothing secret in it."""
+        """Return the hosts as ``h1:1,h2:2``, without secrets, for logs and errors."""
         return ",".join(_join(name, port or default_port) for name, port in self.hosts)
 
 

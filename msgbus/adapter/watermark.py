@@ -1,4 +1,4 @@
-"""How far is everything done? The contiguous position of a log whose messages are finished out of order. Pure."""
+"""Watermark: the contiguous position of a log whose messages are finished out of order. Pure."""
 
 from __future__ import annotations
 
@@ -8,35 +8,38 @@ __all__ = ["Watermark"]
 
 
 class Watermark:
-    """Tracks the positions that were handed out, in rising order, and gives the one up to which all are finished.
+    """Tracks delivered positions of a log, and the position up to which all of them are finished.
 
-    Gaps between positions (compaction, transaction markers) count as finished: only what was handed out is waited for.
+    Gaps between positions (compaction, transaction markers) count as finished: only delivered positions are waited for.
     """
 
     __slots__ = ("_done", "_next", "_open")
 
     def __init__(self, start: int) -> None:
-        """``start`` is the first position not yet finished."""
+        """``start`` is the first position that is not finished."""
         self._open: deque[int] = deque()
         self._done: set[int] = set()
         self._next = start
 
     @property
     def position(self) -> int:
-        """The first position not known to be finished: what a log broker commits."""
+        """The first position that is not known to be finished: the one to commit."""
         return self._next
 
     @property
     def lowest(self) -> int | None:
-        """The lowest position handed out and not finished; None when all are."""
+        """The lowest delivered position that is not finished; None if all are."""
         return self._open[0] if self._open else None
 
     def started(self, position: int) -> None:
-        """``position`` was handed out; it must be above all before it."""
+        """Add a delivered ``position``, which must be above all before it."""
         self._open.append(position)
 
     def finished(self, position: int) -> bool:
-        """``position`` is done; True if the watermark moved. One that was never handed out, or twice, is ignored."""
+        """Mark ``position`` as finished. Return True if the watermark moved.
+
+        A position that was not delivered, or is finished already, is ignored.
+        """
         if not self._open or position < self._open[0]:
             return False
         if position != self._open[0]:
@@ -50,5 +53,5 @@ class Watermark:
         return True
 
     def __len__(self) -> int:
-        """Positions handed out and not yet below the watermark."""
+        """Return the number of delivered positions that are not below the watermark."""
         return len(self._open)

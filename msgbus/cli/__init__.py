@@ -1,4 +1,4 @@
-"""The command ``msgbus``: dead letters in an operator's hands. Needs the extra ``cli``."""
+"""Command ``msgbus`` for operators: dead letters, groups, and the server. Needs the extra ``cli``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["main"]
 
 
 def main() -> int:
-    """Run the command; its exit code."""
+    """Run the command. Return its exit code."""
     try:
         from msgbus.cli.app import run
     except ModuleNotFoundError as error:

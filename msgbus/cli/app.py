@@ -1,6 +1,6 @@
-"""The command ``msgbus``: ``dlq``, ``group`` and ``doctor``.
+"""Application of the command ``msgbus``: ``dlq``, ``group`` and ``doctor``.
 
-Exit codes: 0 done, 1 the server said no, not all arrived, or doctor found an error; 2 wrong use.
+Exit codes: 0 done; 1 the server refused, not all messages arrived, or doctor found an error; 2 wrong use.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def _top() -> None:
 
 
 def run() -> int:
-    """The command; its exit code. SystemExit for what typer says itself: help, and wrong use (2)."""
-    logging.basicConfig(level=logging.CRITICAL, format="%(message)s")  # what client libraries say, we say in words
+    """Run the command. Return its exit code; raise SystemExit for help and wrong use (2), as typer does."""
+    logging.basicConfig(level=logging.CRITICAL, format="%(message)s")  # msgbus reports their errors in its own words
     logging.getLogger("msgbus").setLevel(logging.WARNING)
     try:
         app()

@@ -1,4 +1,4 @@
-"""``msgbus dlq list | show | redrive | purge | export``: what a group has given up."""
+"""Commands ``msgbus dlq list | show | redrive | purge | export``: the dead letters of a group."""
 
 from __future__ import annotations
 
@@ -31,13 +31,17 @@ dlq = typer.Typer(no_args_is_help=True, help="Dead letters: what a group has giv
 
 Error = Annotated[str, typer.Option(help="Only those whose error or reason contains this.")]
 Key = Annotated[str | None, typer.Option(help="Only those with this key.")]
-Id = Annotated[str | None, typer.Option("--id", help="Only this message or letter.")]
+Id = Annotated[str | None, typer.Option("--id", help="Only the message or dead letter with this id.")]
 Since = Annotated[datetime | None, typer.Option(help="Only those that failed last since then (UTC).")]
 Until = Annotated[datetime | None, typer.Option(help="Only those that failed last until then (UTC).")]
-Limit = Annotated[int | None, typer.Option(min=1, help="At most so many.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do it: what is purged is gone.")]
-Batch = Annotated[int, typer.Option(min=1, help="Sent together: what a killed redrive may repeat. More is faster.")]
-Looping = Annotated[bool, typer.Option("--looping", help="Also those that came back again and again.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="At most this many.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Confirm: purged messages cannot be restored.")]
+Batch = Annotated[
+    int, typer.Option(min=1, help="Messages sent together; a killed redrive may repeat as many. More is faster.")
+]
+Looping = Annotated[
+    bool, typer.Option("--looping", help="Also those that were redriven three times or more and failed again.")
+]
 
 
 @dlq.command("list")
@@ -83,7 +87,7 @@ def show(  # noqa: PLR0913, PLR0917 - a command's options
     limit: Limit = 20,
     as_json: Json = False,
 ) -> None:
-    """Show dead letters, oldest first, with all that is known of them."""
+    """Show dead letters, oldest first, with all their fields."""
     which = DeadLetterFilter(error=error, key=key, id=id, since=since, until=until)
 
     async def work(letters: DeadLetters) -> list[dict[str, Any]]:
@@ -125,19 +129,19 @@ def redrive(  # noqa: PLR0913, PLR0917 - a command's options
                 which, limit=limit, rate=rate, batch=batch, looping=looping, dry_run=dry_run, progress=progress
             )
 
-    account = _with(url, queue, group, exchange, work)
-    said = {"taken": account.taken, "arrived": account.arrived, "left": account.remaining, "skipped": account.skipped}
+    result = _with(url, queue, group, exchange, work)
+    counts = {"taken": result.taken, "arrived": result.arrived, "left": result.remaining, "skipped": result.skipped}
     if as_json:
-        _lines([{**said, "dry_run": dry_run, "refused": [str(one) for one in account.refused]}])
+        _lines([{**counts, "dry_run": dry_run, "refused": [str(one) for one in result.refused]}])
     elif dry_run:
         typer.echo(
-            f"would redrive {account.taken:,}, skip {account.skipped:,} that loop; {account.remaining:,} lie there"
+            f"would redrive {result.taken:,}, skip {result.skipped:,} that loop; {result.remaining:,} in the queue"
         )
     else:
-        typer.echo(", ".join(f"{count:,} {word}" for word, count in said.items()))
-        for refusal in account.refused[:3]:
+        typer.echo(", ".join(f"{count:,} {word}" for word, count in counts.items()))
+        for refusal in result.refused[:3]:
             typer.echo(f"did not arrive: {refusal}", err=True)
-    if not dry_run and not account.complete:
+    if not dry_run and not result.complete:
         raise typer.Exit(1)
 
 

@@ -1,4 +1,4 @@
-"""``msgbus doctor``: what a server is, what about it endangers the promise, and the way out."""
+"""Command ``msgbus doctor``: finds settings of a server that endanger messages."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ REMEDIES: Final[dict[type[MsgbusError], str]] = {
 
 
 def doctor(url: Url = "", as_json: Json = False) -> None:
-    """Look at the server: what it is, what about it endangers messages, and the way out. Changes nothing."""
+    """Check the server for settings that endanger messages, and say what to do. Changes nothing."""
     where = BrokerURL.parse(url or configured_url())
 
     async def work(broker: Broker) -> Diagnosis:
@@ -39,12 +39,12 @@ def doctor(url: Url = "", as_json: Json = False) -> None:
         except MsgbusError as error:
             return Diagnosis(str(where), (_unmet(error),))
 
-    checkup = reach(url, "", work, memory=True)
+    diagnosis = reach(url, "", work, memory=True)
     if as_json:
-        typer.echo(json.dumps(checkup.as_dict()))
+        typer.echo(json.dumps(diagnosis.as_dict()))
     else:
-        _show(checkup)
-    if not checkup.passed:
+        _show(diagnosis)
+    if not diagnosis.passed:
         raise typer.Exit(1)
 
 
@@ -53,14 +53,14 @@ def _unmet(error: MsgbusError) -> Finding:
     return Finding("error", f"{type(error).__name__}: {error}", remedy)
 
 
-def _show(checkup: Diagnosis) -> None:
+def _show(diagnosis: Diagnosis) -> None:
     console = Console(highlight=False, soft_wrap=True)
-    console.print(Text(checkup.server, "bold"))
-    for one in checkup.findings:
+    console.print(Text(diagnosis.server, "bold"))
+    for one in diagnosis.findings:
         console.print(Text.assemble((f"{one.severity:8}", COLOURS[one.severity]), one.what))
         if one.remedy:
             console.print(Text(f"{'':8}→ {one.remedy}"))
-    counts = Counter(one.severity for one in checkup.findings)
+    counts = Counter(one.severity for one in diagnosis.findings)
     console.print(_counted(counts["error"], "error"), _counted(counts["warning"], "warning"), sep=", ")
 
 

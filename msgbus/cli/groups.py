@@ -1,4 +1,4 @@
-"""``msgbus group rewind | replay``: what a queue has kept, for one group once more."""
+"""Commands ``msgbus group rewind | replay``: the history of a queue, for one group."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 __all__ = ["group"]
 
-group = typer.Typer(no_args_is_help=True, help="Groups: once more what a queue has kept.")
+group = typer.Typer(no_args_is_help=True, help="Groups: rewind a group, or replay messages to it.")
 
 To = Annotated[str, typer.Option(help="oldest, newest, or a message's position: purchases-0@17, 1700-0; 17 on Kafka.")]
-ToTime = Annotated[datetime | None, typer.Option(help="What was published then or later (UTC).")]
-Since = Annotated[datetime | None, typer.Option(help="From what was published then (UTC).")]
-Until = Annotated[datetime | None, typer.Option(help="Up to what was published before then (UTC).")]
-From = Annotated[str, typer.Option("--from", help="From oldest, or from this position.")]
-Before = Annotated[str, typer.Option(help="Up to, and without, this position.")]
+ToTime = Annotated[datetime | None, typer.Option(help="Messages that were published then or later (UTC).")]
+Since = Annotated[datetime | None, typer.Option(help="Begin with messages that were published then (UTC).")]
+Until = Annotated[datetime | None, typer.Option(help="End with messages that were published before then (UTC).")]
+From = Annotated[str, typer.Option("--from", help="Begin at oldest, or at this position.")]
+Before = Annotated[str, typer.Option(help="End before this position.")]
 
 
 @group.command()
@@ -39,7 +39,7 @@ def rewind(  # noqa: PLR0913, PLR0917 - a command's options
     to: To = "",
     to_time: ToTime = None,
 ) -> None:
-    """Have a group go on elsewhere, while it has no members; no other group notices."""
+    """Make a group without members go on at another position. Other groups are not affected."""
     place = _one_of("--to or --to-time", to, to_time)
     if place is None:
         raise ConfigurationError("rewind: say where, by --to or --to-time")
@@ -61,7 +61,7 @@ def replay(  # noqa: PLR0913, PLR0917 - a command's options
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Send a stretch of the queue to one group once more, which may be running, and to no other."""
+    """Send messages of the queue's history to one group again, and to no other. The group may be running."""
     begin, end = _one_of("--from or --since", from_, since), _one_of("--before or --until", before, until)
     if begin is None:
         raise ConfigurationError("replay: say from where, by --from or --since")
@@ -74,17 +74,15 @@ def replay(  # noqa: PLR0913, PLR0917 - a command's options
         with advancing(found.taken, "replayed") as progress:
             return await history.replay(begin, end, rate=rate, progress=progress)
 
-    account = reach(url, group, work)
-    said = {"taken": account.taken, "arrived": account.arrived}
+    result = reach(url, group, work)
+    counts = {"taken": result.taken, "arrived": result.arrived}
     if as_json:
-        typer.echo(json.dumps({**said, "dry_run": dry_run, "refused": [str(one) for one in account.refused]}))
+        typer.echo(json.dumps({**counts, "dry_run": dry_run, "refused": [str(one) for one in result.refused]}))
     else:
-        typer.echo(
-            f"would replay {account.taken:,}" if dry_run else f"{account.arrived:,} of {account.taken:,} arrived"
-        )
-        for refusal in account.refused[:3]:
+        typer.echo(f"would replay {result.taken:,}" if dry_run else f"{result.arrived:,} of {result.taken:,} arrived")
+        for refusal in result.refused[:3]:
             typer.echo(f"did not arrive: {refusal}", err=True)
-    if not dry_run and not account.complete:
+    if not dry_run and not result.complete:
         raise typer.Exit(1)
 
 

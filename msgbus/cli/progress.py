@@ -1,4 +1,4 @@
-"""A bar with rate and time left, on a terminal only."""
+"""Progress bar with rate and remaining time, on a terminal only."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["advancing"]
 
 @contextmanager
 def advancing(total: int, what: str) -> Generator[Callable[[int], None]]:
-    """Gives a function that moves the bar on."""
+    """Show a progress bar inside a ``with`` block; yield a function that advances it."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -34,9 +34,9 @@ def advancing(total: int, what: str) -> Generator[Callable[[int], None]]:
 
 
 class Rate(ProgressColumn):
-    """How many a second; rich's own column says it only where the total is not known."""
+    """Column with the rate a second; rich's own shows it only where the total is unknown."""
 
     def render(self, task: Task) -> Text:
-        """See ProgressColumn."""
+        """Implement :meth:`ProgressColumn.render`."""
         speed = task.finished_speed or task.speed
         return Text("" if speed is None else f"{speed:,.0f}/s")

@@ -1,4 +1,4 @@
-"""A command's way to its broker."""
+"""Connection of a command to its broker."""
 
 from __future__ import annotations
 
@@ -20,12 +20,19 @@ _T = TypeVar("_T")
 
 
 def reach(url: str, group: str, work: Callable[[Broker], Coroutine[Any, Any, _T]], *, memory: bool = False) -> _T:
-    """What ``work`` returns of the broker behind ``url``, or MSGBUS_URL; with ``memory`` it may be this process."""
+    """Run ``work`` with a broker, and return its result.
+
+    Args:
+        url: The broker's URL; empty: MSGBUS_URL.
+        group: Default group of the broker.
+        work: What to do.
+        memory: Whether ``memory://`` is allowed, which is a server in this process only.
+    """
 
     async def inside() -> _T:
         where = url or configured_url()
         if where.startswith("memory:") and not memory:
-            raise ConfigurationError("memory:// lives in the process that uses it: look from there, by the API")
+            raise ConfigurationError("memory:// exists only in the process that uses it: look at it there, by the API")
         broker = connect(where, group=group)
         try:
             return await work(broker)

@@ -1,4 +1,4 @@
-"""What an operator reads of dead letters. Pure."""
+"""Reports on dead letters. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["age", "detailed", "grouped"]
 
 
 def grouped(letters: Sequence[DeadLetter], now: datetime) -> list[dict[str, Any]]:
-    """One row for each type of error, the most frequent first."""
+    """Return one row for each type of error, the most frequent first."""
     groups: dict[str, list[DeadLetter]] = defaultdict(list)
     for letter in letters:
         groups[letter.error_type or letter.reason or "unknown"].append(letter)
@@ -39,7 +39,7 @@ def _row(error: str, letters: Sequence[DeadLetter], now: datetime) -> dict[str, 
 
 
 def age(at: datetime, now: datetime) -> str:
-    """How long ago, in its largest unit."""
+    """Return how long ago ``at`` was, in its largest unit."""
     seconds = max((now - at).total_seconds(), 0.0)
     for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
         if seconds >= size:
@@ -48,6 +48,6 @@ def age(at: datetime, now: datetime) -> str:
 
 
 def detailed(letter: dict[str, Any]) -> Panel:
-    """Everything about one letter."""
+    """Return a panel with all fields of one dead letter."""
     lines = [f"[bold]{name}[/bold] {escape(str(value))}" for name, value in letter.items() if value or value == 0]
     return Panel("\n".join(lines), title=escape(f"message {letter['id']}"), title_align="left")

@@ -1,1 +1,5 @@
-"""The part of this process in a group: subscriptions, assignment, worker pool, acknowledging."""
+"""Consuming: the part of this process in a group.
+
+A member receives deliveries, its worker pools run the callbacks, and its outcome sink publishes copies and
+acknowledges.
+"""

@@ -1,4 +1,7 @@
-"""Which queues a member consumes: those it wants, those its consumer has, and who takes in what comes of each."""
+"""Assignment: which queues a member wants, which of them its consumer has, and where their deliveries go.
+
+Subscriptions change what is wanted at any time. ``apply()`` alone changes what the consumer has.
+"""
 
 from __future__ import annotations
 
@@ -26,13 +29,13 @@ __all__ = ["Assignment"]
 logger = logging.getLogger("msgbus")
 
 MISSING_QUEUE_CHECK_SECONDS: Final = 10.0
-"""Seconds after which a missing queue is looked for again."""
+"""Seconds between two checks whether a missing queue exists now."""
 MAX_GATHER_FACTOR: Final = 20
-"""A change of subscriptions waits for others for so many times the adapter's ``change_delay_seconds`` at most."""
+"""How many times the adapter's ``change_delay_seconds`` a change waits for further ones, at most."""
 
 
 class Assignment:
-    """What is wanted changes at any time; what the consumer has, in apply() only."""
+    """The queues of one member, and the intake of each: a worker pool or a retry intake."""
 
     def __init__(self, adapter: Adapter, group: str) -> None:
         self.wanted: dict[Address, WorkerPool] = {}
@@ -40,7 +43,7 @@ class Assignment:
         self._gather = adapter.change_delay_seconds
         self._provisioner = QueueProvisioner(adapter, group)
         self._retry_intakes: dict[WorkerPool, dict[Address, RetryIntake]] = {}
-        """The retry queues, once they are known to exist."""
+        """Retry intakes of each pool, once its retry queues exist."""
         self._applied: dict[Address, WorkerPool] = {}
         self._intakes: dict[Address, WorkerPool | RetryIntake] = {}
         self._discarded: list[Subscription] = []
@@ -54,20 +57,20 @@ class Assignment:
 
     # What is wanted.
 
-    def add(self, workers: WorkerPool) -> None:
-        """One queue more."""
-        self.wanted[workers.subscription.address] = workers
+    def add(self, pool: WorkerPool) -> None:
+        """Want the queue of ``pool`` as well."""
+        self.wanted[pool.subscription.address] = pool
         self.recheck_queues()
 
     def discard(self, subscription: Subscription) -> None:
-        """One queue less; its ``gone()`` is called when nothing of it is in hand."""
-        if (workers := self.wanted.pop(subscription.address, None)) is not None:
-            workers.cancel_probes()
+        """Stop wanting the queue of ``subscription``; call its ``finish_cancel()`` when none of it is in flight."""
+        if (pool := self.wanted.pop(subscription.address, None)) is not None:
+            pool.cancel_probes()
         self._discarded.append(subscription)
         self.recheck_queues()
 
     def recheck_queues(self) -> None:
-        """What is wanted, or which queues there are, has changed; more may follow within moments."""
+        """Apply what is wanted soon; changes that follow within moments are applied together."""
         now = self._now()
         if not self._latest:
             self._latest = now + MAX_GATHER_FACTOR * self._gather
@@ -75,11 +78,11 @@ class Assignment:
         self._changed = True
 
     def request_apply(self) -> None:
-        """Apply what is wanted and its limits again soon."""
+        """Apply what is wanted, and its limits, at the next opportunity."""
         self._changed = True
 
     def reopen(self, subscription: Subscription) -> None:
-        """Give its queue up and take it again, soon."""
+        """Release the queue of ``subscription`` and consume it again, at the next opportunity."""
         self._reopened.add(subscription.address)
         self.request_apply()
 
@@ -87,16 +90,16 @@ class Assignment:
 
     @property
     def is_due(self) -> bool:
-        """It is time for apply()."""
+        """Whether ``apply()`` is due."""
         now = self._now()
         return now >= self._due_at and (self._changed or now >= self._look_at)
 
     def seconds_until_due(self, most: float) -> float:
-        """Seconds, up to ``most``, in which apply() will not be due."""
+        """Return the seconds until ``apply()`` may be due, at most ``most``."""
         return min(most, max(self._due_at - self._now(), 0.0)) if self._changed else most
 
     async def apply(self, consumer: Consumer) -> None:
-        """Subscribe ``consumer`` to what is wanted and exists. Raises what the adapter raises."""
+        """Subscribe ``consumer`` to the wanted queues that exist. Raise what the adapter raises."""
         self._changed = False
         self._look_at = self._now() + MISSING_QUEUE_CHECK_SECONDS
         wanted = dict(self.wanted)
@@ -104,42 +107,42 @@ class Assignment:
             [one for one in wanted.values() if one not in self._retry_intakes]
         )
         if self._changed and self._now() < self._latest:
-            return  # more came meanwhile, and goes with these
+            return  # further changes came meanwhile, and are applied together with these
         self._latest = 0.0
         reopened, self._reopened = self._reopened, set()
         kept = {
-            address: workers
-            for address, workers in self._applied.items()
-            if wanted.get(address) is workers and address not in reopened
+            address: pool
+            for address, pool in self._applied.items()
+            if wanted.get(address) is pool and address not in reopened
         }
         if any(address in wanted for address in self._applied.keys() - kept.keys()):
-            # Cancelled and consumed again, or to be given back: one map could not tell, and the deliveries would stay.
+            # Cancelled and consumed again, or to be reopened: one call could not tell, and its deliveries would stay.
             await consumer.subscribe(self._limits(kept), _newest(kept))
         missing: AbstractSet[Address] = frozenset()
         if wanted or self._applied:
             missing = await consumer.subscribe(self._limits(wanted), _newest(wanted))
-        self._applied = {address: workers for address, workers in wanted.items() if address not in missing}
+        self._applied = {address: pool for address, pool in wanted.items() if address not in missing}
         known, self._retry_intakes, self._intakes = self._retry_intakes, {}, {}
-        for address, workers in self._applied.items():
-            self._intakes[address] = workers
-            heads = known.get(workers)
-            if heads and missing.isdisjoint(heads):  # else somebody deleted one: it is made again at the next look
-                self._retry_intakes[workers] = heads
-                self._intakes |= heads
+        for address, pool in self._applied.items():
+            self._intakes[address] = pool
+            intakes = known.get(pool)
+            if intakes and missing.isdisjoint(intakes):  # else one was deleted: the next check makes it again
+                self._retry_intakes[pool] = intakes
+                self._intakes |= intakes
         self.finish_discarded()
         self._tell(missing)
 
     def _limits(self, subscribed: Mapping[Address, WorkerPool]) -> dict[Address, int]:
         limits: dict[Address, int] = {}
-        for address, workers in subscribed.items():
-            limits[address] = workers.flow.limit
-            limits |= {one: heads.flow.limit for one, heads in self._retry_intakes.get(workers, {}).items()}
+        for address, pool in subscribed.items():
+            limits[address] = pool.flow.limit
+            limits |= {one: intake.flow.limit for one, intake in self._retry_intakes.get(pool, {}).items()}
         return limits
 
     def _tell(self, missing: AbstractSet[Address]) -> None:
-        for workers in self._applied.values():
-            if workers.subscription.state != "cancelled":
-                workers.subscription.mark_active()
+        for pool in self._applied.values():
+            if pool.subscription.state != "cancelled":
+                pool.subscription.mark_active()
         for address in missing - self._missing:
             logger.warning(
                 "queue %s, group %s: the queue does not exist; waiting for it (create_queue() makes it)",
@@ -149,38 +152,38 @@ class Assignment:
         self._missing = missing
 
     def finish_discarded(self) -> None:
-        """Nothing of the discarded ones is in hand any more."""
+        """Complete ``cancel()`` of discarded subscriptions: none of their deliveries is in flight."""
         leaving, self._discarded = self._discarded, []
         for subscription in leaving:
             subscription.finish_cancel()
 
     def consumer_lost(self) -> None:
-        """The consumer is no more, and has nothing."""
+        """Forget what the consumer had: it is closed."""
         self._applied = {}
         self._intakes = {}
-        for workers in self.wanted.values():
-            workers.subscription.mark_waiting()
+        for pool in self.wanted.values():
+            pool.subscription.mark_waiting()
 
-    # What comes.
+    # Deliveries.
 
     def demand(self) -> dict[Address, int]:
-        """Room for the next receive(), where there is any."""
+        """Return the capacity for the next ``receive()``, in deliveries, of each queue that has any."""
         rooms = {address: intake.demand() for address, intake in self._intakes.items()}
         return {address: room for address, room in rooms.items() if room}
 
     def intake(self, address: Address) -> WorkerPool | RetryIntake | None:
-        """Who takes in what comes of ``address``; nobody where it is not wanted any more."""
+        """Return the intake for deliveries of ``address``; None if the queue is not wanted any more."""
         intake = self._intakes.get(address)
         return None if intake is None or intake.cancelled else intake
 
     def health(self, when: Callable[[float], datetime], trouble: str, *, draining: bool) -> Iterator[QueueHealth]:
-        """How each queue is, those too that are drained after their cancel(). No I/O."""
-        for workers in self.wanted.values():
-            missing = workers.subscription.address in self._missing
-            yield queue_health(workers.subscription, when, missing=missing, draining=draining, trouble=trouble)
+        """Yield the state of each queue, those included that are drained after ``cancel()``. No I/O."""
+        for pool in self.wanted.values():
+            missing = pool.subscription.address in self._missing
+            yield queue_health(pool.subscription, when, missing=missing, draining=draining, trouble=trouble)
         for subscription in self._discarded:
             yield queue_health(subscription, when, missing=False, draining=True, trouble="")
 
 
 def _newest(subscribed: Mapping[Address, WorkerPool]) -> AbstractSet[Address]:
-    return {address for address, workers in subscribed.items() if workers.subscription.start == "newest"}
+    return {address for address, pool in subscribed.items() if pool.subscription.start == "newest"}

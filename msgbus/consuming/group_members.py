@@ -1,4 +1,4 @@
-"""What a broker consumes: its subscriptions and, while it is started, one member for each group of theirs."""
+"""Group members: the subscriptions of a broker object and, while it is started, one member for each group."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["GroupMembers"]
 
 
 class GroupMembers:
-    """Registers at any time; the members live from start() to stop()."""
+    """Registers subscriptions at any time; the members live from ``start()`` to ``stop()``."""
 
     def __init__(self, adapter: Adapter, random: Random, clock: Callable[[], float]) -> None:
         self._adapter = adapter
@@ -36,7 +36,13 @@ class GroupMembers:
         self.by_group: dict[str, Member] = {}
 
     def add(self, subscription: Subscription) -> None:
-        """Consume one more queue. Raises ConfigurationError or Unsupported for its start, DuplicateSubscription."""
+        """Register ``subscription``, and consume it if the members are started.
+
+        Raises:
+            ConfigurationError: Its ``start`` is none.
+            Unsupported: The broker has no such ``start``.
+            DuplicateSubscription: The queue is already consumed in this group.
+        """
         address, group = subscription.address, subscription.group
         self._check_start(address, subscription.start)
         before = self._subscriptions.get((group, address))
@@ -50,11 +56,11 @@ class GroupMembers:
             self._attach(subscription)
 
     def counts(self, group: str) -> SessionCounts:
-        """What became of the sessions of ``group``; it goes on counting."""
+        """Return the counts of the sessions of ``group``. The object is live: it goes on counting."""
         return self._counts.setdefault(group, SessionCounts())
 
     def start(self) -> None:
-        """Begin to consume what is registered. Idempotent."""
+        """Start a member for each group of the registered subscriptions. Idempotent."""
         if not self._started:
             self._started = True
             for subscription in self._subscriptions.values():
@@ -62,23 +68,23 @@ class GroupMembers:
                     self._attach(subscription)
 
     async def stop(self, grace: float) -> None:
-        """Drain every member, for at most ``grace`` seconds. What is registered stays so."""
+        """Drain and stop every member, within ``grace`` seconds. Subscriptions stay registered."""
         await asyncio.gather(*(member.stop(grace) for member in self.by_group.values()))
         self._started = False
         self.by_group.clear()
 
     def end_grace(self) -> None:
-        """The grace is over now."""
+        """End the grace of ``stop()`` now: cancel the callbacks that still run."""
         for member in self.by_group.values():
             member.end_grace()
 
     def recheck_queues(self) -> None:
-        """There is a queue that some may wait for."""
+        """Have the members check soon which of their queues exist."""
         for member in self.by_group.values():
             member.recheck_queues()
 
     def health(self, when: Callable[[float], datetime]) -> list[QueueHealth]:
-        """How every queue is. No I/O."""
+        """Return the state of every queue. No I/O."""
         idle = (one for one in self._subscriptions.values() if one.state == "registered")
         found = [queue_health(one, when, missing=False, draining=False, trouble="") for one in idle]
         return found + [one for member in self.by_group.values() for one in member.health(when)]

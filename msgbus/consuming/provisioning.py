@@ -1,4 +1,4 @@
-"""A group's own queues beside each that it consumes: those for retries and for dead letters, made before it begins."""
+"""Queue provisioner: creates a group's retry queues and dead-letter queue before the group consumes a queue."""
 
 from __future__ import annotations
 
@@ -23,37 +23,35 @@ logger = logging.getLogger("msgbus")
 
 
 class QueueProvisioner:
-    """Makes them, once for each queue."""
+    """Creates the queues of one group beside each queue that it consumes, once."""
 
     def __init__(self, adapter: Adapter, group: str) -> None:
         self._adapter = adapter
         self._group = group
         self._conflicts: set[Address] = set()
-        """Those that exist in another shape, which was told."""
+        """Queues that exist with other settings, of which the log has told."""
 
     async def provision(self, fresh: Sequence[WorkerPool]) -> dict[WorkerPool, dict[Address, RetryIntake]]:
-        """Those of every queue of ``fresh`` that exists, and the heads of each: nothing fails before they do.
+        """Create the group's queues beside the queues of ``fresh`` that exist, so that failures have a place to go.
 
-        Raises what the adapter raises, but no QueueConflict.
+        Raises what the adapter raises, except QueueConflict.
+
+        Returns:
+            The retry intakes of each pool whose queue exists.
         """
         there = [
-            workers
-            for workers, exists in zip(fresh, await asyncio.gather(*map(self._exists, fresh)), strict=True)
-            if exists
+            pool for pool, exists in zip(fresh, await asyncio.gather(*map(self._exists, fresh)), strict=True) if exists
         ]
-        specs = [spec for workers in there for spec in group_queues(workers.subscription.queue, self._group)]
+        specs = [spec for pool in there for spec in group_queues(pool.subscription.queue, self._group)]
         if specs:
             await self._create(specs)
         return {
-            workers: {
-                address: RetryIntake(address, workers)
-                for address in retry_tiers(workers.subscription.queue, self._group)
-            }
-            for workers in there
+            pool: {address: RetryIntake(address, pool) for address in retry_tiers(pool.subscription.queue, self._group)}
+            for pool in there
         }
 
     async def _create(self, specs: Sequence[QueueSpec]) -> None:
-        """Together; where one exists in another shape one by one: that one is told of, once, and used as it is."""
+        """Create queues together; singly if one of them exists with other settings: log that one once, and use it."""
         try:
             await self._adapter.create_queues(specs)
         except QueueConflict as conflict:
@@ -62,11 +60,11 @@ class QueueProvisioner:
                     await self._create([spec])
             elif specs[0].address not in self._conflicts:
                 self._conflicts.add(specs[0].address)
-                logger.warning("group %s: %s; it is used as it is", self._group, conflict)
+                logger.warning("group %s: %s; msgbus uses the queue as it is", self._group, conflict)
 
-    async def _exists(self, workers: WorkerPool) -> bool:
+    async def _exists(self, pool: WorkerPool) -> bool:
         try:
-            await self._adapter.lag(workers.subscription.address, self._group)
+            await self._adapter.lag(pool.subscription.address, self._group)
         except QueueNotFound:
             return False
         return True

@@ -1,4 +1,4 @@
-"""What becomes of a group's sessions in this process: counted, and said in the log."""
+"""Session metrics: counts what happens to the sessions of a group in this process, and logs it."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ logger = logging.getLogger("msgbus.sessions")
 
 @dataclass(slots=True)
 class SessionCounts:
-    """What became of a group's sessions in this process, and of what they held."""
+    """Counts of the sessions of a group in this process, and of their deliveries."""
 
     assigned: int = 0
     """Sessions that began."""
     revoked: int = 0
-    """Those that ended in good order: another member came, a queue was let go of, the broker was closed."""
+    """Sessions that ended in good order: another member joined, a queue was released, the broker was closed."""
     lost: int = 0
-    """Those that ended without us: the server gave this member up, or the connection broke."""
+    """Sessions that ended without a drain: the server gave this member up, or the connection broke."""
     drained: int = 0
     """Deliveries that were finished while their session ended."""
     abandoned: int = 0
-    """Those that were not, in the time there was: they go back."""
+    """Deliveries that a drain did not finish in time: they go back to the broker."""
     fenced: int = 0
-    """Those in hand when a session was lost: their end counts for nothing, and others get them."""
+    """Deliveries in flight when their session was lost: their outcome does not count, and other members get them."""
 
     @property
     def current(self) -> int:
-        """Sessions there are now."""
+        """Sessions that exist now."""
         return self.assigned - self.revoked - self.lost
 
 
 class SessionMetrics:
-    """Counts a member's sessions, and says so at level INFO, or WARNING for what was not in good order."""
+    """Counts the sessions of a member, and logs their ends: at INFO in good order, else at WARNING."""
 
     def __init__(self, group: str, counts: SessionCounts) -> None:
         self.counts = counts
@@ -43,7 +43,7 @@ class SessionMetrics:
         self._begun = 0
 
     def record_begun(self) -> None:
-        """A session begins; those of one assignment are told together."""
+        """Count a session that begins; sessions that begin together are logged together."""
         self.counts.assigned += 1
         self._begun += 1
         if self._begun == 1:
@@ -54,7 +54,7 @@ class SessionMetrics:
         logger.info("group %s: %d sessions assigned, %d in all", self._group, begun, self.counts.current)
 
     def record_revoked(self, sessions: int, drained: int, abandoned: int) -> None:
-        """So many sessions ended in good order."""
+        """Count ``sessions`` that ended in good order, and their deliveries."""
         self.counts.revoked += sessions
         self.counts.drained += drained
         self.counts.abandoned += abandoned
@@ -68,9 +68,9 @@ class SessionMetrics:
         )
 
     def record_lost(self, sessions: int, fenced: int) -> None:
-        """So many sessions were lost."""
+        """Count ``sessions`` that were lost, and their deliveries."""
         self.counts.lost += sessions
         self.counts.fenced += fenced
         logger.warning(
-            "group %s: %d sessions lost, %d messages in hand: others get them", self._group, sessions, fenced
+            "group %s: %d sessions lost, %d messages in flight: other members get them", self._group, sessions, fenced
         )

@@ -1,1 +1,1 @@
-"""What happens to a message that failed: copies for retry and dead-letter queues, forwarding, and the outage pause."""
+"""Failure: copies for retry and dead-letter queues, the forwarder that publishes them, and the circuit breaker."""

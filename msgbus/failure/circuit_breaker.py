@@ -1,17 +1,17 @@
-"""Circuit breaker of one subscription: when it pauses, what it tries meanwhile, and when it goes on.
+"""Circuit breaker of one subscription: when the subscription pauses, what it probes, and when it goes on.
 
-The breaker tells a downstream that is off from messages that are bad. It looks at failures of outage kind only (see
-:mod:`msgbus.outage_errors`); every other failure is the message's own and passes it by.
+The breaker distinguishes a downstream service that is down from messages that are bad. It regards outage errors only
+(see :mod:`msgbus.outage_errors`); every other failure is the message's own and does not change it.
 
-It is pure. The whole state is the fields of :class:`CircuitBreaker`; the methods take the time of day as an argument
-and do no I/O, so that a model can run an hour of outage in no time (``tests/unit/test_breaker.py``).
+It is pure: its state is the fields of :class:`CircuitBreaker`, and its methods take the time of day as an argument. So
+a model can run an hour of outage in milliseconds (``tests/unit/test_breaker.py``).
 
 ::
 
              pause_after different messages failed, none succeeded since
     CLOSED ────────────────────────────────────────────────────────────▶ OPEN
       ▲  ▲                                                                │ │
-      │  └──── a success, or a probe in which nothing failed so ──────────┘ │ patience is over
+      │  └──── a success, or a probe without an outage error ─────────────┘ │ patience is over
       └─────────────── a success ─────────── EXHAUSTED ◀────────────────────┘
 """
 
@@ -28,17 +28,18 @@ if TYPE_CHECKING:
 __all__ = ["CircuitBreaker", "Phase", "Probe", "Verdict", "parking_delay"]
 
 FAST_PROBE_SECONDS: Final = 1.0
-"""Between two probes in the first minute."""
+"""Seconds between two probes in the first minute of an outage."""
 FAST_PROBING_SECONDS: Final = 60.0
-"""After the breaker has opened. A short outage ends within it, and bad messages in front of good ones are through."""
+"""Seconds of fast probing after the breaker has opened. A short outage ends within it, and bad messages in front of
+good ones have been tried by then."""
 REOPEN_WINDOW_SECONDS: Final = 60.0
-"""After the breaker has closed. When it opens again within it, more failures are needed each time."""
+"""Seconds after the breaker has closed in which opening again needs more failures each time."""
 MAX_REOPEN_FACTOR: Final = 16
-"""How many times ``pause_after`` failures are needed at most."""
+"""How many times ``pause_after`` failures are needed, at most."""
 PARKING_STEPS_SECONDS: Final = ((60.0, 30.0), (10.0, 5.0), (0.0, 1.0))
-"""From how many seconds of failing on a message is parked for how many: a tier of the retry queues, and no longer than
-half of what it has waited already. After an outage all are handled within a minute: the longest parking, and the time
-between two probes (25 s by default)."""
+"""Pairs (seconds for which a message has failed, seconds for which it is parked). Each parking is a retry tier, and at
+most half of what the message has waited already. So after an outage all messages are handled within a minute: the
+longest parking, plus the time between two probes (25 s by default)."""
 
 
 class Phase(Enum):
@@ -50,7 +51,7 @@ class Phase(Enum):
 
 
 class Verdict(Enum):
-    """Answer to one failure of outage kind."""
+    """What the breaker says of one outage error."""
 
     COUNTED = "an attempt like any other"
     FREE = "no attempt; park the message"
@@ -64,13 +65,13 @@ class Probe(NamedTuple):
     fresh: int
     """Messages that have not failed yet."""
     parked: int
-    """Messages that failed during the outage. What is not used of ``fresh`` may be used for these, and vice versa."""
+    """Messages that failed during the outage. What ``fresh`` leaves may be used for these, and vice versa."""
     wait: float
     """Seconds until the next probe."""
 
 
 def parking_delay(failing: float) -> float:
-    """Return the seconds for which a message is parked that has failed for ``failing`` seconds."""
+    """Return the seconds for which to park a message that has failed for ``failing`` seconds."""
     return next((wait for since, wait in PARKING_STEPS_SECONDS if failing >= since), PARKING_STEPS_SECONDS[-1][1])
 
 
@@ -79,9 +80,9 @@ class CircuitBreaker:
     """State of one subscription's breaker. Times are seconds since 1970 by the member's clock."""
 
     pause_after: int | None
-    """Different messages in a row that open it; None never does."""
+    """Different messages in a row whose failures open the breaker; None: it never opens."""
     patience: float
-    """Seconds after the earliest first failure since a success, from which on every failure counts."""
+    """Seconds after the earliest first failure since a success from which on every failure counts."""
     probe_backoff: Backoff
     """Seconds between two probes after the first minute."""
     phase: Phase = Phase.CLOSED
@@ -98,7 +99,7 @@ class CircuitBreaker:
     probe_ended: int = 0
     """Messages of the current probe whose try has ended."""
     probe_failed: int = 0
-    """Those of them that failed with an error of outage kind."""
+    """Messages of the current probe that failed with an outage error."""
 
     @property
     def is_open(self) -> bool:
@@ -107,7 +108,7 @@ class CircuitBreaker:
 
     @property
     def failures_needed(self) -> float:
-        """How many different messages had to fail when it opened last."""
+        """How many different messages had to fail when the breaker opened last."""
         return math.inf if self.pause_after is None else self.pause_after * self.reopen_factor
 
     def record_failure(  # noqa: PLR0913 - what is known of a failure, by keyword
@@ -120,14 +121,14 @@ class CircuitBreaker:
         probe: bool,
         now: float,
     ) -> Verdict:
-        """Record a failure of outage kind and say what it costs.
+        """Record an outage error, and say what it costs its message.
 
         Args:
             message_id: The message's id.
-            first_failure: When this message failed first, maybe by another member's clock; ``now`` if it never did.
-            failing_since: The same by this member's clock, as far as it can know.
-            free_tries: How many of its tries were free so far, in any member.
-            probe: Whether the try was one of a probe.
+            first_failure: When this message failed first, possibly by another member's clock; ``now`` if never before.
+            failing_since: The same by this member's clock, as far as it is known.
+            free_tries: Tries of this message that were free so far, in any member.
+            probe: Whether the try was part of a probe.
             now: The time of day.
 
         Returns:
@@ -152,13 +153,17 @@ class CircuitBreaker:
         if len(self.failing) >= self.pause_after * factor:
             self._open(factor, now)
             return Verdict.OPENED
-        # Another member, or this one before a restart, was paused: the message has not had a better chance since.
+        # Another member, or this one before a restart, was paused: the message has had no fair try since.
         return Verdict.FREE if free_tries else Verdict.COUNTED
 
     def record_other_failure(self, *, probe: bool) -> None:
-        """Record a failure of another kind: it shows only that this probe has ended."""
+        """Record another error: it shows only that a message of the probe has ended."""
         if probe and self.phase is Phase.OPEN:
             self.probe_ended += 1
+
+    def note_success(self, at: float) -> None:
+        """Note that a callback returned at ``at``, without closing the breaker."""
+        self.last_success = max(self.last_success, at)
 
     def record_success(self, now: float) -> bool:
         """Record that a callback returned. Return True if this closes the breaker."""
@@ -176,8 +181,8 @@ class CircuitBreaker:
             chance: A random number in [0, 1).
 
         Returns:
-            What to try; None if the breaker is not open any more, because the last probe brought no failure of outage
-            kind or because patience is over.
+            What to try; None if the breaker is not open any more, because the last probe brought no outage error or
+            because patience is over.
         """
         if self._out_of_patience(now):
             self.phase = Phase.EXHAUSTED

@@ -1,6 +1,7 @@
-"""What is published of a message that failed or is not due: a copy for a retry queue or the dead-letter queue. Pure.
+"""Copies of messages for retry queues and dead-letter queues. Pure.
 
-Body, key, id, time and the user's headers are as they were; ours are replaced and never added, so that they don't grow.
+A copy keeps body, key, id, time and the user's headers. The headers of msgbus are replaced and never added to, so that
+they do not grow.
 """
 
 from __future__ import annotations
@@ -55,10 +56,11 @@ __all__ = [
 ]
 
 MAX_WAIT_IN_MEMORY_SECONDS: Final = 1.0
-"""Seconds that are waited for in hand rather than in another retry queue."""
+"""Seconds of a remaining delay that are waited in memory, and not in another retry queue."""
 ERROR_MESSAGE_MAX_BYTES: Final = 1024
+"""Bytes of an error's text, or of a reason, in a header."""
 TRACEBACK_MAX_BYTES: Final = 4096
-"""Bytes of an error's message and traceback."""
+"""Bytes of the end of a traceback in a header."""
 
 _KEPT: Final = (
     ATTEMPTS,
@@ -75,7 +77,7 @@ _KEPT: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An attempt that failed: with what, when, and when the message failed first (seconds since 1970)."""
+    """A failed attempt: its error, its time, and the time of the message's first failure (seconds since 1970)."""
 
     error: BaseException
     at: float
@@ -83,46 +85,49 @@ class Failure:
 
 
 def due_at(message: Message) -> float:
-    """When ``message`` may be handled at the earliest, in seconds since 1970; 0 for at once."""
+    """Return when ``message`` may be handled at the earliest, in seconds since 1970; 0 for at once."""
     return parse_number(message.system.get(NOT_BEFORE, ""), 0) / 1000
 
 
 def initial_delay(message: Message, now: float) -> float:
-    """Seconds that a message of the queue itself still has to wait for the delay it was published with.
+    """Return the seconds that remain of the delay with which a message of the queue itself was published.
 
-    By the member's clock, and never longer than the delay, which both of its times, the publisher's, say between them.
+    Measured by the member's clock, and never longer than the delay, which is the difference of the publisher's times.
     """
     due = due_at(message)
     return min(due - now, due - message.time / 1000)
 
 
 def time_in_tier(address: Address, message: Message, now: float) -> float:
-    """Seconds that a message of the retry queue ``address`` is held, counted from now.
+    """Return the seconds, from ``now``, for which a message of the retry queue ``address`` is held.
 
-    By the member's clock, and never longer than its step: clocks that disagree cost one step at most.
+    Measured by the member's clock, and never longer than the tier: clocks that disagree cost one tier at most.
     """
     until = parse_number(message.system.get(TIER_DEADLINE, ""), 0) / 1000
     return min(max(until - now, 0.0), TIER_DELAY_SECONDS.get(address.part, 0.0) + MAX_WAIT_IN_MEMORY_SECONDS)
 
 
 def remaining_delay(message: Message) -> float:
-    """Seconds that are left when its time in this retry queue is over."""
+    """Return the seconds that remain when the message's time in this retry queue is over."""
     return max(due_at(message) - parse_number(message.system.get(TIER_DEADLINE, ""), 0) / 1000, 0.0)
 
 
 def retry_copy(message: Message, wait: float, now: float, changes: Mapping[str, str] | None = None) -> Outgoing:
-    """The copy for the retry queue in which ``message`` waits first, when it is due ``wait`` seconds from now."""
+    """Return the copy for the first retry queue of a message that is due ``wait`` seconds from ``now``.
+
+    ``changes`` are headers of msgbus to set; None if the message only goes on waiting.
+    """
     address = tier_for(message.queue, message.group, wait)
     seconds = TIER_DELAY_SECONDS[address.part]
     here = wait if wait - seconds < MAX_WAIT_IN_MEMORY_SECONDS else seconds
     times = {NOT_BEFORE: _ms(now + wait), TIER_DEADLINE: _ms(now + here)}
-    if changes is None:  # it only waits on: its free tries are still free
+    if changes is None:  # the message only goes on waiting: its free tries stay free
         changes = _kept_free_tries(message, wait) if FREE_TRIES in message.system else {}
     return _copy(message, address, {**_kept(message), **changes, **times})
 
 
 def free_try_headers(message: Message, failure: Failure, tries: int, wait: float) -> dict[str, str]:
-    """Return our headers after a try has failed that costs no attempt, as ``tries`` have by now.
+    """Return msgbus' headers after a free try; ``tries`` have been free by now.
 
     The message will be due in ``wait`` seconds.
     """
@@ -137,7 +142,7 @@ def _kept_free_tries(message: Message, wait: float) -> dict[str, str]:
 
 
 def failure_headers(message: Message, failure: Failure) -> dict[str, str]:
-    """Our headers after attempt ``message.attempt`` has failed."""
+    """Return msgbus' headers after attempt ``message.attempt`` has failed."""
     return {
         ATTEMPTS: str(message.attempt),
         FIRST_FAILURE: message.system.get(FIRST_FAILURE, _ms(failure.first)),
@@ -150,7 +155,7 @@ def failure_headers(message: Message, failure: Failure) -> dict[str, str]:
 
 
 def dead_letter_copy(message: Message, failure: Failure, reason: str, letter: str, *, with_traceback: bool) -> Outgoing:
-    """The dead letter, whose own id is ``letter``."""
+    """Return the dead letter of ``message``; ``letter`` is the dead letter's own id."""
     why = {
         DEAD_LETTER_ID: letter,
         REASON: _bounded(reason, ERROR_MESSAGE_MAX_BYTES),
@@ -164,12 +169,12 @@ def dead_letter_copy(message: Message, failure: Failure, reason: str, letter: st
 
 
 def redriven_copy(letter: Message, now: float) -> Outgoing:
-    """The copy that sends a dead letter back to its group, as if it had never failed."""
+    """Return the copy that redrives a dead letter to its group, as if it had never failed."""
     return _again(letter, now, {REDRIVES: str(parse_number(letter.system.get(REDRIVES, ""), 0) + 1)})
 
 
 def replayed_copy(message: Message, now: float) -> Outgoing:
-    """The copy that sends a message of the queue's history to its group once more."""
+    """Return the copy that replays a message of the queue's history to one group."""
     return _again(message, now, {})
 
 
@@ -193,7 +198,7 @@ def _kept(message: Message) -> dict[str, str]:
 
 
 def _ms(seconds: float) -> str:
-    return str(math.ceil(seconds * 1000))  # never early, not even by a part of a millisecond
+    return str(math.ceil(seconds * 1000))  # rounded up, so that no message is early
 
 
 def _type(error: BaseException) -> str:

@@ -1,15 +1,17 @@
-"""Shell around the circuit breaker of one subscription: carries out its pause, its probes and what follows from them.
+"""Outage handling of one subscription: carries out what its circuit breaker decides.
 
 While the breaker is open, a message takes one of these ways::
 
-    fresh, from the queue ──▶ waits at the gate for a probe ──▶ callback ─┬▶ returns: the breaker closes
-    due, failed so before ──▶ a probe has room, else parked ──▶ callback ─┼▶ fails so: parked, no attempt
-    due, failed otherwise ──▶ callback, as scheduled ─────────────────────┴▶ fails otherwise: its policy
+    fresh, from the queue ──────────▶ waits at the gate for a probe ──▶ callback ─┬▶ returns: the breaker closes
+    due, failed in the outage ──────▶ a probe has room, else parked ──▶ callback ─┼▶ outage error: parked, free try
+    due, failed by an error of its own ───────────────────────────────▶ callback ─┴▶ other error: its policy
 
-Parked means: a copy goes to a retry queue with its attempts as they were and its free tries in a header, so that any
-member goes on counting. Nothing else is held: where acknowledging moves a position, all that is done above a message in
-hand comes again after a crash. Only a policy without delays, which keeps the order of a key, has such a message held,
-and its key waits.
+- A parked message is a copy in a retry queue, with its attempts as they were and its free tries in a header. So any
+  member goes on counting.
+- No message is kept in flight for the outage: where acknowledging moves a position, everything that is done above an
+  in-flight message is delivered again after a crash.
+- The exception is a policy without delays, which keeps the order of a key: such a message stays in flight, and its key
+  waits.
 """
 
 from __future__ import annotations
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
 
     from msgbus.adapter.envelope import Outgoing
     from msgbus.in_flight.deliveries import InFlight
-    from msgbus.in_flight.flow_control import FlowController
     from msgbus.in_flight.key_scheduler import KeyScheduler
     from msgbus.subscription import Subscription
 
@@ -39,83 +40,81 @@ __all__ = ["Outage"]
 logger = logging.getLogger("msgbus")
 
 FRESH_HEAD_START_SECONDS: Final = 0.2
-"""After a probe was planned, messages that were never tried go first for this time; then parked ones may use what is
-left. Longer than a receive() takes."""
-
-
+"""Seconds at the start of a probe in which fresh messages go first; then parked ones may use what is left. Longer than
+a ``receive()`` takes."""
 COUNTED_MAX: Final = 1000
-"""Messages whose counted failures are remembered, before those that are gone are forgotten."""
+"""Messages whose counted failures are remembered before those that have ended are dropped."""
 _STILL_HERE: Final = frozenset({DeliveryState.SUSPENDED, DeliveryState.QUEUED, DeliveryState.RUNNING})
 
 
 class PausablePool(Protocol):
-    """The workers of the subscription."""
+    """What the breaker needs of the worker pool, which stands a layer above."""
 
     subscription: Subscription
-    flow: FlowController
     scheduler: KeyScheduler[InFlight]
     clock: Callable[[], float]
 
     def start(self) -> None:
-        """Set tasks to work on what may run."""
+        """Start a worker task for each delivery that may run."""
 
     def run(self, held: InFlight) -> None:
-        """Queue ``held`` for its callback, whether it keeps its lane already or not."""
+        """Queue ``held`` for its callback, whether or not it occupies its ordering key already."""
 
     def cancel_immediate_retry(self, held: InFlight) -> None:
-        """Cancel the try in place that ``held`` waits for."""
-
-    def forward(self, held: InFlight, outgoing: Outgoing) -> None:
-        """Publish ``outgoing``, then acknowledge ``held``."""
+        """Cancel the immediate retry that ``held`` waits for."""
 
     def give_up(self, held: InFlight) -> None:
         """Leave ``held`` to the next session."""
 
     def capacity_changed(self) -> None:
-        """Tell the member that there may be room."""
+        """Tell the member that the pool may take more deliveries."""
 
     def reopen(self) -> None:
-        """End the sessions of the queue and begin new ones: what has not started goes back."""
+        """End the sessions of the queue and begin new ones, so that deliveries that have not started go back."""
 
 
 class Outage:
-    """The circuit breaker of one subscription, with its timers and what it holds."""
+    """Circuit breaker of one subscription, with its timers and the deliveries that wait for a probe."""
 
-    def __init__(self, workers: PausablePool, random: Random) -> None:
+    def __init__(
+        self, workers: PausablePool, publish_copy: Callable[[InFlight, Outgoing], None], random: Random
+    ) -> None:
+        """``publish_copy`` publishes a copy of a delivery and then acknowledges the delivery."""
         policy = workers.subscription.policy
         self._workers = workers
+        self._publish_copy = publish_copy
         self._policy = policy
         self._random = random
         self.paused = False
         """Whether the subscription is paused."""
         self.failing = False
-        """Whether something has failed since a callback returned last."""
+        """Whether a callback has failed by an outage error since one returned last."""
         self.succeeded_at = float("-inf")
-        """The event loop's time at which a callback returned last."""
+        """The event loop's time at which a callback returned last. The worker pool sets it: a call would cost more."""
         self._breaker = CircuitBreaker(policy.pause_after, policy.patience_seconds, policy.probe_backoff)
         self._pool: deque[InFlight] = deque()
-        """Messages that failed during the outage and wait here for a probe: for a moment, or, where they keep the order
-        of their key, until one has room for them."""
+        """Messages that failed during the outage and wait for a probe: for a moment, or, where the policy keeps the
+        order of their key, until a probe has room for them."""
         self._counted: dict[InFlight, None] = {}
-        """Messages whose failures were counted, and are free after all if the breaker opens while they are here."""
+        """Messages whose failures were counted; they become free tries if the breaker opens while these are here."""
         self._fresh_left = 0
-        """Messages that the current probe may still try, of those that were never tried."""
+        """Fresh messages that the current probe may still try."""
         self._parked_left = 0
-        """The same of those that failed during the outage."""
+        """Messages that failed during the outage and that the current probe may still try."""
         self._shared = False
-        """Both are one number by now, for either kind."""
+        """Whether both numbers are one by now, for either kind of message."""
         self._probed_keys: set[str] = set()
-        """Keys of the current probe: it tries one message of each."""
+        """Keys that the current probe has tried: it tries one message of each."""
         self._gave_back = False
-        """What was not started when the pause began has gone back."""
+        """Whether deliveries that had not started when the pause began were given back."""
         self._timers: list[asyncio.TimerHandle] = []
         self._loop = asyncio.get_running_loop()
         self._epoch = workers.clock() - self._loop.time()
 
-    # What the workers ask and tell.
+    # For the worker pool.
 
     def handle_failure(self, held: InFlight, error: BaseException) -> bool:
-        """Deal with a failure if it is the outage's. Return False if it is the message's own, which its policy ends."""
+        """Handle a failure if it belongs to the outage. Return False if it is the message's own: its policy decides."""
         now = self._now()
         breaker, probe = self._breaker, held.is_probe
         held.is_probe = False
@@ -123,7 +122,7 @@ class Outage:
             breaker.record_other_failure(probe=probe)
             return False
         self.failing = True
-        breaker.last_success = max(breaker.last_success, now - (self._loop.time() - self.succeeded_at))
+        breaker.note_success(now - (self._loop.time() - self.succeeded_at))
         verdict = breaker.record_failure(
             held.message.id,
             first_failure=held.first_failure(now),
@@ -146,18 +145,18 @@ class Outage:
         return True
 
     def record_success(self) -> None:
-        """Record that a callback returned; to be called while ``failing``."""
+        """Record that a callback returned; called only while ``failing``."""
         self.failing = False
         self._counted.clear()
         if self._breaker.record_success(self._now()):
             self._resume("a message was handled")
 
     def demand(self) -> int:
-        """Return how many fresh messages the current probe still lacks; what is received beyond would only wait."""
+        """Return how many fresh messages the current probe can still try; more would only wait."""
         return self._fresh_left
 
     def accept_due(self, held: InFlight) -> bool:
-        """Take a message that failed during an outage and is due now. Return False if it may simply run."""
+        """Take ``held`` if it failed during the outage and is due now. Return False if it may run."""
         if not self.paused or not held.free_tries:
             return False
         if self._take_parked(held):
@@ -166,26 +165,25 @@ class Outage:
             self._park_again(held)
         else:
             held.state = DeliveryState.PAUSED
-            self._pool.append(held)  # what fresh messages leave of the probe is known in a moment
+            self._pool.append(held)  # it is known in a moment what fresh messages leave of the probe
         return True
 
     def _park_again(self, held: InFlight) -> None:
         now = self._workers.clock()
         wait = self._parking_seconds(parking_delay(held.failing_for))
-        self._workers.forward(held, retry_copy(held.delivery.message, wait, now))
+        self._publish_copy(held, retry_copy(held.delivery.message, wait, now))
 
     def drain(self, held: InFlight) -> None:
-        """End ``held``, which has not ended when its session does, without a try and so that nothing is repeated."""
+        """End ``held`` without a try, since its session ends, so that no message is repeated."""
         if self._keeps_order(held) or held.delivery.position is None:
             self._workers.give_up(held)
             return
-        held.passed_over = True
-        held.is_scheduled = False  # as what is given up, it is passed over when its turn comes
+        held.pass_over()
         now = self._workers.clock()
-        self._workers.forward(held, retry_copy(held.delivery.message, 0.0, now))
+        self._publish_copy(held, retry_copy(held.delivery.message, 0.0, now))
 
     def cancel_probes(self) -> None:
-        """Cancel the timers: there will be no further probe."""
+        """Cancel the scheduled probe."""
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()
@@ -193,20 +191,20 @@ class Outage:
     # Pausing.
 
     def _pause(self, error: BaseException) -> None:
-        subscription, lanes = self._workers.subscription, self._workers.scheduler
+        subscription, scheduler = self._workers.subscription, self._workers.scheduler
         count = len(self._breaker.failing)
         reason = f"{count} different messages in a row failed, the last with {type(error).__name__}: {error}"
         logger.error(
-            "queue %s, group %s: paused: %s; trying up to %d messages every second, later every few seconds",
+            "queue %s, group %s: paused: %s; probing with up to %d messages every second, later every few seconds",
             subscription.address,
             subscription.group,
             reason,
-            lanes.concurrency,
+            scheduler.concurrency,
         )
         self.paused = True
         self._gave_back = False
         subscription.set_paused(reason)
-        lanes.gate = self._admits
+        scheduler.set_gate(self._admits)
         self._fresh_left = self._parked_left = 0
         counted, self._counted = self._counted, {}
         for held in counted:
@@ -218,7 +216,7 @@ class Outage:
         self._timers = [self._loop.call_later(FAST_PROBE_SECONDS, self._probe)]
 
     def _set_aside(self, held: InFlight, error: BaseException) -> None:
-        """Keep ``held``, which failed during the outage, until a later probe."""
+        """Park ``held``, which failed during the outage, or keep it for a later probe."""
         held.record_free_try()
         keeps_order = self._keeps_order(held)
         if held.session.draining and (keeps_order or held.delivery.position is None):
@@ -231,10 +229,10 @@ class Outage:
             since = held.failing_since(now)
             wait = self._parking_seconds(parking_delay(now - since))
             headers = free_try_headers(held.message, Failure(error, now, since), held.free_tries, wait)
-            self._workers.forward(held, retry_copy(held.message, wait, self._workers.clock(), headers))
+            self._publish_copy(held, retry_copy(held.message, wait, self._workers.clock(), headers))
 
     def _keeps_order(self, held: InFlight) -> bool:
-        return not self._policy.delays and held.ordering_key is not None and not held.delivery.address.part
+        return not self._policy.delays and held.ordering_key is not None and not held.delivery.address.is_retry_queue
 
     def _parking_seconds(self, wait: float) -> float:
         """Return ``wait``, shortened so that the message is due again when patience is over."""
@@ -248,7 +246,7 @@ class Outage:
             self._counted[held] = None
 
     def _now(self) -> float:
-        """Return the time of day as it would be if nobody had set the clock: a leap would end patience."""
+        """Return the time of day without the steps of a clock that is set: a step could end patience."""
         return self._epoch + self._loop.time()
 
     # Probing.
@@ -257,20 +255,24 @@ class Outage:
         self._timers.clear()
         if not self.paused:
             return
-        lanes = self._workers.scheduler
-        places = max(lanes.concurrency - lanes.running, 0)
+        scheduler = self._workers.scheduler
+        places = max(scheduler.concurrency - scheduler.running, 0)
         if self._give_back():
             self._timers = [self._loop.call_later(FAST_PROBE_SECONDS, self._probe)]
             return
         probe = self._breaker.plan_probe(places, self._now(), self._random.random())
         if probe is None:
             exhausted = self._breaker.phase is Phase.EXHAUSTED
-            self._resume("patience is over, and failures count again" if exhausted else "no probe failed so any more")
+            self._resume(
+                "patience is over, and failures count again"
+                if exhausted
+                else "no message of the last probe failed by an outage error"
+            )
             return
         self._probed_keys.clear()
         self._fresh_left, self._parked_left, self._shared = probe.fresh, probe.parked, False
         self._use_pool()
-        lanes.reopen_gate()
+        scheduler.reopen_gate()
         self._timers = [
             self._loop.call_later(FRESH_HEAD_START_SECONDS, self._share_probe),
             self._loop.call_later(max(probe.wait, FRESH_HEAD_START_SECONDS), self._probe),
@@ -279,21 +281,21 @@ class Outage:
         self._workers.capacity_changed()
 
     def _give_back(self) -> bool:
-        """Give back what was received and not started, once in a pause: another member may be well.
+        """Give back deliveries that have not started, once in each pause: another member may be able to handle them.
 
-        Only where deliveries have no position: elsewhere they come back to this member, and its neighbours would have
-        to stop for it. Not while a callback runs: the session would wait for its end, and other queues with it.
+        Only where deliveries have no position: elsewhere they would come back to this member, and other queues would be
+        interrupted for it. Not while a callback runs: the session, and other queues with it, would wait for its end.
         """
-        lanes = self._workers.scheduler
-        waits = lanes.first_gated
-        if self._gave_back or lanes.running or waits is None or waits.delivery.position is not None:
+        scheduler = self._workers.scheduler
+        waits = scheduler.first_gated
+        if self._gave_back or scheduler.running or waits is None or waits.delivery.position is not None:
             return False
         self._gave_back = True
         self._workers.reopen()
         return True
 
     def _share_probe(self) -> None:
-        """Let the one kind of messages use what the probe has left for the other."""
+        """Let either kind of messages use what the probe has left for the other."""
         self._shared = True
         self._fresh_left = self._parked_left = self._fresh_left + self._parked_left
         self._use_pool()
@@ -316,7 +318,7 @@ class Outage:
                 self._pool.append(held)
 
     def _admits(self, held: InFlight) -> bool:
-        """Return whether ``held`` may run now: the gate of the lanes."""
+        """Return whether ``held`` may run now. This is the gate of the key scheduler."""
         if held.admitted:
             return True
         if held.session.draining:  # the pause began during the drain
@@ -334,7 +336,7 @@ class Outage:
         return True
 
     def _new_key(self, held: InFlight) -> bool:
-        """Return whether the probe has tried nothing of the key of ``held`` so far."""
+        """Return whether the probe has tried no message of the key of ``held`` so far."""
         return held.ordering_key is None or held.ordering_key not in self._probed_keys
 
     def _use_probe(self, held: InFlight) -> None:
@@ -352,7 +354,7 @@ class Outage:
         except Exception:
             subscription = self._workers.subscription
             logger.exception(
-                "queue %s, group %s: RetryPolicy(outage=…) raised for message %s; its failure is counted as its own",
+                "queue %s, group %s: RetryPolicy(outage=…) raised for message %s; the failure counts as its own",
                 subscription.address,
                 subscription.group,
                 held.message.id,
@@ -362,14 +364,13 @@ class Outage:
     # Going on.
 
     def _resume(self, why: str) -> None:
-        subscription, lanes = self._workers.subscription, self._workers.scheduler
+        subscription, scheduler = self._workers.subscription, self._workers.scheduler
         logger.info("queue %s, group %s: goes on: %s", subscription.address, subscription.group, why)
         self.paused = False
         self.cancel_probes()
         self._fresh_left = self._parked_left = 0
         subscription.set_paused("")
-        lanes.gate = None
-        lanes.reopen_gate()
+        scheduler.remove_gate()
         pool, self._pool = self._pool, deque()
         for held in pool:
             if held.state is DeliveryState.PAUSED:

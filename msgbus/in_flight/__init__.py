@@ -1,1 +1,1 @@
-"""State of deliveries in flight: sessions, order per key and flow control. Pure, no I/O."""
+"""In-flight deliveries: sessions, order per key, and flow control. Pure, no I/O."""

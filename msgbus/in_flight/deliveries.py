@@ -1,9 +1,14 @@
-"""What a member holds: its sessions, the deliveries of each, and the cut of a drain. It decides, others act.
+"""In-flight deliveries: the sessions of a member, the deliveries of each, and the cut of a drain.
 
-The cut drain: where acknowledging moves a watermark (deliveries have a position), what is finished *above* something
-that was not started comes back as a duplicate. So a session that ends in good order starts nothing above the highest
-position already started, and finishes everything at or below it. Elsewhere it finishes what runs and gives back the
-rest.
+The cut drain: where acknowledging moves a watermark (deliveries have a position), a delivery that is finished *above*
+one that was not started is delivered again. So a session that ends in good order
+
+1. starts nothing above the cut, the highest position that was already started;
+2. finishes everything at or below the cut;
+3. gives back the rest.
+
+Where deliveries have no position, it finishes what runs and gives back the rest. This module only decides; the worker
+pool acts.
 """
 
 from __future__ import annotations
@@ -29,12 +34,12 @@ __all__ = ["DONE", "QUEUED", "RUNNING", "DeliveryRunner", "DeliveryState", "InFl
 
 
 class DeliveryState(Enum):
-    """Where a held delivery is."""
+    """State of an in-flight delivery."""
 
     WAITING = "not yet due"
     QUEUED = "not started"
     RUNNING = "in its callback"
-    SUSPENDED = "failed, waits for its next try in place"
+    SUSPENDED = "failed, waits for its immediate retry"
     PAUSED = "failed, waits until its subscription goes on"
     FORWARDING = "its copy is being published"
     STALLED = "its copy could not be published yet"
@@ -42,14 +47,14 @@ class DeliveryState(Enum):
     DROPPED = "given up: the next session gets it"
 
 
-# What every message passes; an enumeration takes 0.1 µs to find its own member.
+# The states that every message passes: looking a member up in its enumeration takes 0.1 µs.
 QUEUED: Final = DeliveryState.QUEUED
 RUNNING: Final = DeliveryState.RUNNING
 DONE: Final = DeliveryState.DONE
 
 
 class DeliveryRunner(Protocol):
-    """Who runs what is held of a subscription, and is told when it ends otherwise: its workers."""
+    """What sessions and copies need of the worker pool that a delivery belongs to; the pool stands layers above."""
 
     subscription: Subscription
 
@@ -58,27 +63,31 @@ class DeliveryRunner(Protocol):
         """Whether the subscription is paused: only a probe's messages are called."""
         ...
 
-    def copy_confirmed(self, held: InFlight) -> None:
-        """The copy of ``held`` is confirmed."""
+    def release_key(self, held: InFlight) -> None:
+        """Free the ordering key of ``held`` and start what waits behind it."""
 
     def drain(self, held: InFlight) -> None:
-        """End ``held`` of a paused subscription without a call, so that nothing above it is repeated."""
+        """End ``held`` of a paused subscription without its callback, so that nothing above it is repeated."""
 
     def expedite(self, held: InFlight) -> None:
-        """A drain has begun: ``held`` need not wait for its next try, nor for its time."""
+        """Shorten the wait of ``held`` for its next try or its time, since its session drains."""
 
     def give_up(self, held: InFlight) -> None:
-        """The next session gets ``held``."""
+        """Leave ``held`` to the next session."""
 
     def abandon(self, held: InFlight) -> None:
-        """Its time is over: cancel its callback."""
+        """Cancel the callback of ``held``, or give it up if it does not run: the time of the drain is over."""
 
     def fence(self, held: InFlight) -> None:
-        """It is somebody else's now: its end counts for nothing."""
+        """Make the outcome of ``held`` void: its session is lost."""
 
 
 class InFlight:
-    """One delivery in a member's hands."""
+    """One delivery from its arrival at a member until it is acknowledged or given up.
+
+    The worker pool, the retry intake, the forwarder and the outage handling set ``state``; each delivery is with one of
+    them at a time.
+    """
 
     __slots__ = (
         "admitted",
@@ -99,76 +108,76 @@ class InFlight:
         "worker",
     )
 
-    def __init__(self, delivery: Delivery, session: Session, workers: DeliveryRunner, flow: FlowController) -> None:
-        """``workers`` run it; ``flow`` counts it, that of its own queue."""
+    def __init__(self, delivery: Delivery, session: Session, runner: DeliveryRunner, flow: FlowController) -> None:
+        """``runner`` is the pool that runs it; ``flow`` counts the in-flight deliveries of its queue."""
         self.delivery = delivery
         self.message = message = delivery.message
-        """With the attempt that it is at."""
+        """The message for the callback, with its current attempt."""
         self.ordering_key = message.key
         self.session = session
-        self.runner = workers
+        self.runner = runner
         self.flow = flow
         self.is_scheduled = False
-        """Its lane waits for it."""
+        """Whether it occupies its ordering key."""
         self.admitted = False
-        """It may run although its subscription is paused."""
+        """Whether it may run although its subscription is paused."""
         self.is_probe = False
-        """It was tried while its subscription was paused."""
+        """Whether its current try is part of a probe."""
         self.failed_at: float | None = None
-        """See failing_since(); None while it has not failed here."""
+        """Cached result of ``failing_since()``; None while it has not failed in this member."""
         self.free_since_received = 0
-        """Tries since it was received that failed during an outage and cost no attempt."""
+        """Free tries since it was received."""
         self.state: DeliveryState = QUEUED
         self.dropped = False
-        """Given up: ``state`` is DROPPED, and stays so."""
+        """Whether it was given up: ``state`` stays DROPPED."""
         self.passed_over = False
-        """It has ended without a call: what is queued of it does not run."""
+        """Whether it has ended without its callback: the scheduler skips it."""
         self.timer: asyncio.TimerHandle | None = None
         self.worker: asyncio.Task[None] | None = None
 
     @property
     def is_current(self) -> bool:
-        """Whether its end still counts: not given up, and its session not over."""
+        """Whether its outcome still counts: it is not given up, and its session is not over."""
         return not self.dropped and not self.session.over
 
     @property
     def never_ran(self) -> bool:
-        """Its callback was not called, or not so that it counts."""
+        """Whether its callback was not called yet, or only for free tries."""
         return self.message is self.delivery.message
 
     def mark_failed(self) -> Message:
-        """The message as it failed; it is one attempt further."""
+        """Count the attempt that failed. Return the message as it was at that attempt."""
         message = self.message
         self.message = replace(message, attempt=message.attempt + 1)
         return message
 
     @property
     def free_tries(self) -> int:
-        """How many of its tries cost no attempt, in any member."""
+        """Free tries, in any member."""
         return parse_number(self.message.system.get(FREE_TRIES, ""), 0) + self.free_since_received
 
     @property
     def failing_for(self) -> float:
-        """For how many seconds it had failed when it was received, where its tries were free."""
+        """Seconds for which it had failed when it was received, as far as its tries were free."""
         return parse_number(self.message.system.get(FAILING_MILLISECONDS, ""), 0) / 1000
 
     def failing_since(self, now: float) -> float:
-        """Return since when it has failed, in seconds since 1970 by this member's clock; it has failed ``now``.
+        """Return since when it has failed, in seconds since 1970 by this member's clock; it fails ``now``.
 
-        What it failed in other members counts where its tries were free, and not by their clocks.
+        The time of free tries in other members counts, but not by their clocks.
         """
         if self.failed_at is None:
             self.failed_at = now - self.failing_for
         return self.failed_at
 
     def first_failure(self, now: float) -> float:
-        """Return when it failed first, in any member and by its clock; it has failed ``now``."""
+        """Return when it failed first, in any member and by that member's clock; it fails ``now``."""
         system = self.delivery.message.system
         told = parse_number(system.get(FIRST_FAILURE, ""), 0) / 1000
         return told if told and FREE_TRIES not in system else self.failing_since(now)
 
     def count_free_tries(self) -> None:
-        """Count the tries that were free as attempts."""
+        """Count its free tries as attempts."""
         message = self.message
         system = MappingProxyType({name: text for name, text in message.system.items() if name != FREE_TRIES})
         self.message = replace(message, attempt=message.attempt + self.free_tries, system=system)
@@ -179,48 +188,61 @@ class InFlight:
         self.message = self.delivery.message
 
     def record_free_try(self) -> None:
-        """Note a try that costs no attempt."""
+        """Record a free try."""
         self.free_since_received += 1
         self.is_probe = self.admitted = False
 
+    def pass_over(self) -> None:
+        """Have the scheduler skip it when its turn comes: it ends without its callback."""
+        self.passed_over = True
+        self.is_scheduled = False
+
     def give_up(self) -> None:
-        """Give it up."""
+        """Mark it as given up: the next session gets it."""
         self.state = DeliveryState.DROPPED
         self.dropped = self.passed_over = True
 
 
 class Session:
-    """The core's record of a session."""
+    """State of one session of the member's consumer."""
 
     __slots__ = ("_empty", "draining", "highest_started", "id", "in_flight", "over")
 
     def __init__(self, id: Hashable) -> None:
         self.id = id
         self.in_flight: dict[InFlight, None] = {}
-        """In the order in which it came, which a drain keeps."""
+        """In-flight deliveries in order of arrival, which a drain keeps."""
         self.highest_started = -1
         self.draining = False
         self.over = False
         self._empty = asyncio.Event()
 
+    def begin_drain(self) -> None:
+        """Take nothing more: what is received from now on is left to the next session."""
+        self.draining = True
+
+    def end(self) -> None:
+        """Mark the session as over: nothing of it may be acknowledged any more."""
+        self.over = True
+
     def add(self, held: InFlight) -> None:
-        """``held`` belongs to it."""
+        """Add ``held`` to the in-flight deliveries."""
         self.in_flight[held] = None
 
     def mark_started(self, held: InFlight) -> None:
-        """Its callback is called, or its copy is published: the cut moves up."""
+        """Move the cut up to ``held``: its callback is called, or its copy is published."""
         position = held.delivery.position
         if position is not None and position > self.highest_started:
             self.highest_started = position
 
     def remove(self, held: InFlight) -> None:
-        """``held`` is finished or given up."""
+        """Remove ``held``, which is finished or given up."""
         self.in_flight.pop(held, None)
         if not self.in_flight:
             self._empty.set()
 
     def beyond_cut(self) -> Iterator[InFlight]:
-        """What a drain gives up at once: what has not started above the cut, and what waits for others."""
+        """Yield what a drain gives up at once: unstarted deliveries above the cut, and those that an outage stops."""
         lowest = self._lowest_cut()
         for held in list(self.in_flight):
             if held.runner.paused and held.state in {DeliveryState.QUEUED, DeliveryState.WAITING, DeliveryState.PAUSED}:
@@ -232,14 +254,14 @@ class Session:
                 yield held
 
     def in_state(self, stage: DeliveryState) -> list[InFlight]:
-        """What is held at ``state``."""
+        """Return the in-flight deliveries in this state."""
         return [held for held in self.in_flight if held.state is stage]
 
     def _lowest_cut(self) -> int:
-        """Return the highest position that has ended, or may end yet.
+        """Return the highest position at or below the cut that has ended or can still end.
 
-        While a subscription is paused nothing is called up to the cut. What lies above this position can be given up
-        and repeats nothing; what lies below it must end.
+        While a subscription is paused, nothing is called to reach the cut. Deliveries above this position can be given
+        up without a repetition; those below it must end.
         """
         waiting = {
             held.delivery.position
@@ -261,7 +283,7 @@ class Session:
         return position is None or position > self.highest_started
 
     async def wait_until_empty(self) -> None:
-        """Wait until nothing of it is held."""
+        """Wait until the session has no in-flight deliveries."""
         self._empty.clear()
         if self.in_flight:
             await self._empty.wait()

@@ -1,7 +1,7 @@
-"""How many deliveries of a queue a member holds at most: enough to be busy, little enough to leave others theirs. Pure.
+"""Flow control: how many deliveries of a queue a member holds, at most. Pure.
 
-A fixed large limit starves other members (150 of 300 messages sat with one while its neighbour was idle); a fixed small
-one starves fast callbacks. So it starts at twice the concurrency and follows the callback's own speed.
+A fixed large limit starves other members: 150 of 300 messages waited in one member while another was idle. A fixed
+small limit starves fast callbacks. So the limit starts at twice the concurrency and follows the callback's speed.
 """
 
 from __future__ import annotations
@@ -11,19 +11,24 @@ from typing import Final
 __all__ = ["FlowController"]
 
 MAX_LIMIT: Final = 1000
+"""Deliveries in flight of one queue, at most."""
 WORK_AHEAD_SECONDS: Final = 0.2
-"""Seconds of work that a member holds at most, by the callback's average."""
+"""Seconds of work that a member holds, at most, by the callback's average duration."""
 _MIN_SAMPLES: Final = 20
+"""Callbacks after which the average moves."""
 _AVERAGE_WEIGHT: Final = 1 / _MIN_SAMPLES
-"""Of the newest callback in the moving average, once there were twenty: about the last twenty count."""
+"""Weight of the newest callback in the moving average: about the last twenty count."""
 _GROWTH_FACTOR: Final = 8
-"""The limit grows so many times at once."""
+"""How many times the limit grows in one step, at most."""
 _MIN_TURN_SECONDS: Final = 0.02
-"""Seconds in which a member works off as much as it may hold and cannot be said to have had enough."""
+"""Seconds below which a member that has worked off its whole limit needs a larger one."""
 
 
 class FlowController:
-    """The limit of one subscription, and whether its queue waits for room."""
+    """Limit of in-flight deliveries of one queue.
+
+    The worker pool and the retry intake count ``in_flight`` up themselves: a call for each message would cost more.
+    """
 
     __slots__ = ("_calls", "_floor", "_from", "_seconds", "_since", "concurrency", "in_flight", "limit", "starved")
 
@@ -40,17 +45,21 @@ class FlowController:
 
     @property
     def capacity(self) -> int:
-        """Deliveries that may still be taken."""
+        """Deliveries that may still be received."""
         return max(self.limit - self.in_flight, 0)
 
     def demand(self) -> int:
-        """The room at the start of a receive(), remembering whether it was little."""
+        """Return the capacity for the next ``receive()``, and remember whether it is below half of the limit."""
         room = self.capacity
         self.starved = 2 * room < self.limit
         return room
 
     def release(self, count: int) -> bool:
-        """``count`` are no longer held; True, once, when a queue that had little room has half of it again."""
+        """Count ``count`` deliveries as ended.
+
+        Returns:
+            True, once, when a queue whose capacity was small has half of its limit free again.
+        """
         self.in_flight -= count
         if not self.starved or 2 * self.capacity < self.limit:
             return False
@@ -58,7 +67,7 @@ class FlowController:
         return True
 
     def record_duration(self, seconds: float) -> None:
-        """One callback took ``seconds``."""
+        """Add the duration of one callback, in seconds, to the average."""
         self._since += 1
         weight = _AVERAGE_WEIGHT
         if self._calls < _MIN_SAMPLES:
@@ -67,19 +76,28 @@ class FlowController:
         self._seconds += (seconds - self._seconds) * weight
 
     def grow(self) -> bool:
-        """The hands are full of what may not run (behind a failing message, or all of one key): take more.
+        """Double the limit: all in-flight deliveries wait for their keys, so other keys need more capacity.
 
-        True if the limit changed. It is not narrowed again: the next change would come at once.
+        The limit does not shrink below this again, since it would have to grow again at once.
+
+        Returns:
+            Whether the limit changed.
         """
         before = self.limit
         self.limit = self._floor = max(before, min(2 * before, MAX_LIMIT))
         return self.limit != before
 
     def adapt(self, now: float) -> bool:
-        """Move the limit one step towards what the callback's speed asks for; True if it changed.
+        """Move the limit one step towards what the callback's speed needs.
 
-        It is raised when the hands are full; or are as good as full, since a server that pushes (RabbitMQ) waits for
-        acknowledgements long before: as much as they may hold was worked off in no time. ``now`` is in seconds.
+        It grows when there is no capacity left. It also grows when deliveries as many as the limit were worked off
+        within 20 ms: a server that pushes (RabbitMQ) waits for acknowledgements before the limit is reached.
+
+        Args:
+            now: The event loop's time, in seconds.
+
+        Returns:
+            Whether the limit changed.
         """
         before = self.limit
         wanted = WORK_AHEAD_SECONDS * self.concurrency / max(self._seconds, 1e-6)

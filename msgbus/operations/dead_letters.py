@@ -1,4 +1,4 @@
-"""Dead letters in a person's hands: looked at, sent back to the one group that failed, exported, purged."""
+"""Dead letters, for operators: look at them, redrive them to the group that gave them up, export or purge them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
+from msgbus.adapter import DeadLetterCount, Page
 from msgbus.adapter.envelope import parse_number
 from msgbus.adapter.headers import (
     ATTEMPTS,
@@ -40,35 +41,43 @@ __all__ = ["EVERYTHING", "DeadLetter", "DeadLetterFilter", "DeadLetters", "Redri
 
 
 LOOPING_AFTER_REDRIVES: Final = 3
-"""Redrives after which a letter that came back each time is left where it is, unless it is asked for."""
+"""Redrives after which a dead letter counts as looping; ``redrive()`` skips it by default."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """One dead letter: the message as it was, and why it lies here."""
+    """One dead letter: the message as it was published, and why it was given up."""
 
     letter_id: str
-    """Its own id, fresh for every dead-lettering."""
+    """Id of the dead letter itself, new each time a message is dead-lettered."""
     message: Message
     """Body, id, key and headers as they were published."""
     reason: str
+    """Why the message was given up."""
     error_type: str
+    """Qualified name of the last error's type."""
     error_message: str
+    """Text of the last error."""
     traceback: str
+    """Traceback of the last error; empty if the policy does not keep it."""
     attempts: int
+    """Attempts that failed."""
     first_failure: datetime | None
+    """Time of the first failure (UTC)."""
     last_failure: datetime | None
+    """Time of the last failure (UTC)."""
     position: str
-    """Where the message lay when it failed first: ``topic-0@17`` on Kafka, ``1700-0`` on Redis."""
+    """Place of the message when it failed first: ``topic-0@17`` on Kafka, ``1700-0`` on Redis."""
     redrives: int
+    """How often the message was redriven before."""
 
     @property
     def looping(self) -> bool:
-        """It was sent back again and again, and came back each time."""
+        """Whether it was redriven at least three times and given up again each time."""
         return self.redrives >= LOOPING_AFTER_REDRIVES
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, as JSON can say it; a body that is no UTF-8 is ``body_base64``."""
+        """Return all fields for JSON; a body that is no UTF-8 is ``body_base64``."""
         message = self.message
         try:
             body = {"body": message.body.decode()}
@@ -98,19 +107,21 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetterFilter:
-    """Which letters; what is not given matches all."""
+    """Selects dead letters; a field that is not set matches all."""
 
     error: str = ""
-    """A part of the error's type, its message or the reason; case counts not."""
+    """Part of the error's type, its message or the reason, in any case."""
     key: str | None = None
+    """The message's key."""
     id: str | None = None
-    """The message's id, or the letter's."""
+    """The message's id, or the dead letter's."""
     since: datetime | None = None
+    """Earliest last failure; a time without a zone is UTC."""
     until: datetime | None = None
-    """By the last failure; times without a zone are UTC."""
+    """Latest last failure; a time without a zone is UTC."""
 
     def matches(self, letter: DeadLetter) -> bool:
-        """Whether ``letter`` is meant."""
+        """Return whether the filter selects ``letter``."""
         said = f"{letter.error_type}\n{letter.error_message}\n{letter.reason}".lower()
         if self.error.lower() not in said or self.id not in {None, letter.message.id, letter.letter_id}:
             return False
@@ -128,7 +139,7 @@ EVERYTHING: Final = DeadLetterFilter()
 
 
 def parse_dead_letter(delivery: Delivery) -> DeadLetter:
-    """The letter that an adapter handed over."""
+    """Return the dead letter in ``delivery``."""
     message = delivery.message
     system = message.system
     return DeadLetter(
@@ -156,48 +167,64 @@ def _utc(at: datetime) -> datetime:
 
 
 PAGE_MESSAGES: Final = 100
-"""Letters read at once."""
+"""Dead letters in one page of a store."""
 
 
 @dataclass(slots=True)
 class RedriveResult:
-    """What became of a redrive: what was taken either arrived or is still there."""
+    """Result of a redrive. A dead letter that was taken has either arrived or is still in the queue."""
 
     taken: int = 0
+    """Dead letters that the filter selected."""
     arrived: int = 0
+    """Messages that the group's retry queue has confirmed."""
     skipped: int = 0
-    """Looping, and not asked for."""
+    """Looping dead letters that were left in the queue."""
     remaining: int = 0
-    """In the queue at the end, whatever the filter."""
+    """Dead letters in the queue at the end, whatever the filter."""
     refused: list[BrokerError] = field(default_factory=list["BrokerError"])
-    """Why what was taken did not arrive; it is still there."""
+    """Why messages did not arrive; their dead letters are still in the queue."""
 
     @property
     def complete(self) -> bool:
-        """All that was taken has arrived."""
+        """Whether everything that was taken has arrived."""
         return self.taken == self.arrived
 
 
 class DeadLetters:
-    """The dead letters of one queue and group; Broker.dead_letters() makes it."""
+    """Dead letters of one queue and group; ``Broker.dead_letters()`` makes it."""
 
-    def __init__(self, link: BrokerConnection, queue: str, group: str, clock: Callable[[], float]) -> None:
+    def __init__(self, connection: BrokerConnection, queue: str, group: str, clock: Callable[[], float]) -> None:
         self.address = dead_letter_queue(queue, group)
-        self._connection = link
+        self._connection = connection
         self._clock = clock
 
     async def count(self) -> int:
-        """How many there are. Raises QueueNotFound, BrokerUnavailable, DeadLettersLocked (RabbitMQ)."""
+        """Count the dead letters.
+
+        Raises:
+            QueueNotFound: The group has no dead-letter queue of this queue.
+            BrokerUnavailable: The server did not answer within the deadline.
+            DeadLettersLocked: Another lock holder has the dead letters (RabbitMQ only).
+        """
         async with self._open() as letters:
-            return (await letters.count())[0]
+            return DeadLetterCount(*await letters.count()).number
 
     async def look(
         self, which: DeadLetterFilter = EVERYTHING, *, limit: int | None = None
     ) -> AsyncIterator[DeadLetter]:
-        """The letters, oldest first. Looking changes nothing.
+        """Iterate over the dead letters, oldest first, without changing anything.
 
-        On RabbitMQ nobody else can look or redrive meanwhile. Raises QueueNotFound, BrokerUnavailable,
-        DeadLettersLocked.
+        On RabbitMQ no other process can look or redrive meanwhile.
+
+        Args:
+            which: Selects dead letters; default: all.
+            limit: Dead letters to return, at most; None is no limit.
+
+        Raises:
+            QueueNotFound: The group has no dead-letter queue of this queue.
+            BrokerUnavailable: The server did not answer within the deadline.
+            DeadLettersLocked: Another lock holder has the dead letters.
         """
         found = 0
         async with self._open() as letters:
@@ -220,29 +247,45 @@ class DeadLetters:
         dry_run: bool = False,
         progress: Callable[[int], None] = lambda _: None,
     ) -> RedriveResult:
-        """Send letters back to their group, and to no other, with the same id and key and no attempts.
+        """Redrive dead letters: send them back to their group, and to no other, with the same id and key.
 
-        ``rate``: messages a second at most. ``looping``: also those that came back again and again. ``dry_run``: only
-        count. ``progress`` is told how many more have arrived. Each is confirmed in the group's retry queue before it
-        is removed here, ``batch`` together: a redrive that dies loses nothing, and what it had in hand, so many at
-        most, may be handled twice. Raises ConfigurationError, DeadLettersLocked while another is at work,
-        DeadLetterLockLost, QueueNotFound, BrokerUnavailable.
+        Their attempts begin at 1 again. The group's retry queue confirms each message before its dead letter is
+        removed. So a redrive that is killed loses nothing, and at most ``batch`` messages may be handled twice.
+
+        Args:
+            which: Selects dead letters; default: all.
+            limit: Dead letters to redrive, at most; None is no limit.
+            rate: Messages a second, at most; None is no limit.
+            batch: Messages that are sent together. More is faster.
+            looping: Whether to redrive looping dead letters as well.
+            dry_run: Whether to only count.
+            progress: Called with the number of further messages that have arrived.
+
+        Returns:
+            What was taken, has arrived, was skipped, and remains.
+
+        Raises:
+            ConfigurationError: ``rate`` or ``batch`` is out of range.
+            DeadLettersLocked: Another lock holder has the dead letters.
+            DeadLetterLockLost: The lock was lost meanwhile.
+            QueueNotFound: The group has no dead-letter queue of this queue.
+            BrokerUnavailable: The server did not answer within the deadline.
         """
         self._check(rate, batch)
-        account = RedriveResult()
-        pace = RateLimiter(rate)
+        redriven = RedriveResult()
+        limiter = RateLimiter(rate)
         async with self._open() as letters:
             async for page in _pages(letters.look if dry_run else letters.take):
-                chosen = self._choose(page, which, account, limit=limit, looping=looping)
+                chosen = self._choose(page, which, redriven, limit=limit, looping=looping)
                 for some in _pieces([] if dry_run else chosen, batch):
-                    await pace.wait(len(some))
-                    arrived = await self._send(letters, some, account)
-                    account.arrived += arrived
+                    await limiter.wait(len(some))
+                    arrived = await self._send(letters, some, redriven)
+                    redriven.arrived += arrived
                     progress(arrived)
-                if limit is not None and account.taken >= limit:
+                if limit is not None and redriven.taken >= limit:
                     break
-            account.remaining = (await letters.count())[0]
-        return account
+            redriven.remaining = DeadLetterCount(*await letters.count()).number
+        return redriven
 
     def _check(self, rate: float | None, batch: int) -> None:
         if rate is not None and rate <= 0:
@@ -253,19 +296,46 @@ class DeadLetters:
     async def purge(
         self, which: DeadLetterFilter = EVERYTHING, *, limit: int | None = None, dry_run: bool = False
     ) -> int:
-        """Delete letters for good; how many. Raises as redrive()."""
-        account = RedriveResult()
+        """Delete dead letters permanently.
+
+        Args:
+            which: Selects dead letters; default: all.
+            limit: Dead letters to delete, at most; None is no limit.
+            dry_run: Whether to only count.
+
+        Returns:
+            How many were deleted, or would be.
+
+        Raises:
+            DeadLettersLocked: Another lock holder has the dead letters.
+            DeadLetterLockLost: The lock was lost meanwhile.
+            QueueNotFound: The group has no dead-letter queue of this queue.
+            BrokerUnavailable: The server did not answer within the deadline.
+        """
+        redriven = RedriveResult()
         async with self._open() as letters:
             async for page in _pages(letters.look if dry_run else letters.take):
-                chosen = self._choose(page, which, account, limit=limit, looping=True)
+                chosen = self._choose(page, which, redriven, limit=limit, looping=True)
                 if chosen and not dry_run:
                     await letters.remove(chosen)
-                if limit is not None and account.taken >= limit:
+                if limit is not None and redriven.taken >= limit:
                     break
-        return account.taken
+        return redriven.taken
 
     async def export(self, file: TextIO, which: DeadLetterFilter = EVERYTHING, *, limit: int | None = None) -> int:
-        """Write letters as JSON lines; how many. They stay where they are. Raises as look()."""
+        """Write dead letters to a file as JSON lines. They stay in the queue.
+
+        Args:
+            file: The file to write to.
+            which: Selects dead letters; default: all.
+            limit: Dead letters to write, at most; None is no limit.
+
+        Returns:
+            How many were written.
+
+        Raises:
+            QueueNotFound: As :meth:`look`, which also lists BrokerUnavailable and DeadLettersLocked.
+        """
         written = 0
         async for one in self.look(which, limit=limit):
             file.write(json.dumps(one.as_dict(), ensure_ascii=True) + "\n")
@@ -276,7 +346,7 @@ class DeadLetters:
         self,
         page: Sequence[Delivery],
         which: DeadLetterFilter,
-        account: RedriveResult,
+        redriven: RedriveResult,
         *,
         limit: int | None,
         looping: bool,
@@ -284,19 +354,19 @@ class DeadLetters:
         chosen: list[Delivery] = []
         for one in page:
             read = parse_dead_letter(one)
-            if not which.matches(read) or (limit is not None and account.taken >= limit):
+            if not which.matches(read) or (limit is not None and redriven.taken >= limit):
                 continue
             if read.looping and not looping:
-                account.skipped += 1
+                redriven.skipped += 1
                 continue
-            account.taken += 1
+            redriven.taken += 1
             chosen.append(one)
         return chosen
 
-    async def _send(self, letters: DeadLetterStore, chosen: Sequence[Delivery], account: RedriveResult) -> int:
-        verdicts = await self._connection.publish([redriven_copy(one.message, self._clock()) for one in chosen])
-        arrived = [one for one, verdict in zip(chosen, verdicts, strict=True) if verdict is None]
-        account.refused += [verdict for verdict in verdicts if verdict is not None]
+    async def _send(self, letters: DeadLetterStore, chosen: Sequence[Delivery], redriven: RedriveResult) -> int:
+        results = await self._connection.publish([redriven_copy(one.message, self._clock()) for one in chosen])
+        arrived = [one for one, result in zip(chosen, results, strict=True) if result is None]
+        redriven.refused += [result for result in results if result is not None]
         if arrived:
             await letters.remove(arrived)
         return len(arrived)
@@ -318,7 +388,7 @@ def _pieces(letters: Sequence[Delivery], size: int) -> Iterator[Sequence[Deliver
 async def _pages(walk: Callable[[Any, int], Any]) -> AsyncIterator[Sequence[Delivery]]:
     cursor = None
     while True:
-        page, cursor = await walk(cursor, PAGE_MESSAGES)
-        yield page
-        if cursor is None:
+        page = Page(*await walk(cursor, PAGE_MESSAGES))
+        yield page.dead_letters
+        if (cursor := page.cursor) is None:
             return

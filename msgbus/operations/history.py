@@ -1,4 +1,4 @@
-"""What a queue has kept, for one group once more: the group is rewound, or a stretch is sent to it beside the rest."""
+"""History of a queue, for one group: rewind the group, or replay messages to it while it goes on."""
 
 from __future__ import annotations
 
@@ -22,42 +22,51 @@ if TYPE_CHECKING:
 __all__ = ["History", "ReplayResult"]
 
 PAGE_MESSAGES: Final = 100
-"""Messages read and sent at once."""
+"""Messages that are read and sent together."""
 
 
 @dataclass(slots=True)
 class ReplayResult:
-    """What became of a replay."""
+    """Result of a replay."""
 
     taken: int = 0
-    """Messages in the stretch, as far as it was read."""
+    """Messages that were read from the history."""
     arrived: int = 0
+    """Messages that the group's retry queue has confirmed."""
     refused: list[BrokerError] = field(default_factory=list["BrokerError"])
-    """Why it ended before the end of the stretch."""
+    """Why the replay stopped early."""
 
     @property
     def complete(self) -> bool:
-        """The whole stretch has arrived."""
+        """Whether everything that was read has arrived."""
         return self.taken == self.arrived
 
 
 class History:
-    """The history of one queue, for one group; Broker.history() makes it."""
+    """History of one queue, for one group; ``Broker.history()`` makes it."""
 
-    def __init__(self, link: BrokerConnection, queue: str, group: str, clock: Callable[[], float]) -> None:
+    def __init__(self, connection: BrokerConnection, queue: str, group: str, clock: Callable[[], float]) -> None:
         self.address = Address(queue)
         self.group = group
-        self._connection = link
+        self._connection = connection
         self._clock = clock
 
     async def rewind(self, to: Position) -> None:
-        """Have the group go on at ``to``: ``"oldest"``, ``"newest"``, a time, or the ``origin`` of a message.
+        """Make the group go on at another position. Other groups are not affected.
 
-        The group may have no members meanwhile, and no other group notices. What was handled since comes again, what is
-        skipped does not come; what waits in the group's retry queues stays there. On Kafka an origin
-        (``purchases-0@17``) moves that partition only, and a number moves all of them to that offset. Raises
-        GroupActive naming the members, QueueNotFound, ConfigurationError, BrokerUnavailable; Unsupported where the
-        server keeps no history.
+        The group must have no members meanwhile. Messages behind the position are delivered again; skipped messages
+        are not delivered. Messages in the group's retry queues stay there.
+
+        Args:
+            to: ``"oldest"``, ``"newest"``, a time, or the ``origin`` of a message. On Kafka an origin
+                (``purchases-0@17``) moves that partition only, and a number moves all partitions to that offset.
+
+        Raises:
+            GroupActive: The group has members; the text names them.
+            QueueNotFound: The queue does not exist.
+            ConfigurationError: The position is none that this server knows.
+            Unsupported: The server keeps no history.
+            BrokerUnavailable: The server did not answer within the deadline.
         """
         place = _checked(self.address, to)
         await self._connection.call(
@@ -74,36 +83,50 @@ class History:
         dry_run: bool = False,
         progress: Callable[[int], None] = lambda _: None,
     ) -> ReplayResult:
-        """Send what was published from ``since`` up to ``until`` (exclusively; default: now) to the group once more.
+        """Replay messages of the history to the group, and to no other. The group may be running.
 
-        To this group and no other, which may be running: through its first retry queue, so with the same id, key and
-        body, each as a first attempt, beside what is new. ``rate``: messages a second at most. ``dry_run``: only count.
-        ``progress`` is told how many more have arrived. A replay that dies, or is refused, has sent a part. Raises
-        QueueNotFound, ConfigurationError, BrokerUnavailable; Unsupported where the server keeps no history.
+        The messages go through the group's first retry queue, with the same id, key and body, each as a first attempt.
+        New messages are handled at the same time. A replay that is killed or refused has sent a part.
+
+        Args:
+            since: The first message: a position as in :meth:`rewind`.
+            until: The end, exclusive; None is the newest message now.
+            rate: Messages a second, at most; None is no limit.
+            dry_run: Whether to only count.
+            progress: Called with the number of further messages that have arrived.
+
+        Returns:
+            What was read and has arrived.
+
+        Raises:
+            QueueNotFound: The queue does not exist.
+            ConfigurationError: A position is none that this server knows, or ``rate`` is out of range.
+            Unsupported: The server keeps no history.
+            BrokerUnavailable: The server did not answer within the deadline.
         """
         if rate is not None and rate <= 0:
             raise ConfigurationError(f"queue {self.address}: rate must be above 0, not {rate:g}")
         begin, end = _checked(self.address, since), None if until is None else _checked(self.address, until)
-        account, pace = ReplayResult(), RateLimiter(rate)
-        stretch = await self._connection.call(
+        replayed, limiter = ReplayResult(), RateLimiter(rate)
+        reader = await self._connection.call(
             f"queue {self.address}",
             lambda: self._connection.adapter.open_history(self.address, self.group, begin, end),
         )
         try:
-            while not account.refused and (page := await stretch.read(PAGE_MESSAGES if rate is None else 1)):
-                account.taken += len(page)
+            while not replayed.refused and (page := await reader.read(PAGE_MESSAGES if rate is None else 1)):
+                replayed.taken += len(page)
                 if not dry_run:
-                    await pace.wait(len(page))
-                    progress(await self._send(page, account))
+                    await limiter.wait(len(page))
+                    progress(await self._send(page, replayed))
         finally:
-            await stretch.close()
-        return account
+            await reader.close()
+        return replayed
 
-    async def _send(self, page: Sequence[Delivery], account: ReplayResult) -> int:
-        verdicts = await self._connection.publish([replayed_copy(one.message, self._clock()) for one in page])
-        account.refused += [verdict for verdict in verdicts if verdict is not None]
-        arrived = verdicts.count(None)
-        account.arrived += arrived
+    async def _send(self, page: Sequence[Delivery], replayed: ReplayResult) -> int:
+        results = await self._connection.publish([replayed_copy(one.message, self._clock()) for one in page])
+        replayed.refused += [one for one in results if one is not None]
+        arrived = results.count(None)
+        replayed.arrived += arrived
         return arrived
 
 

@@ -1,4 +1,4 @@
-"""A pace: so many a second at most."""
+"""Rate limiter for redrives and replays."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ __all__ = ["RateLimiter"]
 
 
 class RateLimiter:
-    """So many a second at most."""
+    """Limits how many messages are sent a second."""
 
     def __init__(self, rate: float | None) -> None:
-        """``rate``: a second; None is no limit."""
+        """``rate``: messages a second; None is no limit."""
         self._each = 0.0 if rate is None else 1 / rate
         self._next = 0.0
 
     async def wait(self, count: int) -> None:
-        """Until it is the turn of ``count`` more."""
+        """Wait until ``count`` more messages may be sent."""
         if not self._each:
             return
         now = asyncio.get_running_loop().time()

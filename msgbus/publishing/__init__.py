@@ -1,1 +1,1 @@
-"""From a publish() call to messages on the broker: encoding, ids, and retries until the deadline."""
+"""Publishing: encoding, message ids, and retries of a publish until its deadline."""

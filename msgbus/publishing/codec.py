@@ -1,4 +1,4 @@
-"""From what a service publishes to what an adapter sends: bodies, headers and their limits. Pure."""
+"""Codec: encodes bodies and checks headers, keys and ids, with their limits. Pure."""
 
 from __future__ import annotations
 
@@ -32,16 +32,22 @@ _TO_JSON: Final = json.JSONEncoder(
 
 
 def encode_body(queue: str, body: Any) -> tuple[bytes, str]:
-    """``body`` as bytes, with its content type: bytes untouched, str as UTF-8, anything else as JSON.
+    """Encode a body: bytes stay as they are, str becomes UTF-8, anything else becomes JSON.
 
-    JSON covers what the standard library and pydantic can write (models, dataclasses, dates, decimals). Raises
-    InvalidMessage for what cannot be written, MessageTooLarge over 1 MiB.
+    JSON covers what the standard library and pydantic can write (models, dataclasses, dates, decimals).
+
+    Returns:
+        The bytes and their content type.
+
+    Raises:
+        InvalidMessage: The body cannot be encoded.
+        MessageTooLarge: The body has more than 1 MiB.
     """
     data, kind = (body, _BYTES) if isinstance(body, bytes) else _encoded(queue, body)
     if len(data) > BODY_MAX_BYTES:
         raise MessageTooLarge(
             f"queue {queue!r}: the body has {len(data):,} bytes, {BODY_MAX_BYTES:,} is the limit: "
-            "store it elsewhere and publish where it is"
+            "store it elsewhere and publish a reference to it"
         )
     return data, kind
 
@@ -59,9 +65,11 @@ def _encoded(queue: str, body: Any) -> tuple[bytes, str]:
 
 
 def wire_headers(queue: str, headers: Mapping[str, str] | None, content_type: str) -> dict[str, str]:
-    """The user's headers, checked, with the content type (the user's own ``content-type`` wins).
+    """Check the user's headers and add the content type; the user's own ``content-type`` wins.
 
-    Raises InvalidMessage for a name or value that may not travel, MessageTooLarge over 32 KiB of all together.
+    Raises:
+        InvalidMessage: A name or value is not allowed, or there are more than 128 headers.
+        MessageTooLarge: The headers together have more than 32 KiB.
     """
     wire = {CONTENT_TYPE: content_type}
     if not headers:
@@ -87,11 +95,11 @@ def _check_header(queue: str, name: Any, text: Any) -> int:
 
 
 def checked_text(queue: str, kind: str, text: str) -> str:
-    """``text`` itself, a message's id or key: UTF-8, at most 1,024 bytes. Raises InvalidMessage."""
+    """Check a message's id or key (UTF-8, at most 1,024 bytes) and return it. Raise InvalidMessage."""
     if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
         raise InvalidMessage(f"queue {queue!r}: the {kind} must be a str, not {type(text).__name__}")
     if text.isascii() and len(text) <= TEXT_MAX_BYTES:
-        return text  # as nearly all are
+        return text  # the common case
     if len(_utf8(f"queue {queue!r}: the {kind}", text)) > TEXT_MAX_BYTES:
         raise InvalidMessage(f"queue {queue!r}: the {kind} is over {TEXT_MAX_BYTES:,} bytes")
     return text

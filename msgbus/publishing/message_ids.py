@@ -1,4 +1,4 @@
-"""Names for messages: 128 random bits each, drawn many at a time since asking the system takes half a microsecond."""
+"""Message ids: 128 random bits each, drawn in batches since one call of the system takes half a microsecond."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 __all__ = ["MessageIds"]
 
 IDS_PER_DRAW: Final = 64
-"""Ids of one call of the system."""
+"""Ids drawn in one call of the system."""
 _ID_BYTES: Final = 16
 
 
 _supplies: Final[WeakSet[MessageIds]] = WeakSet()
-"""What a forked process must not use, since its parent has drawn it."""
+"""All suppliers: a forked process must discard what its parent has drawn."""
 
 
 def _forked() -> None:
@@ -30,7 +30,7 @@ os.register_at_fork(after_in_child=_forked)
 
 
 class MessageIds:
-    """An endless supply; no two are equal, not in processes forked from this one either."""
+    """Supplies unique message ids, in forked processes too."""
 
     def __init__(self, random: Random) -> None:
         self._random = random
@@ -38,12 +38,12 @@ class MessageIds:
         _supplies.add(self)
 
     def next_id(self) -> str:
-        """The next one, 32 hexadecimal digits."""
+        """Return a new id: 32 hexadecimal digits."""
         for one in self._drawn:
             return one
         self._drawn = iter(self._random.randbytes(IDS_PER_DRAW * _ID_BYTES).hex(" ", _ID_BYTES).split())
         return next(self._drawn)
 
     def discard_drawn(self) -> None:
-        """Draw anew at the next one."""
+        """Discard the ids that are drawn and not used."""
         self._drawn = iter(())

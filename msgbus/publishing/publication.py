@@ -1,4 +1,4 @@
-"""A message as a service publishes it, and as an adapter sends it."""
+"""Publications, and the message builder that turns them into outgoing messages."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 __all__ = ["MessageBuilder", "Publication"]
 
 DELAY_MAX_SECONDS: Final = 366 * 86_400.0
-"""Seconds that a message may be delayed: a year."""
+"""Longest delay of a publish, in seconds: a year."""
 
 
 @dataclass(slots=True)
 class Publication:
-    """One message of publish_many(); the fields are publish()'s arguments."""
+    """One message of ``publish_many()``; the fields are the arguments of ``publish()``."""
 
     body: Any
     message_id: str | None = None
@@ -36,10 +36,10 @@ class Publication:
 
 
 class MessageBuilder:
-    """Makes of a publication what an adapter sends."""
+    """Builds the messages that an adapter sends."""
 
     def __init__(self, random: Random, clock: Callable[[], float]) -> None:
-        """``random`` is where ids come from; ``clock`` gives the time of day, in seconds since 1970."""
+        """``random`` is the source of ids; ``clock`` returns the time of day, in seconds since 1970."""
         self._ids = MessageIds(random)
         self._clock = clock
 
@@ -53,9 +53,12 @@ class MessageBuilder:
         delay: float | None = None,
         now: float | None = None,
     ) -> Outgoing:
-        """One message for ``address``, published ``now`` by the clock.
+        """Build one message for ``address``, published ``now`` (seconds since 1970; default: the clock's time).
 
-        Raises InvalidMessage, MessageTooLarge, ConfigurationError for its delay.
+        Raises:
+            InvalidMessage: A header, the key, the id or the body cannot be published.
+            MessageTooLarge: The body or the headers are over the limit.
+            ConfigurationError: ``delay`` is out of range.
         """
         queue = address.queue
         data, content_type = encode_body(queue, body)
@@ -70,7 +73,7 @@ class MessageBuilder:
         return Outgoing(address, name, int(now * 1000), data, key, wire)
 
     def build_many(self, address: Address, messages: Iterable[Publication | Any]) -> list[Outgoing]:
-        """``messages``, published at the same time; anything that is no Publication is a body. Raises as one() does."""
+        """Build messages with one publish time; an object that is no Publication is a body. Raise as ``build()``."""
         now = self._clock()
         return [
             self.build(address, each.body, each.message_id, each.key, each.headers, each.delay, now)

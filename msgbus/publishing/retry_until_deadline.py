@@ -1,10 +1,11 @@
-"""Publishing until a deadline: the adapter tries once, this repeats what may be repeated, and every call ends."""
+"""Retries of a publish: the adapter tries once; this repeats what may be repeated, until the deadline."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+from msgbus.adapter.timeouts import wait_for_event
 from msgbus.errors import BrokerUnavailable, PublishUnknown
 from msgbus.retry import Backoff
 
@@ -21,7 +22,7 @@ __all__ = ["publish_until_deadline"]
 _RETRY_BACKOFF: Final = Backoff(first=0.05, most=2.0)
 
 
-async def publish_until_deadline(  # noqa: PLR0913, PLR0917 - what Link has in hand
+async def publish_until_deadline(  # noqa: PLR0913, PLR0917 - the state of one publish call
     adapter: Adapter,
     messages: Sequence[Outgoing],
     results: Sequence[BrokerError | None],
@@ -29,52 +30,53 @@ async def publish_until_deadline(  # noqa: PLR0913, PLR0917 - what Link has in h
     random: Random,
     over: asyncio.Event,
 ) -> list[BrokerError | None]:
-    """One verdict for each of ``messages``, in order, at ``end`` (in the event loop's time) at the latest.
+    """Repeat a publish until every message has a final result, or until ``end``.
 
-    ``answers`` are those of the first try. BrokerUnavailable is repeated with the same id while time is left, and until
-    ``over`` is set: another try would connect again. At the end it is PublishUnknown for a message that an earlier try
-    may have brought to the server.
+    A message with BrokerUnavailable is published again with the same id. At the end it becomes PublishUnknown if an
+    earlier try may have reached the server.
+
+    Args:
+        adapter: Publishes.
+        messages: The messages of the call.
+        results: Their results of the first try.
+        end: When to stop, in the event loop's time.
+        random: Source of the chance in the backoff.
+        over: Set when the broker is closed: another try would connect again.
+
+    Returns:
+        One publish result for each message, in order.
     """
     now = asyncio.get_running_loop().time
-    verdicts = list(results)
+    final = list(results)
     uncertain: set[int] = set()
     pending: Sequence[int] = range(len(messages))
     failures = 0
     while True:
         failed: list[int] = []
-        for i, verdict in zip(pending, results, strict=True):
-            verdicts[i] = verdict
-            if isinstance(verdict, BrokerUnavailable):
+        for i, result in zip(pending, results, strict=True):
+            final[i] = result
+            if isinstance(result, BrokerUnavailable):
                 failed.append(i)
-                if verdict.uncertain:
+                if result.uncertain:
                     uncertain.add(i)
         if not failed:
-            return verdicts
+            return final
         failures += 1
         pause = _RETRY_BACKOFF.wait(failures, random.random())
-        if now() + pause >= end or await _within(pause, over):
-            return [_final(messages[i], verdict, i in uncertain) for i, verdict in enumerate(verdicts)]
+        if now() + pause >= end or await wait_for_event(pause, over):
+            return [_final(messages[i], result, i in uncertain) for i, result in enumerate(final)]
         pending = failed
         results = await adapter.publish([messages[i] for i in pending], max(end - now(), 0.0))
 
 
-async def _within(seconds: float, over: asyncio.Event) -> bool:
-    """Whether ``over`` is set by then."""
-    try:
-        async with asyncio.timeout(seconds):
-            return await over.wait()
-    except TimeoutError:
-        return False
-
-
-def _final(message: Outgoing, verdict: BrokerError | None, uncertain: bool) -> BrokerError | None:
-    if not isinstance(verdict, BrokerUnavailable):
-        return verdict
+def _final(message: Outgoing, result: BrokerError | None, uncertain: bool) -> BrokerError | None:
+    if not isinstance(result, BrokerUnavailable):
+        return result
     if not uncertain:
-        return BrokerUnavailable(f"queue {message.address}: not published before the end: {verdict}")
+        return BrokerUnavailable(f"queue {message.address}: not published before the deadline: {result}")
     unknown = PublishUnknown(
         f"queue {message.address}: message {message.id} may have arrived; publishing it again with the same id is safe "
-        f"for callbacks that recognise ids ({verdict})"
+        f"for callbacks that recognise ids ({result})"
     )
-    unknown.__cause__ = verdict
+    unknown.__cause__ = result
     return unknown

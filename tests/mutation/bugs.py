@@ -26,7 +26,7 @@ BUGS: Final = (
         "msgbus/consuming/worker_pool.py",
         "                held.session.mark_started(held)\n                try:\n",
         (
-            "                held.session.mark_started(held)\n                self._outcomes.acknowledge(held)\n                try:\n"  # noqa: E501
+            "                held.session.mark_started(held)\n                self.outcomes.acknowledge(held)\n                try:\n"  # noqa: E501
         ),
     ),
     Bug(
@@ -43,9 +43,9 @@ BUGS: Final = (
     ),
     Bug(
         "acknowledges a message before its dead letter is published",
-        "msgbus/consuming/worker_pool.py",
-        "            trace = self.subscription.policy.traceback\n",
-        "            trace = self.subscription.policy.traceback\n            self._outcomes.acknowledge(held)\n",
+        "msgbus/consuming/outcome_sink.py",
+        "            trace = subscription.policy.traceback\n",
+        "            trace = subscription.policy.traceback\n            self.acknowledge(held)\n",
     ),
     Bug(
         "forgets acknowledgements that failed once",
@@ -57,14 +57,14 @@ BUGS: Final = (
     Bug(
         "acknowledges on leaving what was never started",
         "msgbus/consuming/session_tracker.py",
-        "        held.runner.give_up(held)\n    for held in",
-        "        held.runner.copy_confirmed(held)\n    for held in",
+        "            held.runner.give_up(held)\n        for held in",
+        "            self._outcomes.copy_confirmed(held)\n        for held in",
     ),
     Bug(
         "drops at a stop what waits for its next try in place",
         "msgbus/consuming/worker_pool.py",
         "        elif held.state is DeliveryState.SUSPENDED:\n            self.run_again(held)\n",
-        "        elif held.state is DeliveryState.SUSPENDED:\n            self.copy_confirmed(held)\n",
+        "        elif held.state is DeliveryState.SUSPENDED:\n            self.outcomes.copy_confirmed(held)\n",
     ),
     Bug(
         "leaves without waiting for running callbacks",
@@ -113,20 +113,20 @@ BUGS: Final = (
     Bug(
         "runs messages of one key side by side",
         "msgbus/in_flight/key_scheduler.py",
-        "        if lane is None:\n            self._ready.append(item)\n",
-        "        if lane is None or len(self._ready) > 5:\n            self._ready.append(item)\n",
+        "        if key is None:\n            self._ready.append(item)\n",
+        "        if key is None or len(self._ready) > 5:\n            self._ready.append(item)\n",
     ),
     Bug(
         "lets the next message of a key overtake one that failed",
         "msgbus/consuming/worker_pool.py",
-        "            self.scheduler.suspend()  # its place is free, its lane is not\n",
+        "            self.scheduler.suspend()  # its worker is free, its ordering key is not\n",
         "            self.scheduler.finish(held)\n",
     ),
     Bug(
         "never frees the lane of a message that was given up",
-        "msgbus/consuming/worker_pool.py",
-        "        self._finish(held)\n        self._release_key(held)\n",
-        "        self._finish(held)\n",
+        "msgbus/consuming/outcome_sink.py",
+        "        self.finish(held)\n        held.runner.release_key(held)\n",
+        "        self.finish(held)\n",
     ),
     Bug(
         "runs one callback more than it may",
@@ -168,8 +168,8 @@ BUGS: Final = (
     Bug(
         "returns although nothing was published",
         "msgbus/broker.py",
-        "        if verdict is not None:\n            raise verdict\n",
-        "        if verdict is not None:\n            return\n",
+        "        if result is not None:\n            raise result\n",
+        "        if result is not None:\n            return\n",
     ),
     Bug(
         "repeats the whole batch because of one",
@@ -254,7 +254,7 @@ BUGS: Final = (
         "lets what waits for its retry use up the room of what is fresh",
         "msgbus/consuming/retry_intake.py",
         "        self.flow = FlowController(MAX_IN_FLIGHT // 2)\n",
-        "        self.flow = workers.flow\n",
+        "        self.flow = pool.flow\n",
     ),
     Bug(
         "never gives up",
@@ -314,8 +314,8 @@ BUGS: Final = (
     Bug(
         "removes a letter before it has sent it back",
         "msgbus/operations/dead_letters.py",
-        "        verdicts = await self._connection.publish(",
-        "        await letters.remove(chosen)\n        verdicts = await self._connection.publish(",
+        "        results = await self._connection.publish(",
+        "        await letters.remove(chosen)\n        results = await self._connection.publish(",
     ),
     Bug(
         "sends a letter back with its old attempts",
@@ -332,8 +332,8 @@ BUGS: Final = (
     Bug(
         "says that all were redriven when some were left behind",
         "msgbus/operations/dead_letters.py",
-        "account.taken >= limit:\n                    break\n            account.remaining",
-        "account.taken >= limit:\n                    pass\n                break\n            account.remaining",
+        "redriven.taken >= limit:\n                    break\n            redriven.remaining",
+        "redriven.taken >= limit:\n                    pass\n                break\n            redriven.remaining",
     ),
     # Groups.
     Bug(

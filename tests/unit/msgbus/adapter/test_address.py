@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from msgbus.adapter.address import Address, group_name, queue_address, queue_name
-from msgbus.errors import InvalidName
+from msgbus.errors import InvalidName, queue_not_found
 
 
 @pytest.mark.parametrize("good", ["a", "A9", "shop.purchases", "a_b-c.d", "0", "a" * 120, "x.dlqs", "retry.5s.x"])
@@ -51,3 +51,13 @@ def test_an_address_of_a_wrong_name_is_refused_every_time(wrong: Any) -> None:
         with pytest.raises(InvalidName):
             queue_address(wrong)
     assert queue_address("orders", "shop") == queue_address("orders", "shop") == Address("shop.orders")
+
+
+def test_an_address_says_which_kind_of_queue_it_is() -> None:
+    queue, tier, letters = Address("q"), Address("q", "g", "retry.5s"), Address("q", "g", "dlq")
+    assert [one.is_retry_queue for one in (queue, tier, letters)] == [False, True, False]
+    assert [one.is_dead_letter_queue for one in (queue, tier, letters)] == [False, False, True]
+
+
+def test_a_missing_queue_is_told_by_its_name() -> None:
+    assert str(queue_not_found(Address("q", "g", "dlq"))) == "queue q.g.dlq does not exist; create_queue() makes it"

@@ -6,8 +6,8 @@ import asyncio
 
 from msgbus.adapter.address import Address
 from msgbus.adapter.envelope import Outgoing
-from msgbus.adapter.publish_calls import CallTimeouts, PendingMessage, PublishCall
-from msgbus.errors import BrokerError, BrokerUnavailable
+from msgbus.adapter.publish_calls import CallTimeouts, PendingMessage, PublishCall, late_result
+from msgbus.errors import BrokerError, BrokerUnavailable, PublishUnknown
 
 MESSAGE = Outgoing(Address("q"), "1", 0, b"", None, {})
 
@@ -112,3 +112,14 @@ async def test_a_verdict_after_the_end_changes_nothing() -> None:
     call.over = True
     _settle(call, 0, BrokerUnavailable("late"))
     assert call.results == [None]
+
+
+async def test_a_late_message_is_unknown_only_if_it_was_sent() -> None:
+    item = PendingMessage(PublishCall(1, _now()), 0, MESSAGE)
+    unsent = late_result(item, "server h:1", 2.0)
+    assert isinstance(unsent, BrokerUnavailable)
+    assert str(unsent) == "server h:1: queue q: not sent within 2 s"
+    item.sent = True
+    sent = late_result(item, "server h:1", 2.0)
+    assert isinstance(sent, PublishUnknown)
+    assert "message 1 was not confirmed within 2 s; it may have arrived" in str(sent)

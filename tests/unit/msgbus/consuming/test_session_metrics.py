@@ -54,4 +54,4 @@ async def test_a_lost_session_counts_what_was_in_hand_and_calls_that_end_late(
     assert subscription.counts.fenced == 3
     assert subscription.counts.handled == 0
     assert consumer.acknowledged == []
-    assert "group g: 1 sessions lost, 3 messages in hand: others get them" in caplog.messages
+    assert "group g: 1 sessions lost, 3 messages in flight: other members get them" in caplog.messages
