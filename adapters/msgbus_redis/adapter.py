@@ -18,6 +18,7 @@ from msgbus.errors import (
     Unsupported,
 )
 from msgbus_redis.connection.pool import ConnectionPool
+from msgbus_redis.connection.server import verify
 from msgbus_redis.consumer.consumer import RedisConsumer
 from msgbus_redis.consumer.handover import HANDOVER_CONSUMER, Handover
 from msgbus_redis.consumer.maintenance import DEFAULT_RETENTION_SECONDS
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RedisAdapter"]
 
-logger = logging.getLogger("msgbus")
+logger = logging.getLogger("msgbus.redis")
 
 LAG_PAGE_ENTRIES: Final = 1000
 """Entries of one XRANGE where the server does not know a group's lag."""
@@ -65,6 +66,7 @@ class RedisAdapter(Adapter):
         """See Adapter."""
         if not isinstance(options, RedisOptions):
             raise ConfigurationError(f"redis: the options should be RedisOptions, not {type(options).__name__}")
+        verify()
         self._options: Final = options
         self.extend_interval_seconds = options.visibility / 3
         place = server_address(url, options)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RedisDeadLetterStore"]
 
-logger = logging.getLogger("msgbus")
+logger = logging.getLogger("msgbus.redis")
 
 LOCK_TTL_SECONDS: Final = 10.0
 """Seconds after which others may take where a taker died."""

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RedisConsumer"]
 
-logger = logging.getLogger("msgbus")
+logger = logging.getLogger("msgbus.redis")
 
 DRAIN_SECONDS: Final = 18.0
 """Seconds that a queue which is let go of has to be drained."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HandoverSignal"]
 
-logger = logging.getLogger("msgbus")
+logger = logging.getLogger("msgbus.redis")
 
 BLOCK_SECONDS: Final = 10.0
 """Seconds of one XREAD."""

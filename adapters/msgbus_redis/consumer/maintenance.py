@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DEFAULT_RETENTION_SECONDS", "StreamMaintenance"]
 
-logger = logging.getLogger("msgbus")
+logger = logging.getLogger("msgbus.redis")
 
 DEFAULT_RETENTION_SECONDS: Final = 3600.0
 """Seconds that messages are kept where create_queue() did not say: for groups that come later."""

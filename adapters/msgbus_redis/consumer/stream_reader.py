@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["StreamReader"]
 
-logger = logging.getLogger("msgbus")
+logger = logging.getLogger("msgbus.redis")
 
 MIN_UNBLOCK_RETRY_SECONDS: Final = 0.001
 MAX_UNBLOCK_RETRY_SECONDS: Final = 0.1
