@@ -203,7 +203,7 @@ class RedisAdapter(Adapter):
             listener,
             prefix=self._options.prefix,
             visibility=self._options.visibility,
-            leaving=self._handover,
+            handover=self._handover,
         )
         self._consumers.add(consumer)
         return consumer
