@@ -6,6 +6,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from msgbus.adapter.timeouts import cancel_and_wait, wait_for_event
 from msgbus.errors import BrokerClosed, BrokerUnavailable
 from msgbus.publishing.retry_until_deadline import publish_until_deadline
 from msgbus.retry import Backoff
@@ -97,9 +98,7 @@ class BrokerConnection:
 
     async def close(self, grace: float) -> None:
         """Let go, when every publish and every call under way has ended or after ``grace`` seconds."""
-        if self._connecting is not None:
-            self._connecting.cancel()
-            await asyncio.wait({self._connecting})
+        await cancel_and_wait(self._connecting, timeout=None)
         self._connected = False  # only now: it may just have been connected
         await self._until_idle(grace)
         self._over.set()
@@ -113,7 +112,7 @@ class BrokerConnection:
     async def _until_idle(self, seconds: float) -> None:
         self._idle.clear()
         if self._in_progress:
-            await _at_most(seconds, self._idle.wait())
+            await wait_for_event(seconds, self._idle)
 
     def deadline(self) -> float:
         """The deadline of what begins now, in the event loop's time."""
@@ -163,11 +162,3 @@ class BrokerConnection:
         self._in_progress -= 1
         if not self._in_progress:
             self._idle.set()
-
-
-async def _at_most(seconds: float, waiting: Awaitable[object]) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await waiting
-    except TimeoutError:
-        return

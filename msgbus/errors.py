@@ -57,6 +57,7 @@ __all__ = [
     "QueueNotFound",
     "Unsupported",
     "WouldDeadlock",
+    "queue_not_found",
     "translate_errors",
 ]
 
@@ -158,6 +159,11 @@ class PublishUnknown(PublishError):
 
     Publishing it again with the same id is safe for consumers that recognise ids.
     """
+
+
+def queue_not_found(address: object) -> QueueNotFound:
+    """Return the error for ``address``, a queue or the name of one, which does not exist."""
+    return QueueNotFound(f"queue {address} does not exist; create_queue() makes it")
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
+from msgbus.adapter.timeouts import cancel_and_wait
 from msgbus.errors import MsgbusError
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ the queue does not exist. ``waiting``: not assigned yet, or not any more. ``drai
 nothing more comes. ``stopped``: the broker has not been started, or was closed."""
 
 MISSING = "the queue does not exist; create_queue() makes it"
+"""Reason of a queue that is ``missing``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,9 +145,7 @@ class HealthProbe:
 
     async def close(self) -> None:
         """Ask no more. Never raises."""
-        if self._asking is not None:
-            self._asking.cancel()
-            await asyncio.wait({self._asking}, timeout=1.0)
+        await cancel_and_wait(self._asking)
 
 
 def _seen(asking: asyncio.Task[str]) -> None:

@@ -1,8 +1,9 @@
-"""Names of queues, groups and exchanges: one grammar on every broker, readable backwards.
+"""Addresses: names of queues, groups and exchanges, in one grammar on every broker.
 
-A queue is at most 120 characters of ``[A-Za-z0-9][A-Za-z0-9._-]*``, does not begin with ``amq.`` and does not end
-like one of ours (``.dlq``, ``.retry.5s``). A group is at most 60, an exchange at most 40, both without dots.
-``exchange="shop"`` is a prefix: ("shop", "a") is the queue ``shop.a`` everywhere.
+- A queue has at most 120 characters of ``[A-Za-z0-9][A-Za-z0-9._-]*``. It does not begin with ``amq.`` and does not end
+  like a queue of msgbus' own (``.dlq``, ``.retry.5s``).
+- A group has at most 60 characters, an exchange at most 40, both without dots, so that every name can be split again.
+- ``exchange="shop"`` is a prefix: ("shop", "a") is the queue ``shop.a`` on every broker.
 """
 
 from __future__ import annotations
@@ -13,8 +14,12 @@ from functools import lru_cache
 
 from msgbus.errors import InvalidName
 
-__all__ = ["Address", "group_name", "queue_address", "queue_name"]
+__all__ = ["DLQ_PART", "RETRY_PART_PREFIX", "Address", "group_name", "queue_address", "queue_name"]
 
+DLQ_PART = "dlq"
+"""Part of the address of a dead-letter queue."""
+RETRY_PART_PREFIX = "retry."
+"""What the part of a retry queue's address begins with; its delay follows, as in ``retry.5s``."""
 QUEUE_NAME_MAX_CHARACTERS = 120
 GROUP_NAME_MAX_CHARACTERS = 60
 EXCHANGE_NAME_MAX_CHARACTERS = 40
@@ -26,7 +31,7 @@ _OURS = re.compile(r"\.(dlq|retry\.[0-9]+[sm])\Z", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A place messages lie in: a queue, or one of a group's own queues beside it.
+    """Address of a queue, or of one of a group's own queues beside it.
 
     ``group`` and ``part`` are set together and only for a retry queue (``part="retry.5s"``) or a dead-letter
     queue (``part="dlq"``) of that group.
@@ -38,7 +43,7 @@ class Address:
     _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        # Hashed about eight times a message: the figure was a tenth of the core's time before it was kept.
+        # Hashed about eight times for each message: a tenth of the core's time before the hash was kept.
         object.__setattr__(self, "_hash", hash((self.queue, self.group, self.part)))
 
     def __hash__(self) -> int:
@@ -47,11 +52,22 @@ class Address:
     def __str__(self) -> str:
         return f"{self.queue}.{self.group}.{self.part}" if self.part else self.queue
 
+    @property
+    def is_dead_letter_queue(self) -> bool:
+        """Whether this is the dead-letter queue of a group."""
+        return self.part == DLQ_PART
+
+    @property
+    def is_retry_queue(self) -> bool:
+        """Whether this is a retry queue of a group."""
+        return self.part.startswith(RETRY_PART_PREFIX)
+
 
 def queue_name(queue: str, exchange: str = "") -> str:
-    """The full name of ``queue`` within ``exchange``.
+    """Return the full name of ``queue`` within ``exchange``.
 
-    Raises InvalidName, which says what is wrong with it.
+    Raises:
+        InvalidName: The name is outside the grammar; the text says why.
     """
     if exchange:
         _check("exchange", exchange, _PLAIN, EXCHANGE_NAME_MAX_CHARACTERS)
@@ -66,13 +82,16 @@ def queue_name(queue: str, exchange: str = "") -> str:
 
 
 def queue_address(queue: str, exchange: str = "") -> Address:
-    """Where its messages lie. Raises InvalidName as queue_name() does.
+    """Return the address of ``queue`` within ``exchange``.
 
-    Kept: checking the name again was a sixth of what the core does to publish a message.
+    Results are cached: checking the name each time took a sixth of the core's time to publish a message.
+
+    Raises:
+        InvalidName: As :func:`queue_name`.
     """
     try:
         return _queue_address(queue, exchange)
-    except TypeError:  # it cannot be hashed, so it is no str, and this says so
+    except TypeError:  # not hashable, so not a str: queue_name() says so
         return Address(queue_name(queue, exchange))
 
 
@@ -82,9 +101,10 @@ def _queue_address(queue: str, exchange: str) -> Address:
 
 
 def group_name(group: str) -> str:
-    """``group`` itself.
+    """Check the name of a group, and return it.
 
-    Raises InvalidName, which says what is wrong with it.
+    Raises:
+        InvalidName: The name is outside the grammar; the text says why.
     """
     _check("group", group, _PLAIN, GROUP_NAME_MAX_CHARACTERS)
     return group

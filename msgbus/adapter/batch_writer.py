@@ -1,6 +1,7 @@
-"""One writer for many calls of publish(): what is called while it writes goes out together, in the order of the calls.
+"""Batch writer: one task that writes the messages of many concurrent ``publish()`` calls.
 
-A lone call does not wait for company, and neither a late nor a cancelled one disturbs those that share its write.
+Messages that arrive during a write go out together with the next one, in the order of the calls. A single call does not
+wait for company. A call that is late or cancelled does not disturb the calls that share its write.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from msgbus.adapter.publish_calls import PendingMessage
+from msgbus.adapter.timeouts import cancel_and_wait
 from msgbus.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ ItemT = TypeVar("ItemT", bound=PendingMessage)
 
 
 class BatchWriter(Generic[ItemT]):
-    """The items that wait, and the one task that writes them, batch after batch."""
+    """Queue of pending messages, and the one task that writes them batch by batch."""
 
     def __init__(
         self,
@@ -32,9 +34,15 @@ class BatchWriter(Generic[ItemT]):
         messages: int,
         heaviest: int,
     ) -> None:
-        """``write`` has a batch at a time: up to ``messages``, of ``heaviest`` bytes together or one that is heavier.
+        """Create a writer; its task starts with the first ``add()``.
 
-        What ``write`` raises is told to ``failed``, which settles what is not settled; so is the end of the writer.
+        Args:
+            name: Names the task, and the connection in errors.
+            write: Writes one batch; called for one batch at a time.
+            failed: Completes the messages of a batch that ``write`` did not: called with what ``write`` raised, and at
+                the end of the writer with BrokerUnavailable.
+            messages: Messages in one batch, at most.
+            heaviest: Bytes of the bodies of one batch, at most; a single heavier message is a batch of its own.
         """
         self._name = name
         self._write = write
@@ -45,17 +53,16 @@ class BatchWriter(Generic[ItemT]):
         self._task: asyncio.Task[None] | None = None
 
     def add(self, items: Sequence[ItemT]) -> None:
-        """Write ``items`` behind what waits already."""
+        """Write ``items`` behind those that wait already."""
         self._waiting.extend(items)
         if items and (self._task is None or self._task.done()):
             self._task = asyncio.get_running_loop().create_task(self._run(), name=self._name)
 
     async def close(self) -> None:
-        """Stop writing; what waits fails as BrokerUnavailable."""
+        """Stop writing; pending messages fail with BrokerUnavailable."""
         task, self._task = self._task, None
         if task is not None and not task.done():
-            task.cancel()
-            await asyncio.wait({task}, timeout=1.0)
+            await cancel_and_wait(task)
         waiting, self._waiting = list(self._waiting), deque()
         self._failed(waiting, self._closed())
 
@@ -63,7 +70,7 @@ class BatchWriter(Generic[ItemT]):
         while batch := self._batch():
             try:
                 await self._write(batch)
-            except Exception as error:  # noqa: BLE001 - one verdict for everybody, or they would wait for their deadline
+            except Exception as error:  # noqa: BLE001 - every message needs a result, or its call would wait for its deadline
                 self._failed(batch, error)
             except asyncio.CancelledError:
                 self._failed(batch, self._closed())

@@ -1,11 +1,15 @@
-"""The boundary: what a package must implement to speak to one kind of server.
+"""Interface of an adapter: what a package must implement to connect msgbus to one kind of server.
 
-Adapters move bytes and decide nothing. A verb stands here only if every broker has it: append durably, fetch up to n,
-acknowledge, say "still working", give back on leaving what is not acknowledged. The core composes the rest.
+Adapters move bytes and decide nothing. A method stands here only if every broker can do it: append durably, fetch up to
+n deliveries, acknowledge, say "still working", give back on leaving what is not acknowledged. From these the core
+composes retries, delays and dead-lettering.
 
-**Every call is tried once.** An adapter connects again by itself on the next call; the core decides whether there is
-one. It raises BrokerUnavailable when there is no connection, or it broke; AccessRefused for wrong credentials; never
-its client's errors, and never a CancelledError that is not the caller's own.
+Rules for every method:
+
+- **Every call is tried once.** An adapter reconnects by itself on the next call; the core decides whether there is one.
+- It raises BrokerUnavailable when there is no connection or the connection broke, and AccessRefused for wrong
+  credentials or missing permissions.
+- It never raises an error of its client library, and never a CancelledError that is not the caller's own.
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ if TYPE_CHECKING:
     from msgbus.adapter.address import Address
     from msgbus.adapter.envelope import Delivery, Outgoing
     from msgbus.adapter.options import AdapterOptions
-    from msgbus.adapter.specs import Capabilities, Lag, Position, QueueSpec, Start
+    from msgbus.adapter.specs import Capabilities, DeadLetterCount, Lag, Page, Position, QueueSpec, Start
     from msgbus.adapter.url import BrokerURL
     from msgbus.errors import BrokerError
 
@@ -31,225 +35,425 @@ __all__ = ["Adapter", "Consumer", "DeadLetterStore", "HistoryReader", "SessionLi
 
 
 class SessionListener(Protocol):
-    """The core's side of a session: the time during which a member owns some deliveries.
+    """The core's side of sessions; an adapter's consumer calls it.
 
-    A session is any hashable object of the adapter's (a Kafka partition in one generation, a RabbitMQ channel, a
-    consumer on a Redis stream). From the call of ending(s) or lost(s) on, receive() gives nothing of s: what was
-    fetched and not handed out dies with the session.
+    A session is the time during which a member owns some deliveries: a Kafka partition in one generation, a RabbitMQ
+    channel, a consumer name on a Redis stream. Adapters use any hashable object for it. From the call of ``ending(s)``
+    or ``lost(s)`` on, ``receive()`` returns nothing of s: deliveries that were fetched and not returned are discarded.
     """
 
     def begun(self, session: Hashable) -> None:
-        """The member owns ``session`` from now on; comes before anything of it is received. Instant, no I/O."""
+        """Begin ``session``: the member owns it from now on.
+
+        The adapter calls this before ``receive()`` returns anything of the session. Instant, no I/O.
+
+        Args:
+            session: The adapter's object for the session.
+        """
 
     async def ending(self, sessions: Sequence[Hashable], budget: float) -> None:
-        """The drain: returns when what must be finished is finished, after at most ``budget`` seconds.
+        """Drain sessions that end in good order.
 
-        The adapter awaits it, flushes acknowledgements, and lets go. Acknowledging inside it counts; after it, nothing
-        does. It may be called inside subscribe() and close() and from tasks of the adapter's; two that collide are the
-        adapter's to serialise, and the second finds nothing left. It does not need receive() to run.
+        The adapter awaits this, flushes the acknowledgements, and releases the sessions. Acknowledgements during the
+        call count; later ones do not. An adapter may call it inside ``subscribe()`` and ``close()`` and from tasks of
+        its own. It serialises calls that collide; the second call finds nothing left. The drain does not need
+        ``receive()`` to run.
+
+        Args:
+            sessions: The sessions to drain; those already over are ignored.
+            budget: Seconds that the drain may take. Callbacks that still run then are cancelled.
         """
 
     def lost(self, sessions: Sequence[Hashable]) -> None:
-        """Too late: nothing of these sessions may be acknowledged any more. Instant, no I/O."""
+        """Fence sessions that ended without a drain: nothing of them may be acknowledged any more.
+
+        Instant, no I/O.
+
+        Args:
+            sessions: The lost sessions; those already over are ignored.
+        """
 
 
 class Consumer(ABC):
-    """ONE general consumer per broker and group, over all its subscribed queues.
+    """One general consumer for each broker object and group, over all queues that the group consumes there.
 
-    receive() and subscribe() are called from one task, never together; close() after both; acknowledge(), extend()
-    and wake() at any time.
+    The core calls ``receive()`` and ``subscribe()`` from one task, never at the same time, and ``close()`` after both.
+    It calls ``acknowledge()``, ``extend()`` and ``wake()`` at any time.
     """
 
     @abstractmethod
     async def subscribe(
         self, limits: Mapping[Address, int], newest: AbstractSet[Address] = frozenset()
     ) -> AbstractSet[Address]:
-        """Consume these queues from now on, holding at most ``limits[a]`` unacknowledged deliveries of queue a.
+        """Consume these queues, and only these, from now on.
 
-        A new map replaces the old one. The sessions of a removed queue get ending() first and their queue is let go
-        of; the others flow on or resume. A map that differs only in limits ends at most that queue's session. The
-        group is made where it is missing: at the oldest message that the broker keeps, or behind the newest one for
-        the queues in ``newest``; one that was there goes on where it was. Returns, when the assignment has settled
-        and new groups are made (bounded, 30 s), the queues that do not exist: they are left out and cost the others
-        nothing.
+        The sessions of a removed queue get ``ending()`` first; then the queue is released. Sessions of the other queues
+        go on or are resumed. A change of a limit alone ends at most the sessions of that queue. A group that exists
+        goes on where it was; a missing one is created.
+
+        Args:
+            limits: Unacknowledged deliveries that the consumer may hold of each queue, at most.
+            newest: Queues whose group, if it has to be created, begins behind the newest message. Other new groups
+                begin at the oldest message that the broker keeps.
+
+        Returns:
+            The queues that do not exist. They are left out and do not delay the others. Returns when the assignment is
+            stable and new groups exist, after at most 30 s.
+
+        Raises:
+            BrokerUnavailable: There is no connection, or it broke.
+            AccessRefused: The server refuses the group one of the queues.
         """
 
     @abstractmethod
     async def receive(self, capacity: Mapping[Address, int], timeout: float) -> Sequence[Delivery]:
-        """Up to ``room[a]`` deliveries of each queue a (none of a queue that is not in it), oldest first.
+        """Receive the next deliveries, oldest first.
 
-        Waits at most ``wait`` seconds for the first, then gives what there is. Never hands out what lies ``limit`` or
-        more above its session's lowest unacknowledged position. Never cancelled by the core. When it raises, the core
-        treats every session as lost, closes this consumer and opens another.
+        The core calls this from a single task and never cancels it. If it raises, the core treats all sessions of this
+        consumer as lost, closes the consumer and opens a new one.
+
+        Args:
+            capacity: Deliveries that the caller can take, for each queue. Queues that are absent get none.
+            timeout: Seconds to wait for the first delivery. Once one has arrived, return what is available.
+
+        Returns:
+            At most ``capacity[queue]`` deliveries of each queue; empty after ``timeout`` or ``wake()``. Never a
+            delivery whose position is ``limit`` or more above the lowest unacknowledged position of its session.
+
+        Raises:
+            BrokerUnavailable: The connection broke.
         """
 
     @abstractmethod
     def wake(self) -> None:
-        """A receive() in progress, or the next one, returns at once: the room has changed. Instant, idempotent."""
+        """Make a ``receive()`` in progress, or else the next one, return at once: the capacity has changed.
+
+        Instant and idempotent.
+        """
 
     @abstractmethod
     async def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
-        """These are done: they shall not be delivered again. Silent about those that are no longer ours.
+        """Acknowledge deliveries: the broker shall not deliver them again.
 
-        May be carried out later, by 200 ms or a quarter of the queue's limit; ending and close flush it. Raises
-        BrokerUnavailable when it could not be tried; the core may call again with the same deliveries.
+        The adapter may delay this by 200 ms or until a quarter of the queue's limit is collected; ``ending()`` and
+        ``close()`` flush it. Deliveries of sessions that are over are ignored silently.
+
+        Args:
+            deliveries: The finished deliveries, of any sessions.
+
+        Raises:
+            BrokerUnavailable: The attempt could not be made. The core may call again with the same deliveries.
         """
 
     @abstractmethod
     async def extend(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
-        """Still working on these. Returns those that are no longer ours.
+        """Tell the broker that the member still works on these deliveries.
 
-        Called every ``Adapter.extend_interval_seconds`` seconds with all that is held; never where that is None.
+        The core calls this every ``Adapter.extend_interval_seconds`` with all in-flight deliveries, and never where
+        that is None.
+
+        Args:
+            deliveries: All in-flight deliveries.
+
+        Returns:
+            Those of ``deliveries`` that no longer belong to this member.
         """
 
     def problem(self) -> str:
-        """What keeps this consumer from receiving, in words; empty where nothing does, or receive() would say it.
+        """Return what keeps this consumer from receiving, in words, as far as it is known without I/O.
 
-        Only what is known without asking anybody: instant, no I/O.
+        Returns:
+            The problem; empty if there is none, or if ``receive()`` would raise it.
         """
         return ""
 
     @abstractmethod
     async def close(self, budget: float) -> None:
-        """ending() for every session, then flush; what is not acknowledged goes back at once, in order.
+        """Drain every session, flush acknowledgements, and close the consumer.
 
-        Returns within ``budget`` and a few seconds, whatever the server does, and never raises. With a budget of 0
-        nothing is waited for. A second call does nothing.
+        Unacknowledged deliveries go back to the broker at once, in order. Never raises; a second call does nothing.
+
+        Args:
+            budget: Seconds for the drain; 0 waits for nothing. The call returns within ``budget`` and a few seconds,
+                whatever the server does.
         """
 
 
 class DeadLetterStore(ABC):
-    """A dead-letter queue under a person's hands: looked at, taken from, never consumed.
+    """Access to one dead-letter queue for operators: read it, take from it, remove; never consume it.
 
-    A cursor is whatever look() or take() returned as the next one; it dies with this object. Each letter is a Delivery
-    of the dead-letter queue's address; its message's ``system`` holds our headers, ``msgbus-letter`` among them.
-    Used from one task. What is published to the queue meanwhile is seen by the next walk, or by this one.
+    Each dead letter is a Delivery with the address of the dead-letter queue. The ``system`` headers of its message hold
+    msgbus' own headers, ``msgbus-letter`` among them. A cursor is the second value of a :class:`Page`; it is valid
+    for this object only. The store is used from one task. Dead letters that are published meanwhile may appear in the
+    current walk, or else in the next.
     """
 
     @abstractmethod
-    async def count(self) -> tuple[int, bool]:
-        """How many letters there are, and whether the number is exact. Raises QueueNotFound."""
+    async def count(self) -> DeadLetterCount | tuple[int, bool]:
+        """Count the dead letters.
 
-    @abstractmethod
-    async def look(self, after: Hashable | None, limit: int) -> tuple[Sequence[Delivery], Hashable | None]:
-        """The next letters, at most ``limit``, oldest first, and the cursor behind them; None is the end.
+        Returns:
+            A :class:`DeadLetterCount`, or a plain tuple of its two values.
 
-        Changes nothing for good: no order, no counter that could drop a letter. DeadLettersLocked where somebody else
-        has them, never an empty answer. Raises QueueNotFound.
+        Raises:
+            QueueNotFound: The dead-letter queue does not exist.
         """
 
     @abstractmethod
-    async def take(self, after: Hashable | None, limit: int) -> tuple[Sequence[Delivery], Hashable | None]:
-        """As look(), but they are this object's, to remove. One taker at a time: another gets DeadLettersLocked."""
+    async def look(self, after: Hashable | None, limit: int) -> Page | tuple[Sequence[Delivery], Hashable | None]:
+        """Read the next dead letters, oldest first, without changing anything permanently.
+
+        Neither the order of the queue nor a counter that could drop a dead letter may change.
+
+        Args:
+            after: The cursor of the previous page; None begins at the oldest dead letter.
+            limit: Dead letters in the page, at most.
+
+        Returns:
+            A :class:`Page`, or a plain tuple of its two values.
+
+        Raises:
+            QueueNotFound: The dead-letter queue does not exist.
+            DeadLettersLocked: Another lock holder has the dead letters. An adapter never returns an empty page instead.
+        """
+
+    @abstractmethod
+    async def take(self, after: Hashable | None, limit: int) -> Page | tuple[Sequence[Delivery], Hashable | None]:
+        """Read the next dead letters as ``look()`` does, and lock them, so that this object may remove them.
+
+        Args:
+            after: The cursor of the previous page; None begins at the oldest dead letter.
+            limit: Dead letters in the page, at most.
+
+        Returns:
+            A :class:`Page`, or a plain tuple of its two values.
+
+        Raises:
+            QueueNotFound: The dead-letter queue does not exist.
+            DeadLettersLocked: Another lock holder has the dead letters.
+        """
 
     @abstractmethod
     async def remove(self, letters: Sequence[Delivery]) -> None:
-        """Delete letters that this object took, for good on return. Raises DeadLetterLockLost."""
+        """Delete dead letters permanently.
+
+        Args:
+            letters: Dead letters that this object took.
+
+        Raises:
+            DeadLetterLockLost: The lock was lost; nothing was removed.
+        """
 
     @abstractmethod
     async def close(self) -> None:
-        """What was taken and not removed is there again, in its order, for others at once. Never raises, idempotent."""
+        """Release the lock: dead letters that were taken and not removed are available at once, in their order.
+
+        Never raises; idempotent.
+        """
 
 
 class HistoryReader(ABC):
-    """A stretch of what a queue has kept, read without a group: it changes nothing for anybody. Used from one task."""
+    """Reader of a range of the messages that a queue has kept. It uses no group and changes nothing.
+
+    The reader is used from one task.
+    """
 
     @abstractmethod
     async def read(self, limit: int) -> Sequence[Delivery]:
-        """The next messages, at most ``limit``, in order within a partition; none is the end."""
+        """Read the next messages, in order within each partition.
+
+        Args:
+            limit: Messages to return, at most.
+
+        Returns:
+            The messages; empty at the end of the range.
+        """
 
     @abstractmethod
     async def close(self) -> None:
-        """Let go. Never raises, idempotent."""
+        """Release the reader's resources. Never raises; idempotent."""
 
 
 class Adapter(ABC):
-    """One kind of server. Made by connect() through the entry-point group ``msgbus.adapters``, keyed by URL scheme."""
+    """Connection to one kind of server.
+
+    ``connect()`` finds adapters through the entry-point group ``msgbus.adapters``, by URL scheme.
+    """
 
     capabilities: ClassVar[Capabilities]
     Options: ClassVar[type[AdapterOptions]]
+    """The URL parameters of this adapter."""
     extend_interval_seconds: float | None = None
-    """Seconds between two extend() calls (Redis: a third of the visibility time); None where nothing expires."""
+    """Seconds between two ``extend()`` calls (Redis: a third of the visibility time); None where nothing expires."""
     change_delay_seconds: float = 0.0
-    """Seconds without another change after which changed subscriptions are applied, where that costs the whole group a
-    pause (Kafka: a rebalance); 0 where it is cheap."""
+    """Seconds without another change after which changed subscriptions are applied. Kafka needs a delay: each change
+    is a rebalance that pauses the whole group. 0 where a change is cheap."""
     supported_starts: AbstractSet[Start] = frozenset({"oldest", "newest"})
-    """Where a new group can begin; what is not in it, consume() refuses."""
+    """Where a new group can begin; ``consume()`` refuses any other ``start``."""
 
     @abstractmethod
     def __init__(self, url: BrokerURL, options: AdapterOptions) -> None:
-        """Check the URL; no I/O. ``options`` is an instance of ``Options``. Raises ConfigurationError."""
+        """Check the URL. No I/O.
+
+        Args:
+            url: Where the server is.
+            options: An instance of ``Options``.
+
+        Raises:
+            ConfigurationError: The URL or an option does not fit this adapter.
+        """
 
     @abstractmethod
     async def connect(self) -> None:
-        """Reach the server and log in, once. Raises BrokerUnavailable or AccessRefused, both naming the host."""
+        """Connect to the server and log in, once.
+
+        Raises:
+            BrokerUnavailable: The server cannot be reached; the text names the host.
+            AccessRefused: The server refuses the login; the text names the host.
+        """
 
     async def ping(self) -> str:
-        """Whether the server answers, by one cheap round trip that changes nothing and needs no right of its own.
+        """Check by one cheap round trip whether the server answers.
 
-        Returns what keeps it from taking messages although it answers, in words, or nothing. Connects where there is no
-        connection; raises as connect() does. As it stands here it asks no more than connect() asks.
+        The round trip changes nothing and needs no permission of its own. It connects if there is no connection. This
+        default implementation checks no more than ``connect()`` does.
+
+        Returns:
+            What keeps the server from accepting messages although it answers, in words; empty if nothing does.
+
+        Raises:
+            BrokerUnavailable: As :meth:`connect`.
+            AccessRefused: As :meth:`connect`.
         """
         await self.connect()
         return ""
 
     async def diagnose(self) -> Diagnosis:
-        """What the server is, and what about it endangers the promise: read, not changed; warned of by connect() too.
+        """Look for settings of the server that endanger messages. Changes nothing.
 
-        Raises as connect() does, but not for what is a finding. As it stands here it looks at nothing.
+        ``connect()`` logs the same findings as warnings. This default implementation looks at nothing.
+
+        Returns:
+            What the server is, and the findings.
+
+        Raises:
+            BrokerUnavailable: As :meth:`connect`.
+            AccessRefused: As :meth:`connect`, unless the missing permission is a finding.
         """
         await self.connect()
         return Diagnosis("a server", (Finding("note", "this adapter knows no settings to look at"),))
 
     @abstractmethod
     async def close(self) -> None:
-        """Let go of every connection, within a few seconds, whatever the server does. Never raises, idempotent."""
+        """Close every connection within a few seconds, whatever the server does. Never raises; idempotent."""
 
     @abstractmethod
     async def create_queues(self, specs: Sequence[QueueSpec]) -> None:
-        """Make these queues and their groups, together; idempotent, and visible to every client on return.
+        """Create queues and their groups together. Idempotent; on return every client sees them.
 
-        One that exists in another shape is QueueConflict naming each setting; it is left as it is.
+        Args:
+            specs: The queues, with their groups and settings.
+
+        Raises:
+            QueueConflict: A queue exists with other settings. The text names each; the queue is left as it is.
+            Unsupported: The server cannot honour a setting; nothing was created.
         """
 
     @abstractmethod
     async def publish(self, messages: Sequence[Outgoing], timeout: float) -> Sequence[BrokerError | None]:
-        """Append each durably; one verdict each, in order: None when the server has confirmed it.
+        """Append messages durably. The core calls this concurrently.
 
-        Returns when no attempt of these messages can still arrive late, or after ``timeout`` seconds. A verdict that
-        the core repeats, with the same object: BrokerUnavailable (``uncertain=True`` when the connection broke after
-        sending). Those it does not: QueueNotFound, NoRoute, MessageTooLarge, AccessRefused, PublishUnknown (time is
-        over and it may still arrive). Does not raise for a message; messages of one key keep their order. Called
-        concurrently.
+        Messages of one key keep their order. The call does not raise for a single message. It returns when no attempt
+        of these messages can still arrive late, or after ``timeout``.
+
+        Args:
+            messages: The messages. The same object in a later call is another try of the same publish.
+            timeout: Seconds after which the call returns in any case.
+
+        Returns:
+            One publish result for each message, in order; None when the server has confirmed it. The core repeats
+            BrokerUnavailable, with ``uncertain=True`` when the connection broke after sending. It does not repeat
+            QueueNotFound, NoRoute, MessageTooLarge, AccessRefused, and PublishUnknown (the time is over and the message
+            may still arrive).
         """
 
     @abstractmethod
     async def lag(self, address: Address, group: str) -> Lag:
-        """How much of the queue has not been handed to any member of the group. Raises QueueNotFound."""
+        """Count the messages of a queue that were not yet delivered to any member of a group.
+
+        Args:
+            address: The queue.
+            group: The group; one that does not exist has the whole queue before it.
+
+        Returns:
+            The count, in total and for each partition where there are any.
+
+        Raises:
+            QueueNotFound: The queue does not exist.
+        """
 
     @abstractmethod
     async def open_consumer(self, group: str, listener: SessionListener) -> Consumer:
-        """A consumer of ``group``, subscribed to nothing yet. Several may be open at once for different groups."""
+        """Open a consumer that is subscribed to nothing yet. Consumers of several groups may be open at once.
+
+        Args:
+            group: The group to consume in.
+            listener: Is told of the consumer's sessions.
+
+        Returns:
+            The consumer.
+        """
 
     @abstractmethod
     async def open_dead_letters(self, address: Address) -> DeadLetterStore:
-        """The letters of the dead-letter queue ``address`` (its part is ``dlq``)."""
+        """Open a dead-letter queue for an operator.
+
+        Args:
+            address: The dead-letter queue (``address.is_dead_letter_queue``).
+
+        Returns:
+            The store; the caller closes it.
+        """
 
     async def rewind(self, address: Address, group: str, to: Position) -> None:
-        """Have ``group`` go on at ``to``, before or behind where it is; made if it is new. No other group notices.
+        """Make ``group`` go on at ``to``, before or behind its current position. Other groups are not affected.
 
-        What its members had in hand is forgotten; its retry queues stay. Raises GroupActive naming the members where it
-        has any, QueueNotFound, ConfigurationError for a position that this broker cannot read; Unsupported, as here,
-        where it keeps no history.
+        A group that does not exist is created there. In-flight deliveries of former members are forgotten; the group's
+        retry queues stay. This default implementation is for brokers that keep no history.
+
+        Args:
+            address: The queue.
+            group: The group.
+            to: Where the group goes on.
+
+        Raises:
+            GroupActive: The group has members; the text names them.
+            QueueNotFound: The queue does not exist.
+            ConfigurationError: This broker cannot read the position.
+            Unsupported: The broker keeps no history.
         """
         raise Unsupported(f"queue {address}, group {group}: this broker cannot rewind to {to}: it keeps no history")
 
     async def open_history(
         self, address: Address, group: str, since: Position, until: Position | None
     ) -> HistoryReader:
-        """What was kept of the queue from ``since`` up to ``until``, exclusively, as messages for ``group``.
+        """Open a range of the messages that a queue has kept.
 
-        Without ``until`` up to what is the newest now. Raises as rewind(), but for GroupActive.
+        This default implementation is for brokers that keep no history.
+
+        Args:
+            address: The queue.
+            group: The group that the messages are read for; it is set in each message.
+            since: The first message of the range.
+            until: The end of the range, exclusive; None is behind the message that is the newest now.
+
+        Returns:
+            The reader; the caller closes it.
+
+        Raises:
+            QueueNotFound: The queue does not exist.
+            ConfigurationError: This broker cannot read a position.
+            Unsupported: The broker keeps no history.
         """
         raise Unsupported(
             f"queue {address}, group {group}: this broker cannot replay {since} to {until}: it keeps no history"

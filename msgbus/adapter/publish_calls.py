@@ -1,10 +1,12 @@
-"""Calls of publish(): their verdicts as they come, and one timer for all their deadlines."""
+"""Publish calls of an adapter: results as they arrive, and one timer for all their deadlines."""
 
 from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from msgbus.errors import BrokerUnavailable, PublishUnknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -12,28 +14,29 @@ if TYPE_CHECKING:
     from msgbus.adapter.envelope import Outgoing
     from msgbus.errors import BrokerError
 
-__all__ = ["CallTimeouts", "PendingMessage", "PublishCall"]
+__all__ = ["CallTimeouts", "PendingMessage", "PublishCall", "late_result"]
 
 ItemT = TypeVar("ItemT", bound="PendingMessage")
 
 
 class PublishCall:
-    """One call of an adapter's publish()."""
+    """One call of ``Adapter.publish()``."""
 
     __slots__ = ("end", "over", "pending", "results", "until", "waiter")
 
     def __init__(self, messages: int, end: float) -> None:
+        """Create a call of ``messages`` messages that ends at ``end``, in the event loop's time."""
         self.end = end
         self.pending = messages
-        """How many have no verdict yet."""
+        """Messages that have no publish result yet."""
         self.over = False
-        """Nobody waits for it any more: what was not sent yet need not be."""
+        """Whether the caller has stopped waiting: messages that were not sent need not be sent."""
         self.results: list[BrokerError | None] = [None] * messages
         self.until = end
         self.waiter: asyncio.Future[bool] | None = None
 
     def finish(self, items: Sequence[ItemT], late: Callable[[ItemT], BrokerError]) -> list[BrokerError | None]:
-        """The verdicts of its ``items``; ``late`` makes those that did not come in time."""
+        """Return the publish results of ``items``; ``late`` makes those that did not arrive in time."""
         if self.pending:
             for item in items:
                 if not item.completed:
@@ -41,24 +44,27 @@ class PublishCall:
         return self.results
 
     def wake(self, *, settled: bool) -> None:
-        """Whoever waits for it goes on."""
+        """Wake the caller. ``settled`` says whether all results are there."""
         if self.waiter is not None and not self.waiter.done():
             self.waiter.set_result(settled)
 
 
 class PendingMessage:
-    """One message of a call, on its way."""
+    """One message of a publish call, in flight to the server."""
 
-    __slots__ = ("call", "completed", "index", "message")
+    __slots__ = ("call", "completed", "index", "message", "sent")
 
     def __init__(self, call: PublishCall, place: int, message: Outgoing) -> None:
+        """``place`` is the index of ``message`` in the call."""
         self.call = call
         self.index = place
         self.message = message
         self.completed = False
+        self.sent: Any = False
+        """True, or anything true, once the server may have the message: a late result is then unknown."""
 
     def complete(self, verdict: BrokerError | None) -> None:
-        """Its verdict, once."""
+        """Set the publish result: None, or the error. Called once for each message."""
         self.completed = True
         call = self.call
         if not call.over:
@@ -68,10 +74,31 @@ class PendingMessage:
                 call.wake(settled=True)
 
 
-class CallTimeouts:
-    """The calls that are waited for, by one timer: one for each cost as much as its message.
+def late_result(item: PendingMessage, where: str, timeout: float) -> BrokerError:
+    """Return the publish result of a message that has none when its call ends.
 
-    It stays when its call has ended, for the next: its time is the earliest at which anybody may be late.
+    Args:
+        item: The message.
+        where: The server, for the error's text.
+        timeout: Seconds that the call had.
+
+    Returns:
+        PublishUnknown if the message was sent, since it may have arrived; else BrokerUnavailable.
+    """
+    message = item.message
+    if item.sent:
+        return PublishUnknown(
+            f"{where}: queue {message.address}: message {message.id} was not confirmed within {timeout:.3g} s; "
+            "it may have arrived"
+        )
+    return BrokerUnavailable(f"{where}: queue {message.address}: not sent within {timeout:.3g} s")
+
+
+class CallTimeouts:
+    """Deadlines of all waiting publish calls, by one timer: a timer for each cost as much as the message itself.
+
+    The timer stays set when its call has ended, for the next call: it fires at the earliest time at which a call may be
+    late.
     """
 
     def __init__(self) -> None:
@@ -81,9 +108,10 @@ class CallTimeouts:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def wait(self, call: PublishCall, until: float) -> asyncio.Future[bool]:
-        """Tells whether all of ``call`` has its verdict by ``until``. Who is told, or cancelled, calls over().
+        """Return a future that tells whether all results of ``call`` are there by ``until`` (event loop time).
 
-        No coroutine: with one there, and one here, a thirtieth of all that publishing a message costs was theirs.
+        The caller must call ``forget()`` when the future is done or cancelled. This is not a coroutine: coroutines here
+        and in the caller took a thirtieth of the cost of publishing a message.
         """
         loop = asyncio.get_running_loop()
         call.waiter = waiter = loop.create_future()
@@ -97,14 +125,14 @@ class CallTimeouts:
         return waiter
 
     def forget(self, call: PublishCall) -> None:
-        """Nobody waits for ``call`` any more. It may be over before it has begun."""
+        """Stop waiting for ``call``, which may not have begun."""
         call.over = True
         self._calls.pop(call, None)
 
     async def collect_results(
         self, call: PublishCall, items: Sequence[ItemT], late: Callable[[ItemT], BrokerError]
     ) -> list[BrokerError | None]:
-        """Those of ``call``, at its end at the latest; ``late`` makes those that did not come in time."""
+        """Wait for the publish results of ``call`` until its end; ``late`` makes those that did not arrive in time."""
         try:
             await self.wait(call, call.end)
         finally:

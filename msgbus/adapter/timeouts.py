@@ -1,19 +1,29 @@
-"""A time limit for who waits often, one block at a time: asyncio.timeout() makes a timer for each, this one's stays."""
+"""Bounded waits that adapters and core share: a reusable timeout, events, and the end of tasks."""
 
 from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["ReusableTimeout", "wait_for_event"]
+__all__ = ["DRAIN_SECONDS", "TASK_END_TIMEOUT_SECONDS", "ReusableTimeout", "cancel_and_wait", "wait_for_event"]
+
+DRAIN_SECONDS: Final = 18.0
+"""Seconds that a session's drain may take when it is revoked while the member goes on: below Kafka's default session
+timeout, and long enough for nearly all callbacks."""
+TASK_END_TIMEOUT_SECONDS: Final = 1.0
+"""Seconds that a cancelled task has to end, where its caller must not hang."""
 
 
 class ReusableTimeout:
-    """``with limit.within(5.0):`` raises TimeoutError where the block takes longer; the next may be another task's."""
+    """A timeout for one block at a time: ``with timeout.within(5.0):`` raises TimeoutError when the block takes longer.
+
+    ``asyncio.timeout()`` makes a timer for each block; this one keeps its timer, for callers that wait often. The next
+    block may be another task's.
+    """
 
     def __init__(self) -> None:
         self._until = math.inf
@@ -25,7 +35,7 @@ class ReusableTimeout:
         self._due = math.inf
 
     def within(self, seconds: float) -> Self:
-        """Of the block that begins now."""
+        """Set the limit, in seconds, of the block that begins now."""
         loop = asyncio.get_running_loop()
         self._until = loop.time() + seconds
         if self._until < self._due or loop is not self._loop:
@@ -33,21 +43,21 @@ class ReusableTimeout:
         return self
 
     def __enter__(self) -> None:
-        """The task that enters is cancelled at the limit, as by asyncio.timeout()."""
+        """Begin the block. The current task is cancelled at the limit, as by ``asyncio.timeout()``."""
         self._task = task = asyncio.current_task()
         if task is None:
-            raise RuntimeError("a limit is for a task")
+            raise RuntimeError("ReusableTimeout must be used inside a task")
         self._expired = False
         self._cancelling = task.cancelling()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """See asyncio.timeout()."""
+        """End the block. Raise TimeoutError if the limit has cancelled it, as ``asyncio.timeout()`` does."""
         self._until = math.inf
         task, self._task = self._task, None
         if self._expired and task is not None:
-            ours = task.uncancel() <= self._cancelling  # or somebody else has cancelled it as well
+            ours = task.uncancel() <= self._cancelling  # else another caller has cancelled the task as well
             if ours and kind is asyncio.CancelledError:
                 raise TimeoutError from error
 
@@ -67,10 +77,31 @@ class ReusableTimeout:
             self._task.cancel()
 
 
-async def wait_for_event(seconds: float, event: asyncio.Event) -> None:
-    """Return when ``event`` is set, or after ``seconds``."""
+async def wait_for_event(seconds: float, event: asyncio.Event) -> bool:
+    """Wait until ``event`` is set, for at most ``seconds``.
+
+    Returns:
+        Whether the event was set in time.
+    """
     try:
         async with asyncio.timeout(seconds):
-            await event.wait()
+            return await event.wait()
     except TimeoutError:
-        return
+        return False
+
+
+async def cancel_and_wait(*tasks: asyncio.Future[Any] | None, timeout: float | None = TASK_END_TIMEOUT_SECONDS) -> None:
+    """Cancel tasks and wait until they have ended.
+
+    Nothing is raised. The caller looks at ``task.exception()`` where a task may end with an error of its own; asyncio
+    reports an error that no code has looked at.
+
+    Args:
+        tasks: The tasks to end; None is passed over.
+        timeout: Seconds to wait for all of them together; None waits without a limit.
+    """
+    ending = [task for task in tasks if task is not None]
+    for task in ending:
+        task.cancel()
+    if ending:
+        await asyncio.wait(ending, timeout=timeout)

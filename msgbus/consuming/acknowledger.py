@@ -1,7 +1,7 @@
-"""How a delivery ends: publish first, acknowledge last.
+"""Acknowledger: acknowledges finished deliveries in batches.
 
-Acknowledgements go in batches: one is in flight, and the next carries all that ended meanwhile, so that a lone message
-waits for nobody and a thousand cost one call. What failed comes here when its copy is confirmed (see ``forwarding``).
+One ``Consumer.acknowledge()`` call is in flight, and the next carries all deliveries that finished meanwhile. So a
+single message does not wait for company, and a thousand cost one call.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _BY_FLOW: Final = attrgetter("flow")
 
 
 class Acknowledger:
-    """Acknowledges what is done, as long as its session lives."""
+    """Acknowledges finished deliveries through one consumer, as long as their sessions live."""
 
     def __init__(self, consumer: Consumer, random: Random) -> None:
         self._consumer = consumer
@@ -39,13 +39,13 @@ class Acknowledger:
         self._task: asyncio.Task[None] | None = None
 
     def add(self, held: InFlight) -> None:
-        """``held`` is finished: acknowledge it soon."""
+        """Acknowledge ``held`` with the next batch."""
         self._batch.append(held)
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._acknowledge_all(), name="msgbus acknowledging")
 
     async def flush(self) -> None:
-        """Wait until everything done so far is acknowledged, or its session is over."""
+        """Wait until everything added so far is acknowledged, or its session is over."""
         while self._task is not None:
             await asyncio.wait({self._task})
 
@@ -63,7 +63,7 @@ class Acknowledger:
             self._task = None
 
     async def _acknowledge(self, batch: list[InFlight]) -> bool:
-        """Whether ``batch`` is out of hand; if not, it is in the next one."""
+        """Acknowledge ``batch``. Return False if that failed: then ``batch`` is part of the next one."""
         current = [held.delivery for held in batch if not held.session.over]
         try:
             if current:

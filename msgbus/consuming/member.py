@@ -1,7 +1,11 @@
-"""The session loop of a group: receive, dispatch by queue, settle; drain what ends; begin again when all is lost.
+"""Member: the part of this process in one group, and its receive loop.
 
-One member has one general consumer over all its queues. Its loop is the only one that calls subscribe() and receive();
-sessions begin and end around it as the broker says. It never ends by itself: whatever the server does, it tries again.
+A member has one general consumer over all its queues. Its loop is the only task that calls ``subscribe()`` and
+``receive()``. Each delivery goes to the worker pool or the retry intake of its queue; the outcome sink ends it.
+
+- Sessions begin and end as the broker says (see :mod:`msgbus.consuming.session_tracker`).
+- The loop ends only by ``stop()``. When the adapter raises, all sessions count as lost, and the member opens a new
+  consumer after a backoff.
 """
 
 from __future__ import annotations
@@ -10,13 +14,13 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
-from msgbus.consuming.acknowledger import Acknowledger
+from msgbus.adapter.timeouts import cancel_and_wait, wait_for_event
 from msgbus.consuming.assignment import Assignment
+from msgbus.consuming.outcome_sink import OutcomeSink
 from msgbus.consuming.session_metrics import SessionMetrics
 from msgbus.consuming.session_tracker import SessionTracker
 from msgbus.consuming.worker_pool import WorkerPool
 from msgbus.errors import AccessRefused, BrokerClosed, BrokerError
-from msgbus.failure.forwarder import Forwarder
 from msgbus.retry import Backoff
 
 if TYPE_CHECKING:
@@ -25,10 +29,9 @@ if TYPE_CHECKING:
     from random import Random
 
     from msgbus.adapter import Adapter, Consumer
-    from msgbus.adapter.envelope import Delivery, Outgoing
+    from msgbus.adapter.envelope import Delivery
     from msgbus.consuming.session_metrics import SessionCounts
     from msgbus.health import QueueHealth
-    from msgbus.in_flight.deliveries import InFlight
     from msgbus.subscription import Subscription
 
 __all__ = ["Member"]
@@ -36,31 +39,30 @@ __all__ = ["Member"]
 logger = logging.getLogger("msgbus")
 
 RECEIVE_TIMEOUT_SECONDS: Final = 1.0
-"""Seconds a receive() waits at most; wake() ends it earlier."""
+"""Seconds that a ``receive()`` waits at most; ``wake()`` ends it earlier."""
 STABLE_AFTER_SECONDS: Final = 10.0
-"""Seconds of consuming after which the next interruption is a first one again."""
-FLUSH_TIMEOUT_SECONDS: Final = 5.0
-"""Seconds that the last acknowledgements of a drain may take."""
+"""Seconds of consuming after which the next interruption counts as the first: its backoff starts small again."""
+CALLBACKS_END_TIMEOUT_SECONDS: Final = 1.0
+"""Seconds that cancelled callbacks have to end when the member stops."""
 _RECONNECT_BACKOFF: Final = Backoff(first=0.1, most=5.0)
 
 
 class Member:
-    """One process's part in a group."""
+    """The part of one process in a group."""
 
     def __init__(
         self, adapter: Adapter, group: str, random: Random, clock: Callable[[], float], counts: SessionCounts
     ) -> None:
         self.group = group
-        self._sessions = SessionTracker(group, SessionMetrics(group, counts), self._flush)
+        self._outcomes = OutcomeSink(adapter, group, random)
+        self._sessions = SessionTracker(group, SessionMetrics(group, counts), self._outcomes)
         self._adapter = adapter
         self._assignment = Assignment(adapter, group)
         self._random = random
         self._clock = clock
-        self._forwarder = Forwarder(adapter, lambda held: held.runner.copy_confirmed(held), random)
         self._loop = asyncio.get_running_loop()
         self._trouble = ""
         self._consumer: Consumer | None = None
-        self._acknowledger: Acknowledger | None = None
         self._stop = asyncio.Event()
         self._grace = 0.0
         self._task: asyncio.Task[None] | None = None
@@ -68,30 +70,30 @@ class Member:
     # What the broker calls.
 
     def add(self, subscription: Subscription) -> None:
-        """Consume one more queue."""
-        self._assignment.add(WorkerPool(subscription, self, self, self._random, self._clock))
+        """Consume the queue of ``subscription`` as well."""
+        self._assignment.add(WorkerPool(subscription, self, self._outcomes, self._random, self._clock))
         subscription.attach(self)
         self._wake()
 
     def discard(self, subscription: Subscription) -> None:
-        """Stop consuming its queue; its ``gone()`` is called when nothing of it is in hand."""
+        """Implement :meth:`SubscriptionOwner.discard`: stop consuming the queue of ``subscription``."""
         self._assignment.discard(subscription)
         self._wake()
         if self._task is None or self._task.done():
             self._assignment.finish_discarded()
 
     def reopen(self, subscription: Subscription) -> None:
-        """End the sessions of its queue and begin new ones: what has not started goes back."""
+        """Implement :meth:`SubscriptionOwner.reopen`."""
         self._assignment.reopen(subscription)
         self._wake()
 
     def recheck_queues(self) -> None:
-        """Which queues there are has changed; more may follow within moments."""
+        """Look soon which of the wanted queues exist; changes that follow within moments are applied together."""
         self._assignment.recheck_queues()
         self._wake()
 
     def subscriptions_changed(self) -> None:
-        """Apply the subscriptions and their limits again soon."""
+        """Implement :meth:`SubscriptionOwner.subscriptions_changed`."""
         self._assignment.request_apply()
         self._wake()
 
@@ -100,40 +102,29 @@ class Member:
             self._consumer.wake()
 
     def start(self) -> None:
-        """Begin to consume."""
+        """Start the receive loop."""
         self._task = self._loop.create_task(self._run(), name=f"msgbus member of {self.group}")
 
     async def stop(self, grace: float) -> None:
-        """Finish what runs, for at most ``grace`` seconds, acknowledge it and give back the rest."""
+        """Finish the running callbacks, for at most ``grace`` seconds; acknowledge them and give back the rest."""
         self._grace = grace
         self._stop.set()
         self._wake()
         if self._task is not None:
             await asyncio.wait({self._task})
         await self._end_callbacks()
-        await self._forwarder.close()
+        await self._outcomes.close()
         self._close_subscriptions()
 
     def end_grace(self) -> None:
-        """Grace is over now: callbacks that still run are cancelled."""
+        """End the grace of ``stop()`` now: cancel the callbacks that still run."""
         self._grace = 0.0
         self._sessions.abandon_all()
 
     def health(self, when: Callable[[float], datetime]) -> Iterator[QueueHealth]:
-        """How each of its queues is. No I/O."""
+        """Yield the state of each queue. No I/O."""
         trouble = self._trouble or (self._consumer.problem() if self._consumer is not None else "")
         return self._assignment.health(when, trouble, draining=self._stop.is_set())
-
-    # What the workers call: a Settler.
-
-    def acknowledge(self, held: InFlight) -> None:
-        """See OutcomeSink."""
-        if self._acknowledger is not None:
-            self._acknowledger.add(held)
-
-    def publish_copy(self, held: InFlight, outgoing: Outgoing) -> None:
-        """See OutcomeSink."""
-        self._forwarder.send(held, outgoing)
 
     # The loop.
 
@@ -156,7 +147,7 @@ class Member:
 
     async def _open(self) -> None:
         self._consumer = await self._adapter.open_consumer(self.group, self._sessions)
-        self._acknowledger = Acknowledger(self._consumer, self._random)
+        self._outcomes.use_consumer(self._consumer)
         await self._assignment.apply(self._consumer)
 
     async def _serve(self) -> None:
@@ -176,15 +167,14 @@ class Member:
                 )
         finally:
             if extending is not None:
-                extending.cancel()
-                await asyncio.wait({extending})
+                await cancel_and_wait(extending, timeout=None)
 
     def _accept(self, deliveries: Sequence[Delivery]) -> None:
-        touched: dict[WorkerPool, None] = {}  # no set: in which order tasks begin shall not depend on their addresses
+        touched: dict[WorkerPool, None] = {}  # not a set: the order in which tasks start must not depend on addresses
         before: Delivery | None = None
         intake, session = None, None
         for delivery in deliveries:
-            # They come in runs of one queue and session, which are looked up once.
+            # Deliveries arrive in runs of one queue and session, which are looked up once.
             if before is None or delivery.session is not before.session or delivery.address is not before.address:
                 intake, session = self._assignment.intake(delivery.address), self._sessions.find(delivery.session)
                 if isinstance(intake, WorkerPool):
@@ -192,11 +182,11 @@ class Member:
             before = delivery
             if intake is not None and session is not None:
                 intake.accept(delivery, session)
-            # else it is not acknowledged, so not lost: the next session gets it
+            # else: not acknowledged, so not lost; the next session gets it
         for workers in touched:
             workers.start()
-            # A limit may only change with the session (RabbitMQ), and what is stuck would be called once more for it.
-            if not self._forwarder.stalled and workers.flow.adapt(self._loop.time()):
+            # RabbitMQ changes a limit by a new session. Stalled deliveries would have to be handled again for it.
+            if not self._outcomes.stalled and workers.flow.adapt(self._loop.time()):
                 self._assignment.request_apply()
 
     def _report(self, error: Exception, failures: int) -> None:
@@ -206,18 +196,14 @@ class Member:
         logger.log(level, "group %s: consuming was interrupted, trying again: %s", self.group, error, exc_info=bug)
 
     def _refuse(self, error: AccessRefused) -> None:
-        """Waiting would not help: who waits in ready() is told. The member tries again, as rights may be given."""
+        """Make every pending ``ready()`` raise ``error``. The member tries again: rights may be granted later."""
         for workers in self._assignment.wanted.values():
             workers.subscription.fail(error)
 
     async def _pause(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._stop.wait()
-        except TimeoutError:
-            return
+        await wait_for_event(seconds, self._stop)
 
-    # Letting go.
+    # The end of a consumer, and of the member.
 
     async def _drop_consumer(self, budget: float) -> None:
         consumer, self._consumer = self._consumer, None
@@ -232,19 +218,10 @@ class Member:
         self._sessions.mark_all_lost()
         self._assignment.consumer_lost()
 
-    async def _flush(self) -> None:
-        if self._acknowledger is None:
-            return
-        try:
-            async with asyncio.timeout(FLUSH_TIMEOUT_SECONDS):
-                await self._acknowledger.flush()
-        except TimeoutError:
-            logger.warning("group %s: the last acknowledgements were not confirmed; they may come again", self.group)
-
     async def _end_callbacks(self) -> None:
         tasks = {task for workers in self._assignment.wanted.values() for task in workers.tasks}
         if tasks:
-            await asyncio.wait(tasks, timeout=1.0)
+            await asyncio.wait(tasks, timeout=CALLBACKS_END_TIMEOUT_SECONDS)
 
     def _close_subscriptions(self) -> None:
         self._assignment.finish_discarded()

@@ -1,4 +1,7 @@
-"""The heads of a retry queue: each is held until it is due, then the callback's lanes get it, none behind another."""
+"""Retry intake: holds the deliveries of one retry queue until they are due.
+
+A retry queue has one constant delay, so its messages become due in queue order, and none blocks another.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +21,14 @@ if TYPE_CHECKING:
 __all__ = ["RetryIntake"]
 
 MAX_IN_FLIGHT: Final = 200
-"""Messages of a retry queue held at once. The first in are the first due, so more would not be sooner."""
+"""Messages of a retry queue held at a time. The first in are the first due, so more would not be handled sooner."""
 
 
 class RetryIntake:
-    """One step of a group's ladder."""
+    """Holds deliveries of one retry queue until they are due, then passes them to the worker pool.
+
+    A message whose delay is longer than this tier is published to the next tier instead.
+    """
 
     def __init__(self, address: Address, workers: WorkerPool) -> None:
         self.address = address
@@ -32,15 +38,15 @@ class RetryIntake:
 
     @property
     def cancelled(self) -> bool:
-        """Its subscription was cancelled."""
+        """Whether the subscription was cancelled."""
         return self.workers.cancelled
 
     def demand(self) -> int:
-        """Room for the next receive()."""
+        """Return the capacity for the next ``receive()``, in deliveries."""
         return self.flow.demand()
 
     def accept(self, delivery: Delivery, session: Session) -> None:
-        """Hold ``delivery`` until its time here is over."""
+        """Hold ``delivery`` until its time in this tier is over."""
         held = InFlight(delivery, session, self.workers, self.flow)
         held.state = DeliveryState.WAITING
         session.add(held)
@@ -55,7 +61,7 @@ class RetryIntake:
         held.timer = None
         message = held.delivery.message
         if (left := remaining_delay(message)) > 0:
-            # By the headers alone: a clock that is an hour off would send it round for an hour.
-            self.workers.forward(held, retry_copy(message, left, self.workers.clock()))
+            # By the headers alone: with a clock that is an hour off, the message would go round for an hour.
+            self.workers.outcomes.publish_copy(held, retry_copy(message, left, self.workers.clock()))
         else:
             self.workers.enqueue(held)

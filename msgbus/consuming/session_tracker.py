@@ -1,7 +1,7 @@
-"""What a member has in hand: its sessions, as they begin, end in good order, or are lost.
+"""Session tracker: the sessions of a member, and their drains.
 
-It is the listener of the member's consumer, and may be called from any task of an adapter's: a drain does not need the
-member's loop.
+It is the :class:`SessionListener` of the member's consumer. Adapters may call it from any of their tasks: a drain does
+not need the member's loop.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 from msgbus.in_flight.deliveries import DeliveryState, Session
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Hashable, Sequence
+    from collections.abc import Hashable, Sequence
 
     from msgbus.adapter import Consumer
     from msgbus.adapter.envelope import Delivery
+    from msgbus.consuming.outcome_sink import OutcomeSink
     from msgbus.consuming.session_metrics import SessionMetrics
 
 __all__ = ["SessionTracker"]
@@ -25,31 +26,30 @@ logger = logging.getLogger("msgbus")
 
 
 class SessionTracker:
-    """See SessionListener."""
+    """Tracks the sessions of one member: begun, drained, or lost."""
 
-    def __init__(self, group: str, observed: SessionMetrics, flush: Callable[[], Awaitable[None]]) -> None:
-        """``flush`` waits until what is done is acknowledged."""
+    def __init__(self, group: str, metrics: SessionMetrics, outcomes: OutcomeSink) -> None:
         self._group = group
-        self._metrics = observed
-        self._flush = flush
+        self._metrics = metrics
+        self._outcomes = outcomes
         self._sessions: dict[Hashable, Session] = {}
 
     def find(self, session: Hashable) -> Session | None:
-        """The session, if what is received of it may be taken in hand."""
+        """Return the session, or None if its deliveries must not be taken: it drains, is over, or is unknown."""
         found = self._sessions.get(session)
         return None if found is None or found.draining else found
 
     def begun(self, session: Hashable) -> None:
-        """See SessionListener."""
+        """Implement :meth:`SessionListener.begun`."""
         self._sessions[session] = Session(session)
         self._metrics.record_begun()
 
     async def ending(self, sessions: Sequence[Hashable], budget: float) -> None:
-        """See SessionListener: the cut drain."""
+        """Implement :meth:`SessionListener.ending` by a cut drain (see :mod:`msgbus.in_flight.deliveries`)."""
         mine = [self._sessions[one] for one in sessions if one in self._sessions]
         for session in mine:
-            _begin_to_drain(session)
-        in_hand, abandoned = sum(len(session.in_flight) for session in mine), 0
+            self._begin_drain(session)
+        in_flight, abandoned = sum(len(session.in_flight) for session in mine), 0
         try:
             async with asyncio.timeout(budget):
                 for session in mine:
@@ -58,12 +58,12 @@ class SessionTracker:
             abandoned = sum(len(session.in_flight) for session in mine)
             for session in mine:
                 self._abandon(session)
-        await self._flush()
+        await self._outcomes.flush()
         if ended := self._forget(mine):
-            self._metrics.record_revoked(ended, in_hand - abandoned, abandoned)
+            self._metrics.record_revoked(ended, in_flight - abandoned, abandoned)
 
     def lost(self, sessions: Sequence[Hashable]) -> None:
-        """See SessionListener."""
+        """Implement :meth:`SessionListener.lost`: fence the in-flight deliveries."""
         mine = [self._sessions[one] for one in sessions if one in self._sessions]
         if ended := self._forget(mine):
             self._metrics.record_lost(ended, sum(len(session.in_flight) for session in mine))
@@ -72,16 +72,16 @@ class SessionTracker:
                 held.runner.fence(held)
 
     def mark_all_lost(self) -> None:
-        """The consumer is gone, and every session with it."""
+        """Mark every session as lost and fence its in-flight deliveries."""
         self.lost(list(self._sessions))
 
     def abandon_all(self) -> None:
-        """Grace is over: callbacks that still run are cancelled."""
+        """Cancel the callbacks that still run and give up everything else."""
         for session in list(self._sessions.values()):
             self._abandon(session)
 
     async def keep_extending(self, consumer: Consumer, every: float) -> None:
-        """Say every so many seconds, for ever, that what is held is still worked on; fence what is somebody else's."""
+        """Extend all in-flight deliveries every ``every`` seconds until cancelled; fence those that were lost."""
         while True:
             await asyncio.sleep(every)
             held = {one.delivery: one for session in self._sessions.values() for one in session.in_flight}
@@ -92,21 +92,23 @@ class SessionTracker:
     async def _extended(self, consumer: Consumer, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
         try:
             return await consumer.extend(deliveries)
-        except Exception as error:  # noqa: BLE001 - receive() will say the same; until then nothing is known to be lost
-            logger.warning("group %s: extending %d messages failed: %s", self._group, len(deliveries), error)
+        except Exception as error:  # noqa: BLE001 - receive() will fail as well; until then nothing is known to be lost
+            logger.warning(
+                "group %s: extending %d messages failed: %s; trying again", self._group, len(deliveries), error
+            )
             return ()
 
     def _forget(self, sessions: Sequence[Session]) -> int:
-        """These are over; how many of them were not before."""
+        """End ``sessions``. Return how many of them were not over before."""
         for session in sessions:
-            session.over = True
+            session.end()
         return sum(self._sessions.pop(session.id, None) is not None for session in sessions)
 
     def _abandon(self, session: Session) -> None:
         running = list(session.in_flight)
         if running:
             logger.warning(
-                "queue %s, group %s: %d messages were not finished in time; they go back",
+                "queue %s, group %s: %d messages were not finished in time; their next session gets them again",
                 running[0].delivery.address,
                 self._group,
                 len(running),
@@ -115,13 +117,12 @@ class SessionTracker:
             if not held.dropped:
                 held.runner.abandon(held)
 
-
-def _begin_to_drain(session: Session) -> None:
-    session.draining = True
-    for held in session.beyond_cut():
-        held.runner.give_up(held)
-    for held in (*session.in_state(DeliveryState.QUEUED), *session.in_state(DeliveryState.PAUSED)):
-        if held.runner.paused:
-            held.runner.drain(held)
-    for held in (*session.in_state(DeliveryState.SUSPENDED), *session.in_state(DeliveryState.WAITING)):
-        held.runner.expedite(held)
+    def _begin_drain(self, session: Session) -> None:
+        session.begin_drain()
+        for held in session.beyond_cut():
+            held.runner.give_up(held)
+        for held in (*session.in_state(DeliveryState.QUEUED), *session.in_state(DeliveryState.PAUSED)):
+            if held.runner.paused:
+                held.runner.drain(held)
+        for held in (*session.in_state(DeliveryState.SUSPENDED), *session.in_state(DeliveryState.WAITING)):
+            held.runner.expedite(held)

@@ -160,6 +160,10 @@ class CircuitBreaker:
         if probe and self.phase is Phase.OPEN:
             self.probe_ended += 1
 
+    def note_success(self, at: float) -> None:
+        """Note that a callback returned at ``at``, without closing the breaker."""
+        self.last_success = max(self.last_success, at)
+
     def record_success(self, now: float) -> bool:
         """Record that a callback returned. Return True if this closes the breaker."""
         self.last_success = now

@@ -1,7 +1,7 @@
-"""Publish first: copies of what failed go to the retry queue or the dead-letter queue, until they are there.
+"""Forwarder: publishes copies to retry queues and dead-letter queues, and repeats until the broker confirms them.
 
-One pump for each destination, so that one which cannot be written holds up nobody else. What waits for it is not
-acknowledged, and keeps its lane; a drain gives it up.
+Each destination has a queue and a task of its own, so a destination that cannot be written delays no other. A delivery
+whose copy waits stays unacknowledged and occupies its ordering key; a drain gives it up.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from msgbus.adapter.timeouts import cancel_and_wait
 from msgbus.in_flight.deliveries import DeliveryState
 from msgbus.retry import Backoff
 
@@ -29,66 +30,67 @@ __all__ = ["Forwarder"]
 logger = logging.getLogger("msgbus")
 
 PUBLISH_TIMEOUT_SECONDS: Final = 30.0
-"""Seconds of one try: a dead Kafka node stops every partition for 8 to 13 s."""
+"""Seconds that one publish may take: a dead Kafka node stops every partition for 8 to 13 s."""
 MAX_BATCH_MESSAGES: Final = 500
+"""Copies in one publish."""
 _RETRY_BACKOFF: Final = Backoff(first=0.1, most=5.0)
 
 
 class PendingCopy(NamedTuple):
-    """What is to be published before ``held`` is acknowledged."""
+    """A copy to publish before ``held`` is acknowledged."""
 
     held: InFlight
     outgoing: Outgoing
 
 
 class Forwarder:
-    """All destinations of one member."""
+    """Publishes the copies of one member, one :class:`DestinationQueue` for each address."""
 
-    def __init__(self, adapter: Adapter, done: Callable[[InFlight], None], random: Random) -> None:
-        """``done`` gets each held delivery whose copy is confirmed while it still counts."""
+    def __init__(self, adapter: Adapter, confirmed: Callable[[InFlight], None], random: Random) -> None:
+        """``confirmed`` is called with each delivery whose copy is confirmed while its outcome still counts."""
         self._adapter = adapter
-        self._done = done
+        self._confirmed = confirmed
         self._random = random
         self._queues: dict[Address, DestinationQueue] = {}
         self.stalled: Final[set[Address]] = set()
-        """Destinations that cannot be written, while something waits for them."""
+        """Destinations that cannot be written, while copies wait for them."""
 
     def send(self, held: InFlight, outgoing: Outgoing) -> None:
-        """Publish ``outgoing``, then call ``done(held)``."""
-        pump = self._queues.get(outgoing.address)
-        if pump is None:
-            pump = DestinationQueue(self._adapter, outgoing.address, self._done, self._random, self.stalled)
-            self._queues[outgoing.address] = pump
-        pump.send(PendingCopy(held, outgoing))
+        """Publish ``outgoing``, then call ``confirmed(held)``."""
+        queue = self._queues.get(outgoing.address)
+        if queue is None:
+            queue = DestinationQueue(self._adapter, outgoing.address, self._confirmed, self._random, self.stalled)
+            self._queues[outgoing.address] = queue
+        queue.send(PendingCopy(held, outgoing))
 
     async def close(self) -> None:
-        """Stop; what is not published was given up already."""
-        for pump in self._queues.values():
-            await pump.close()
+        """Stop publishing. Deliveries whose copies are not published were given up already."""
+        for queue in self._queues.values():
+            await queue.close()
 
 
 class DestinationQueue:
-    """One destination: one publish in flight, and the next carries all that came meanwhile."""
+    """Copies for one address: one publish is in flight, and the next carries all copies that came meanwhile."""
 
     def __init__(
         self,
         adapter: Adapter,
         address: Address,
-        done: Callable[[InFlight], None],
+        confirmed: Callable[[InFlight], None],
         random: Random,
-        stuck: set[Address],
+        stalled: set[Address],
     ) -> None:
         self._adapter = adapter
         self._address = address
-        self._done = done
+        self._confirmed = confirmed
         self._random = random
-        self._stalled = stuck
+        self._stalled = stalled
         self._copies: deque[PendingCopy] = deque()
         self._failures = 0
         self._task: asyncio.Task[None] | None = None
 
     def send(self, copy: PendingCopy) -> None:
-        """See Forwarder."""
+        """Publish ``copy`` behind those that wait already."""
         held = copy.held
         if self._failures and held.session.draining:
             held.runner.give_up(held)
@@ -99,10 +101,8 @@ class DestinationQueue:
             self._task = asyncio.get_running_loop().create_task(self._run(), name=f"msgbus to {self._address}")
 
     async def close(self) -> None:
-        """See Forwarder."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait({self._task})
+        """Stop the publishing task."""
+        await cancel_and_wait(self._task, timeout=None)
 
     async def _run(self) -> None:
         try:
@@ -127,17 +127,17 @@ class DestinationQueue:
     async def _publish(self, batch: Sequence[PendingCopy]) -> Sequence[BrokerError | Exception | None]:
         try:
             return await self._adapter.publish([copy.outgoing for copy in batch], PUBLISH_TIMEOUT_SECONDS)
-        except Exception as error:  # noqa: BLE001 - an adapter's mistake must not end the pump
+        except Exception as error:  # noqa: BLE001 - a bug of an adapter must not end this task
             return [error] * len(batch)
 
     def _handle_results(self, batch: Sequence[PendingCopy], verdicts: Sequence[BrokerError | Exception | None]) -> bool:
-        """True if all have arrived."""
+        """Complete the confirmed copies of ``batch`` and queue the others again. Return True if all are confirmed."""
         again: list[PendingCopy] = []
         for copy, verdict in zip(batch, verdicts, strict=True):
             if not copy.held.is_current:
                 continue
             if verdict is None:
-                self._done(copy.held)
+                self._confirmed(copy.held)
             elif copy.held.session.draining:
                 copy.held.runner.give_up(copy.held)
             else:
@@ -155,7 +155,7 @@ class DestinationQueue:
         if self._failures == 1:
             copy.held.runner.subscription.counts.outages += 1
             logger.error(
-                "queue %s cannot be written: what failed stays unacknowledged and its keys wait until it can: %s",
+                "queue %s cannot be written: %s; failed messages stay unacknowledged and their keys wait until it can",
                 self._address,
                 error,
             )

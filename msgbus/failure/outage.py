@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from msgbus.adapter.envelope import Outgoing
     from msgbus.in_flight.deliveries import InFlight
-    from msgbus.in_flight.flow_control import FlowController
     from msgbus.in_flight.key_scheduler import KeyScheduler
     from msgbus.subscription import Subscription
 
@@ -49,41 +48,41 @@ _STILL_HERE: Final = frozenset({DeliveryState.SUSPENDED, DeliveryState.QUEUED, D
 
 
 class PausablePool(Protocol):
-    """The workers of the subscription."""
+    """What the breaker needs of the worker pool, which stands a layer above."""
 
     subscription: Subscription
-    flow: FlowController
     scheduler: KeyScheduler[InFlight]
     clock: Callable[[], float]
 
     def start(self) -> None:
-        """Set tasks to work on what may run."""
+        """Start a worker task for each delivery that may run."""
 
     def run(self, held: InFlight) -> None:
-        """Queue ``held`` for its callback, whether it keeps its lane already or not."""
+        """Queue ``held`` for its callback, whether or not it occupies its ordering key already."""
 
     def cancel_immediate_retry(self, held: InFlight) -> None:
-        """Cancel the try in place that ``held`` waits for."""
-
-    def forward(self, held: InFlight, outgoing: Outgoing) -> None:
-        """Publish ``outgoing``, then acknowledge ``held``."""
+        """Cancel the immediate retry that ``held`` waits for."""
 
     def give_up(self, held: InFlight) -> None:
         """Leave ``held`` to the next session."""
 
     def capacity_changed(self) -> None:
-        """Tell the member that there may be room."""
+        """Tell the member that the pool may take more deliveries."""
 
     def reopen(self) -> None:
-        """End the sessions of the queue and begin new ones: what has not started goes back."""
+        """End the sessions of the queue and begin new ones, so that deliveries that have not started go back."""
 
 
 class Outage:
     """The circuit breaker of one subscription, with its timers and what it holds."""
 
-    def __init__(self, workers: PausablePool, random: Random) -> None:
+    def __init__(
+        self, workers: PausablePool, publish_copy: Callable[[InFlight, Outgoing], None], random: Random
+    ) -> None:
+        """``publish_copy`` publishes a copy of a delivery and then acknowledges the delivery."""
         policy = workers.subscription.policy
         self._workers = workers
+        self._publish_copy = publish_copy
         self._policy = policy
         self._random = random
         self.paused = False
@@ -123,7 +122,7 @@ class Outage:
             breaker.record_other_failure(probe=probe)
             return False
         self.failing = True
-        breaker.last_success = max(breaker.last_success, now - (self._loop.time() - self.succeeded_at))
+        breaker.note_success(now - (self._loop.time() - self.succeeded_at))
         verdict = breaker.record_failure(
             held.message.id,
             first_failure=held.first_failure(now),
@@ -172,17 +171,16 @@ class Outage:
     def _park_again(self, held: InFlight) -> None:
         now = self._workers.clock()
         wait = self._parking_seconds(parking_delay(held.failing_for))
-        self._workers.forward(held, retry_copy(held.delivery.message, wait, now))
+        self._publish_copy(held, retry_copy(held.delivery.message, wait, now))
 
     def drain(self, held: InFlight) -> None:
         """End ``held``, which has not ended when its session does, without a try and so that nothing is repeated."""
         if self._keeps_order(held) or held.delivery.position is None:
             self._workers.give_up(held)
             return
-        held.passed_over = True
-        held.is_scheduled = False  # as what is given up, it is passed over when its turn comes
+        held.pass_over()
         now = self._workers.clock()
-        self._workers.forward(held, retry_copy(held.delivery.message, 0.0, now))
+        self._publish_copy(held, retry_copy(held.delivery.message, 0.0, now))
 
     def cancel_probes(self) -> None:
         """Cancel the timers: there will be no further probe."""
@@ -193,7 +191,7 @@ class Outage:
     # Pausing.
 
     def _pause(self, error: BaseException) -> None:
-        subscription, lanes = self._workers.subscription, self._workers.scheduler
+        subscription, scheduler = self._workers.subscription, self._workers.scheduler
         count = len(self._breaker.failing)
         reason = f"{count} different messages in a row failed, the last with {type(error).__name__}: {error}"
         logger.error(
@@ -201,12 +199,12 @@ class Outage:
             subscription.address,
             subscription.group,
             reason,
-            lanes.concurrency,
+            scheduler.concurrency,
         )
         self.paused = True
         self._gave_back = False
         subscription.set_paused(reason)
-        lanes.gate = self._admits
+        scheduler.set_gate(self._admits)
         self._fresh_left = self._parked_left = 0
         counted, self._counted = self._counted, {}
         for held in counted:
@@ -231,10 +229,10 @@ class Outage:
             since = held.failing_since(now)
             wait = self._parking_seconds(parking_delay(now - since))
             headers = free_try_headers(held.message, Failure(error, now, since), held.free_tries, wait)
-            self._workers.forward(held, retry_copy(held.message, wait, self._workers.clock(), headers))
+            self._publish_copy(held, retry_copy(held.message, wait, self._workers.clock(), headers))
 
     def _keeps_order(self, held: InFlight) -> bool:
-        return not self._policy.delays and held.ordering_key is not None and not held.delivery.address.part
+        return not self._policy.delays and held.ordering_key is not None and not held.delivery.address.is_retry_queue
 
     def _parking_seconds(self, wait: float) -> float:
         """Return ``wait``, shortened so that the message is due again when patience is over."""
@@ -257,8 +255,8 @@ class Outage:
         self._timers.clear()
         if not self.paused:
             return
-        lanes = self._workers.scheduler
-        places = max(lanes.concurrency - lanes.running, 0)
+        scheduler = self._workers.scheduler
+        places = max(scheduler.concurrency - scheduler.running, 0)
         if self._give_back():
             self._timers = [self._loop.call_later(FAST_PROBE_SECONDS, self._probe)]
             return
@@ -270,7 +268,7 @@ class Outage:
         self._probed_keys.clear()
         self._fresh_left, self._parked_left, self._shared = probe.fresh, probe.parked, False
         self._use_pool()
-        lanes.reopen_gate()
+        scheduler.reopen_gate()
         self._timers = [
             self._loop.call_later(FRESH_HEAD_START_SECONDS, self._share_probe),
             self._loop.call_later(max(probe.wait, FRESH_HEAD_START_SECONDS), self._probe),
@@ -284,9 +282,9 @@ class Outage:
         Only where deliveries have no position: elsewhere they come back to this member, and its neighbours would have
         to stop for it. Not while a callback runs: the session would wait for its end, and other queues with it.
         """
-        lanes = self._workers.scheduler
-        waits = lanes.first_gated
-        if self._gave_back or lanes.running or waits is None or waits.delivery.position is not None:
+        scheduler = self._workers.scheduler
+        waits = scheduler.first_gated
+        if self._gave_back or scheduler.running or waits is None or waits.delivery.position is not None:
             return False
         self._gave_back = True
         self._workers.reopen()
@@ -316,7 +314,7 @@ class Outage:
                 self._pool.append(held)
 
     def _admits(self, held: InFlight) -> bool:
-        """Return whether ``held`` may run now: the gate of the lanes."""
+        """Return whether ``held`` may run now: the gate of the scheduler."""
         if held.admitted:
             return True
         if held.session.draining:  # the pause began during the drain
@@ -362,14 +360,13 @@ class Outage:
     # Going on.
 
     def _resume(self, why: str) -> None:
-        subscription, lanes = self._workers.subscription, self._workers.scheduler
+        subscription, scheduler = self._workers.subscription, self._workers.scheduler
         logger.info("queue %s, group %s: goes on: %s", subscription.address, subscription.group, why)
         self.paused = False
         self.cancel_probes()
         self._fresh_left = self._parked_left = 0
         subscription.set_paused("")
-        lanes.gate = None
-        lanes.reopen_gate()
+        scheduler.remove_gate()
         pool, self._pool = self._pool, deque()
         for held in pool:
             if held.state is DeliveryState.PAUSED:

@@ -49,7 +49,7 @@ DONE: Final = DeliveryState.DONE
 
 
 class DeliveryRunner(Protocol):
-    """Who runs what is held of a subscription, and is told when it ends otherwise: its workers."""
+    """What sessions and copies need of the worker pool that a delivery belongs to; the pool stands layers above."""
 
     subscription: Subscription
 
@@ -58,23 +58,23 @@ class DeliveryRunner(Protocol):
         """Whether the subscription is paused: only a probe's messages are called."""
         ...
 
-    def copy_confirmed(self, held: InFlight) -> None:
-        """The copy of ``held`` is confirmed."""
+    def release_key(self, held: InFlight) -> None:
+        """Free the ordering key of ``held`` and start what waits behind it."""
 
     def drain(self, held: InFlight) -> None:
-        """End ``held`` of a paused subscription without a call, so that nothing above it is repeated."""
+        """End ``held`` of a paused subscription without its callback, so that nothing above it is repeated."""
 
     def expedite(self, held: InFlight) -> None:
-        """A drain has begun: ``held`` need not wait for its next try, nor for its time."""
+        """Shorten the wait of ``held`` for its next try or its time, since its session drains."""
 
     def give_up(self, held: InFlight) -> None:
-        """The next session gets ``held``."""
+        """Leave ``held`` to the next session."""
 
     def abandon(self, held: InFlight) -> None:
-        """Its time is over: cancel its callback."""
+        """Cancel the callback of ``held``, or give it up if it does not run: the time of the drain is over."""
 
     def fence(self, held: InFlight) -> None:
-        """It is somebody else's now: its end counts for nothing."""
+        """Make the outcome of ``held`` void: its session is lost."""
 
 
 class InFlight:
@@ -183,8 +183,13 @@ class InFlight:
         self.free_since_received += 1
         self.is_probe = self.admitted = False
 
+    def pass_over(self) -> None:
+        """Have the scheduler skip it when its turn comes: it ends without its callback."""
+        self.passed_over = True
+        self.is_scheduled = False
+
     def give_up(self) -> None:
-        """Give it up."""
+        """Mark it as given up: the next session gets it."""
         self.state = DeliveryState.DROPPED
         self.dropped = self.passed_over = True
 
@@ -203,8 +208,16 @@ class Session:
         self.over = False
         self._empty = asyncio.Event()
 
+    def begin_drain(self) -> None:
+        """Take nothing more: what is received from now on is left to the next session."""
+        self.draining = True
+
+    def end(self) -> None:
+        """Mark the session as over: nothing of it may be acknowledged any more."""
+        self.over = True
+
     def add(self, held: InFlight) -> None:
-        """``held`` belongs to it."""
+        """Add ``held`` to the in-flight deliveries."""
         self.in_flight[held] = None
 
     def mark_started(self, held: InFlight) -> None:

@@ -77,6 +77,15 @@ class KeyScheduler(Generic[Item]):
                 return item
         return None
 
+    def set_gate(self, admits: Callable[[Item], bool]) -> None:
+        """Let an item run only if ``admits`` returns True for it, from now on."""
+        self.gate = admits
+
+    def remove_gate(self) -> None:
+        """Let every item run again, those first that waited at the gate."""
+        self.gate = None
+        self.reopen_gate()
+
     def reopen_gate(self) -> None:
         """Put what waits at the gate back where it was: the gate may let it through now."""
         self._ready.extendleft(reversed(self._at_gate))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
+from msgbus.adapter import DeadLetterCount, Page
 from msgbus.adapter.envelope import parse_number
 from msgbus.adapter.headers import (
     ATTEMPTS,
@@ -189,7 +190,7 @@ class DeadLetters:
     async def count(self) -> int:
         """How many there are. Raises QueueNotFound, BrokerUnavailable, DeadLettersLocked (RabbitMQ)."""
         async with self._open() as letters:
-            return (await letters.count())[0]
+            return DeadLetterCount(*await letters.count()).number
 
     async def look(
         self, which: DeadLetterFilter = EVERYTHING, *, limit: int | None = None
@@ -241,7 +242,7 @@ class DeadLetters:
                     progress(arrived)
                 if limit is not None and account.taken >= limit:
                     break
-            account.remaining = (await letters.count())[0]
+            account.remaining = DeadLetterCount(*await letters.count()).number
         return account
 
     def _check(self, rate: float | None, batch: int) -> None:
@@ -318,7 +319,7 @@ def _pieces(letters: Sequence[Delivery], size: int) -> Iterator[Sequence[Deliver
 async def _pages(walk: Callable[[Any, int], Any]) -> AsyncIterator[Sequence[Delivery]]:
     cursor = None
     while True:
-        page, cursor = await walk(cursor, PAGE_MESSAGES)
-        yield page
-        if cursor is None:
+        page = Page(*await walk(cursor, PAGE_MESSAGES))
+        yield page.dead_letters
+        if (cursor := page.cursor) is None:
             return

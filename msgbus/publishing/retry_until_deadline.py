@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+from msgbus.adapter.timeouts import wait_for_event
 from msgbus.errors import BrokerUnavailable, PublishUnknown
 from msgbus.retry import Backoff
 
@@ -52,19 +53,10 @@ async def publish_until_deadline(  # noqa: PLR0913, PLR0917 - what Link has in h
             return verdicts
         failures += 1
         pause = _RETRY_BACKOFF.wait(failures, random.random())
-        if now() + pause >= end or await _within(pause, over):
+        if now() + pause >= end or await wait_for_event(pause, over):
             return [_final(messages[i], verdict, i in uncertain) for i, verdict in enumerate(verdicts)]
         pending = failed
         results = await adapter.publish([messages[i] for i in pending], max(end - now(), 0.0))
-
-
-async def _within(seconds: float, over: asyncio.Event) -> bool:
-    """Whether ``over`` is set by then."""
-    try:
-        async with asyncio.timeout(seconds):
-            return await over.wait()
-    except TimeoutError:
-        return False
 
 
 def _final(message: Outgoing, verdict: BrokerError | None, uncertain: bool) -> BrokerError | None:

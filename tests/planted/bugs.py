@@ -26,7 +26,7 @@ BUGS: Final = (
         "msgbus/consuming/worker_pool.py",
         "                held.session.mark_started(held)\n                try:\n",
         (
-            "                held.session.mark_started(held)\n                self._outcomes.acknowledge(held)\n                try:\n"  # noqa: E501
+            "                held.session.mark_started(held)\n                self.outcomes.acknowledge(held)\n                try:\n"  # noqa: E501
         ),
     ),
     Bug(
@@ -43,9 +43,9 @@ BUGS: Final = (
     ),
     Bug(
         "acknowledges a message before its dead letter is published",
-        "msgbus/consuming/worker_pool.py",
-        "            trace = self.subscription.policy.traceback\n",
-        "            trace = self.subscription.policy.traceback\n            self._outcomes.acknowledge(held)\n",
+        "msgbus/consuming/outcome_sink.py",
+        "            trace = subscription.policy.traceback\n",
+        "            trace = subscription.policy.traceback\n            self.acknowledge(held)\n",
     ),
     Bug(
         "forgets acknowledgements that failed once",
@@ -57,14 +57,14 @@ BUGS: Final = (
     Bug(
         "acknowledges on leaving what was never started",
         "msgbus/consuming/session_tracker.py",
-        "        held.runner.give_up(held)\n    for held in",
-        "        held.runner.copy_confirmed(held)\n    for held in",
+        "            held.runner.give_up(held)\n        for held in",
+        "            self._outcomes.copy_confirmed(held)\n        for held in",
     ),
     Bug(
         "drops at a stop what waits for its next try in place",
         "msgbus/consuming/worker_pool.py",
         "        elif held.state is DeliveryState.SUSPENDED:\n            self.run_again(held)\n",
-        "        elif held.state is DeliveryState.SUSPENDED:\n            self.copy_confirmed(held)\n",
+        "        elif held.state is DeliveryState.SUSPENDED:\n            self.outcomes.copy_confirmed(held)\n",
     ),
     Bug(
         "leaves without waiting for running callbacks",
@@ -119,14 +119,14 @@ BUGS: Final = (
     Bug(
         "lets the next message of a key overtake one that failed",
         "msgbus/consuming/worker_pool.py",
-        "            self.scheduler.suspend()  # its place is free, its lane is not\n",
+        "            self.scheduler.suspend()  # its worker is free, its ordering key is not\n",
         "            self.scheduler.finish(held)\n",
     ),
     Bug(
         "never frees the lane of a message that was given up",
-        "msgbus/consuming/worker_pool.py",
-        "        self._finish(held)\n        self._release_key(held)\n",
-        "        self._finish(held)\n",
+        "msgbus/consuming/outcome_sink.py",
+        "        self.finish(held)\n        held.runner.release_key(held)\n",
+        "        self.finish(held)\n",
     ),
     Bug(
         "runs one callback more than it may",

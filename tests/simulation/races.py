@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgbus.adapter.watermark import Watermark
 from msgbus.consuming.acknowledger import Acknowledger
-from msgbus.consuming.member import Member
+from msgbus.consuming.outcome_sink import OutcomeSink
 from msgbus.consuming.worker_pool import WorkerPool
 from msgbus.errors import BrokerUnavailable
 from msgbus.failure.copies import due_at, retry_copy
@@ -47,13 +47,13 @@ def acknowledges_before_handling(patch: pytest.MonkeyPatch) -> None:
 
 
 def acknowledges_a_retry_before_it_is_published(patch: pytest.MonkeyPatch) -> None:
-    forward = Member.publish_copy
+    publish_copy = OutcomeSink.publish_copy
 
-    def settle_and_forward(self: Member, held: InFlight, outgoing: Outgoing) -> None:
+    def acknowledge_and_publish(self: OutcomeSink, held: InFlight, copy: Outgoing) -> None:
         self.acknowledge(held)
-        forward(self, held, outgoing)
+        publish_copy(self, held, copy)
 
-    patch.setattr(Member, "publish_copy", settle_and_forward)
+    patch.setattr(OutcomeSink, "publish_copy", acknowledge_and_publish)
 
 
 def takes_a_refused_copy_for_published(patch: pytest.MonkeyPatch) -> None:
@@ -88,7 +88,7 @@ def a_try_in_place_leaves_its_lane(patch: pytest.MonkeyPatch) -> None:
     def leave_and_settle(self: WorkerPool, held: InFlight, message: Message, failure: Any, outcome: Outcome) -> None:
         settle(self, held, message, failure, outcome)
         if isinstance(outcome, RetryImmediately):
-            self._release_key(held)
+            self.release_key(held)
 
     def from_behind(self: WorkerPool, held: InFlight) -> None:
         if held.is_scheduled:
@@ -142,7 +142,7 @@ def a_drain_reckons_by_somebody_elses_clock(patch: pytest.MonkeyPatch) -> None:
         if held.state is DeliveryState.WAITING and held.timer is not None:
             held.timer.cancel()
             message, now = held.delivery.message, self.clock()
-            self.forward(held, retry_copy(message, max(due_at(message) - now, 0.0), now))
+            self.outcomes.publish_copy(held, retry_copy(message, max(due_at(message) - now, 0.0), now))
         else:
             hurry(self, held)
 
@@ -150,10 +150,10 @@ def a_drain_reckons_by_somebody_elses_clock(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_copy_without_a_call_does_not_move_the_cut(patch: pytest.MonkeyPatch) -> None:
-    def forward(self: WorkerPool, held: InFlight, outgoing: Outgoing) -> None:
-        self._outcomes.publish_copy(held, outgoing)
+    def publish_copy(self: OutcomeSink, held: InFlight, copy: Outgoing) -> None:
+        self._forwarder.send(held, copy)
 
-    patch.setattr(WorkerPool, "forward", forward)
+    patch.setattr(OutcomeSink, "publish_copy", publish_copy)
 
 
 def a_partition_resumes_behind_what_was_fetched(patch: pytest.MonkeyPatch) -> None:
