@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from msgbus.adapter import Consumer
 from msgbus.adapter.envelope import Delivery, build_message
+from msgbus.adapter.timeouts import DRAIN_SECONDS
 from msgbus.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     from msgbus_memory.server import Entry, Group, Queue, Server
 
 __all__ = ["MemoryConsumer"]
-
-DRAIN_SECONDS: Final = 18.0
-"""Seconds that the drain of a removed queue may take."""
 
 
 class QueueSession:

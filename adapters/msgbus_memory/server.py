@@ -14,7 +14,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
 
-from msgbus.errors import QueueNotFound
+from msgbus.errors import queue_not_found
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -220,7 +220,7 @@ class Server:
         """Return the queue. Raises QueueNotFound."""
         queue = self.queues.get(address)
         if queue is None:
-            raise _not_found(address)
+            raise queue_not_found(address)
         return queue
 
     def publish(self, messages: Sequence[Outgoing]) -> list[BrokerError | None]:
@@ -230,12 +230,8 @@ class Server:
         for address, some in groupby(messages, attrgetter("address")):
             together = list(some)
             if (queue := self.queues.get(address)) is None:
-                results += [_not_found(address) for _ in together]
+                results += [queue_not_found(address) for _ in together]
             else:
                 queue.append(together, now)
                 results += [None] * len(together)
         return results
-
-
-def _not_found(address: Address) -> QueueNotFound:
-    return QueueNotFound(f"queue {address} does not exist: create_queue() makes it")

@@ -15,6 +15,7 @@ from msgbus.errors import (
     ConfigurationError,
     QueueConflict,
     Unsupported,
+    queue_not_found,
 )
 from msgbus_redis.codec import by_name
 from msgbus_redis.connection.pool import ConnectionPool
@@ -24,7 +25,7 @@ from msgbus_redis.consumer.handover import HANDOVER_CONSUMER, Handover
 from msgbus_redis.consumer.maintenance import DEFAULT_RETENTION_SECONDS
 from msgbus_redis.dead_letters import RedisDeadLetterStore
 from msgbus_redis.diagnostics import SETTINGS_HIDDEN_FINDING, diagnose, findings, server_info
-from msgbus_redis.errors import is_missing_stream, queue_not_found, translate
+from msgbus_redis.errors import is_missing_stream, translate
 from msgbus_redis.history import RedisHistoryReader, id_before, lowest_id, newest_id, rewind
 from msgbus_redis.keys import settings_key, stream_key
 from msgbus_redis.lua import CREATE_STREAM, script_command

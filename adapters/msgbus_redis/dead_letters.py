@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgbus.adapter import DeadLetterStore
 from msgbus.adapter.envelope import Delivery
-from msgbus.errors import BrokerError, BrokerUnavailable, DeadLetterLockLost, DeadLettersLocked
+from msgbus.adapter.timeouts import cancel_and_wait
+from msgbus.errors import BrokerError, BrokerUnavailable, DeadLetterLockLost, DeadLettersLocked, QueueNotFound
 from msgbus_redis.codec import decode_message
-from msgbus_redis.errors import first_refusal, queue_not_found, translate
+from msgbus_redis.errors import first_refusal, translate
 from msgbus_redis.keys import lock_key, stream_key
 from msgbus_redis.lua import ACQUIRE_LOCK, RELEASE_LOCK, REMOVE_DEAD_LETTERS, RENEW_LOCK, chunks, script_command
 
@@ -108,9 +109,7 @@ class RedisDeadLetterStore(DeadLetterStore):
             return
         self._closed = True
         self._lock_epoch = None
-        if self._renewal_task is not None:
-            self._renewal_task.cancel()
-            await asyncio.wait({self._renewal_task}, timeout=1.0)
+        await cancel_and_wait(self._renewal_task)
         if self._tried:
             await self._release_lock()
 
@@ -149,7 +148,7 @@ class RedisDeadLetterStore(DeadLetterStore):
     async def _ask(self, commands: Sequence[Command], doing: str) -> Sequence[Any]:
         exists, *replies = await self._run([("EXISTS", self._key), *commands], doing)
         if not exists:
-            raise queue_not_found(self._address, "create_queue(groups=...)")
+            raise QueueNotFound(f"queue {self._address} does not exist; create_queue(groups=...) makes it")
         return replies
 
     async def _run(self, commands: Sequence[Command], doing: str) -> Sequence[Any]:

@@ -20,14 +20,12 @@ from redis.exceptions import (
     TimeoutError,  # noqa: A004 - always theirs in this file
 )
 
-from msgbus.errors import AccessRefused, BrokerError, BrokerUnavailable, QueueConflict, QueueNotFound
+from msgbus.errors import AccessRefused, BrokerError, BrokerUnavailable, QueueConflict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from msgbus.adapter.address import Address
-
-__all__ = ["CLIENT_ERRORS", "first_refusal", "is_missing_stream", "queue_not_found", "translate"]
+__all__ = ["CLIENT_ERRORS", "first_refusal", "is_missing_stream", "translate"]
 
 _FULL: Final = "the server has no memory left (raise maxmemory, or let groups catch up)"
 
@@ -86,8 +84,3 @@ def first_refusal(replies: Iterable[Any]) -> ResponseError | None:
 def is_missing_stream(refused: ResponseError) -> bool:
     """Tell whether XINFO, or a script of msgbus, found no stream under its key."""
     return "no such key" in str(refused)
-
-
-def queue_not_found(address: Address, create: str = "create_queue()") -> QueueNotFound:
-    """Make the error of a queue that does not exist; ``create`` is the call that creates it."""
-    return QueueNotFound(f"queue {address} does not exist: {create} makes it")

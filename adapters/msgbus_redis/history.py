@@ -13,9 +13,9 @@ from redis.exceptions import ResponseError
 
 from msgbus.adapter import HistoryReader
 from msgbus.adapter.envelope import Delivery
-from msgbus.errors import ConfigurationError, GroupActive
+from msgbus.errors import ConfigurationError, GroupActive, queue_not_found
 from msgbus_redis.codec import by_name, decode_message
-from msgbus_redis.errors import is_missing_stream, queue_not_found, translate
+from msgbus_redis.errors import is_missing_stream, translate
 from msgbus_redis.lua import REWIND, script_command
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 from redis.exceptions import ResponseError
 
 from msgbus.adapter import Consumer
-from msgbus.adapter.timeouts import wait_for_event
+from msgbus.adapter.timeouts import DRAIN_SECONDS, wait_for_event
 from msgbus.errors import BrokerError, BrokerUnavailable
 from msgbus_redis.consumer.acknowledger import Acknowledger
 from msgbus_redis.consumer.handover_signal import HandoverSignal
@@ -42,9 +42,6 @@ if TYPE_CHECKING:
 __all__ = ["RedisConsumer"]
 
 logger = logging.getLogger("msgbus.redis")
-
-DRAIN_SECONDS: Final = 18.0
-"""Seconds that the drain of a removed queue may take."""
 
 
 class RedisConsumer(Consumer):

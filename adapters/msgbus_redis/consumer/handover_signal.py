@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from redis.exceptions import ResponseError
 
+from msgbus.adapter.timeouts import cancel_and_wait
 from msgbus_redis.connection.connection import REPLY_TIMEOUT_SECONDS, RedisConnection
 from msgbus_redis.errors import CLIENT_ERRORS
 
@@ -62,9 +63,7 @@ class HandoverSignal:
 
     async def close(self) -> None:
         """Stop to listen. Unlike an XREADGROUP an XREAD has no effects on the server, so it is cancelled."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait({self._task}, timeout=1.0)
+        await cancel_and_wait(self._task)
         await self._connection.close()
 
     async def _run(self) -> None:

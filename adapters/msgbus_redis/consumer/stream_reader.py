@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from redis.exceptions import NoPermissionError, ResponseError
 
+from msgbus.adapter.timeouts import cancel_and_wait
 from msgbus.errors import BrokerError, BrokerUnavailable
 from msgbus_redis.connection.connection import REPLY_TIMEOUT_SECONDS, RedisConnection
 from msgbus_redis.consumer.maintenance import StreamMaintenance
@@ -106,15 +107,12 @@ class StreamReader:
         if not self._task.done():
             # What the server may still hand over stays pending; a member claims it like a dead member's.
             task, self._task = self._task, None
-            task.cancel()
-            await asyncio.wait({task}, timeout=1.0)
+            await cancel_and_wait(task)
 
     async def close(self) -> None:
         """End the read and close the connection. Never raises."""
         await self.stop_read(1.0)
-        if self._waker is not None and not self._waker.done():
-            self._waker.cancel()
-            await asyncio.wait({self._waker}, timeout=1.0)
+        await cancel_and_wait(self._waker)
         task, self._task = self._task, None
         if task is not None and task.done() and not task.cancelled():
             task.exception()  # retrieved: asyncio would log it as never retrieved

@@ -66,7 +66,7 @@ class StreamSession:
         self.group = group
         self.key = stream_key(prefix, address)
         self.settings_key = settings_key(prefix, address)
-        self.private = address.part.startswith("retry.") and address.group == group
+        self.private = address.is_retry_queue and address.group == group
         """This group alone reads the stream, so an acknowledged entry can be deleted."""
         self.backlogged = False
         """The last read returned as many entries as it asked for: there are probably more."""

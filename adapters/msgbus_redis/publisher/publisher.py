@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any, Final
 from redis.exceptions import ResponseError
 
 from msgbus.adapter.batch_writer import BatchWriter
-from msgbus.adapter.publish_calls import CallTimeouts, PendingMessage, PublishCall
-from msgbus.errors import BrokerUnavailable, PublishUnknown
+from msgbus.adapter.publish_calls import CallTimeouts, PendingMessage, PublishCall, late_result
+from msgbus.errors import BrokerUnavailable, queue_not_found
 from msgbus_redis.codec import encode_xadd
 from msgbus_redis.connection.connection import REPLY_TIMEOUT_SECONDS, RedisConnection
-from msgbus_redis.errors import queue_not_found, translate
+from msgbus_redis.errors import translate
 from msgbus_redis.keys import stream_key
 from msgbus_redis.publisher.deduplication import TIME_COMMAND, FirstAttempts, add_missing
 
@@ -50,7 +50,7 @@ CLOSE_AFTER_DEADLINE_SECONDS: Final = 0.2
 class PendingPublish(PendingMessage):
     """One message in flight, as its XADD."""
 
-    __slots__ = ("attempted", "command", "key", "sent")
+    __slots__ = ("attempted", "command", "key")
 
     def __init__(self, call: PublishCall, index: int, message: Outgoing, key: bytes) -> None:
         super().__init__(call, index, message)
@@ -87,7 +87,9 @@ class Publisher:
             for index, message in enumerate(messages)
         ]
         self._writer.add(items)
-        return await self._timeouts.collect_results(call, items, lambda item: self._late(item, timeout))
+        return await self._timeouts.collect_results(
+            call, items, lambda item: late_result(item, f"{self._address}: publishing", timeout)
+        )
 
     async def close(self) -> None:
         """Close the connection; publishes that are in flight end as uncertain."""
@@ -138,14 +140,6 @@ class Publisher:
                 if item.sent is not None:
                     self._first_attempts.record_uncertain(item.message, item.sent)
             item.complete(result)
-
-    def _late(self, item: PendingPublish, timeout: float) -> BrokerError:
-        if item.sent:
-            return PublishUnknown(
-                f"{self._doing(item)}: message {item.message.id} was not confirmed within {timeout:.3g} s; "
-                "it may have arrived"
-            )
-        return BrokerUnavailable(f"{self._doing(item)}: not sent within {timeout:.3g} s")
 
     def _doing(self, item: PendingPublish) -> str:
         return f"{self._address}: publishing to queue {item.message.address}"
