@@ -1,1 +1,1 @@
-"""Benchmarks: msgbus beside the raw client and FastStream, on equal work, in one run (see docs/performance.md)."""
+"""Benchmarks: msgbus beside the raw client and FastStream, with equal work in one run (see docs/performance.md)."""

@@ -1,4 +1,4 @@
-"""`python -m bench`: measure, and write a JSON file and a Markdown page into bench/results."""
+"""`python -m bench`: measure, then write a JSON file and a Markdown page into bench/results."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def main() -> None:
-    """Run what was asked for; the exit code says nothing of gates."""
+    """Run the benchmarks of the command line. The exit code does not depend on gates."""
     chosen = _parser().parse_args()
     with ExitStack() as stack:
         servers = begun(chosen.brokers, stack)
@@ -45,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--cases", nargs="+", default=list(CASES), choices=list(CASES))
     parser.add_argument("--who", nargs="+", help="only these contenders")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--share", type=float, default=1.0, help="of each case's messages")
+    parser.add_argument("--share", type=float, default=1.0, help="fraction of each case's messages")
     parser.add_argument("--quick", action="store_true", help="one round, with as few messages as a case allows")
     return parser
 
@@ -64,12 +64,12 @@ def _orders(
 
 
 def _rounds(chosen: argparse.Namespace, servers: Mapping[str, Server | None]) -> Iterator[Made]:
-    """Round by round, case by case, all contenders of a case one after another; in the end what is done only once."""
+    """Yield the figures round by round, and in a round case by case; cases of one round only are last."""
     cases = {name: CASES[name] for name in chosen.cases}
-    again = list(_orders(chosen, servers, {name: case for name, case in cases.items() if not case.once}))
+    repeated = list(_orders(chosen, servers, {name: case for name, case in cases.items() if not case.once}))
     once = list(_orders(chosen, servers, {name: case for name, case in cases.items() if case.once}))
     rounds = 1 if chosen.quick else chosen.rounds
-    for number, orders in [*((number, again) for number in range(rounds)), (0, once)]:
+    for number, orders in [*((number, repeated) for number in range(rounds)), (0, once)]:
         for one in one_round(number, orders):
             sys.stderr.write(f"round {number + 1}: {told_by(one)}\n")
             yield one

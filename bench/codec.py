@@ -1,4 +1,4 @@
-"""JSON for everybody: orjson, which `make bench` installs; the standard library's where unit tests run without it."""
+"""JSON for all contenders: orjson, which `make bench` installs; the standard library's in unit tests without it."""
 
 from __future__ import annotations
 

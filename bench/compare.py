@@ -1,4 +1,4 @@
-"""Medians, and ratios paired in one round: between runs the same case varies by half, within a round much less."""
+"""Medians, and ratios paired in one round: the same case varies by half between runs, much less within a round."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Cell = tuple[str, str, str]
 
 
 def by_cell(made: Iterable[Made]) -> Mapping[Cell, Mapping[int, Figure]]:
-    """The figures of each cell by round, where there is one."""
+    """Return the figures of each cell by round; rounds without a figure are left out."""
     cells: dict[Cell, dict[int, Figure]] = defaultdict(dict)
     for one in made:
         if one.figure is not None:
@@ -28,11 +28,11 @@ def by_cell(made: Iterable[Made]) -> Mapping[Cell, Mapping[int, Figure]]:
 def ratio(
     ours: Mapping[int, Figure], theirs: Mapping[int, Figure], value: Callable[[Figure], float] | None = None
 ) -> float | None:
-    """The median of ours by theirs, round by round (of their values by default); None where no round has both."""
+    """Return the median of the ratios of ours to theirs, round by round; None where no round has both."""
     of = value or (lambda figure: figure.value)
     return middle([of(ours[number]) / of(theirs[number]) for number in ours.keys() & theirs.keys()])
 
 
 def middle(values: Sequence[float]) -> float | None:
-    """The median; None of nothing."""
+    """Return the median; None of no values."""
     return median(values) if values else None

@@ -1,4 +1,4 @@
-"""What a contender can do: the verbs that every case is made of, in the words of its own library."""
+"""Contender: the methods that every case is made of, implemented by each library."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 Handler = Callable[[dict[str, object]], Awaitable[None]]
-"""What a case does with the decoded body of each message."""
+"""A case's callback for the decoded body of each message."""
 
 
 @dataclass(frozen=True)
 class Item:
-    """One message: its encoded body, and the key that the body names too."""
+    """One message: its encoded body, and the key, which the body contains as well."""
 
     body: bytes
     key: str
@@ -20,52 +20,52 @@ class Item:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a figure is measured: a queue nobody else uses."""
+    """Where a figure is measured: a queue of its own."""
 
     url: str
     queue: str
     at_once: int
-    """Callbacks that may run at once; 1 is the natural loop of the library."""
+    """Callbacks that may run at once; 1 is the library's own loop."""
 
     def numbered(self, count: int) -> list[str]:
-        """More queues that nobody else uses."""
+        """Return more queues of its own."""
         return [f"{self.queue}-{number}" for number in range(count)]
 
 
 class Contender(ABC):
-    """One library on one broker, as its manual has it, at least once: acknowledged after the callback."""
+    """One library on one broker, used as its manual says, at least once: acknowledged after the callback."""
 
     def __init__(self, place: Place) -> None:
         self.place = place
 
     @abstractmethod
     async def open(self) -> None:
-        """Connect, and make the queue with a group, so that everything published from now on is kept for it."""
+        """Connect, and create the queue with a group that gets everything published from now on."""
 
     @abstractmethod
     async def publish(self, item: Item) -> None:
-        """Returns when the server has confirmed it."""
+        """Publish one message; return when the server has confirmed it."""
 
     @abstractmethod
     async def publish_many(self, items: Sequence[Item]) -> None:
-        """All, in order, the fastest way the library has; returns when the server has confirmed each."""
+        """Publish messages in order by the library's fastest way; return when the server has confirmed each."""
 
     @abstractmethod
     async def consume(self, handler: Handler) -> None:
-        """Begin: every message of the queue is decoded once, handled, and acknowledged afterwards. Needs no open()."""
+        """Start to consume: decode each message once, handle it, then acknowledge it. Needs no open()."""
 
     @abstractmethod
     async def watch(self, queues: Sequence[str], handler: Handler) -> None:
-        """Make these queues too, and consume them all with one client; called instead of consume(), after open()."""
+        """Create more queues and consume them all by one client; called instead of consume(), after open()."""
 
     @abstractmethod
     async def stop(self) -> None:
-        """End consuming in good order: what was handled is acknowledged when this returns."""
+        """Stop consuming; what was handled is acknowledged when this returns."""
 
     @abstractmethod
     async def pending(self) -> int:
-        """Messages of the group that the server does not know to be acknowledged; called after stop()."""
+        """Count the messages that the group has not acknowledged; called after stop()."""
 
     @abstractmethod
     async def close(self) -> None:
-        """Let go of every connection."""
+        """Close every connection."""

@@ -1,4 +1,4 @@
-"""What a case has done by another process: `python -m bench.errand KIND ORDER PLACE`; it prints what it has to tell."""
+"""Work that a case gives to another process: `python -m bench.errand KIND ORDER PLACE` prints its result as JSON."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BATCH = 10_000
 
 
 async def send(kind: str, order: Order, place: Place) -> dict[str, float]:
-    """Have it done, within the order's patience; what it told. Raises WorkError if it failed."""
+    """Run the work in another process, within the order's patience, and return its result. Raises WorkError."""
     command = [sys.executable, "-m", "bench.errand", kind, json.dumps(asdict(order)), json.dumps(asdict(place))]
     process = await asyncio.create_subprocess_exec(
         *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
@@ -36,12 +36,12 @@ async def send(kind: str, order: Order, place: Place) -> dict[str, float]:
             await process.wait()
     if process.returncode:
         raise WorkError(f"{kind}: {err.decode().strip().splitlines()[-1]}")
-    told: dict[str, float] = json.loads(out)
-    return told
+    result: dict[str, float] = json.loads(out)
+    return result
 
 
 async def _fill(contender: Contender, order: Order) -> dict[str, float]:
-    """Publish all of them."""
+    """Publish all messages."""
     await contender.open()
     left = items(order.messages)
     while batch := list(islice(left, BATCH)):
@@ -51,7 +51,7 @@ async def _fill(contender: Contender, order: Order) -> dict[str, float]:
 
 
 async def _first(contender: Contender, order: Order) -> dict[str, float]:
-    """Consume until the first callback; when it was, by the machine's clock, and the CPU seconds until then."""
+    """Consume until the first callback. Return its time by the machine's clock, and the CPU seconds until then."""
     del order
     called: asyncio.Future[dict[str, float]] = asyncio.get_running_loop().create_future()
 
@@ -60,9 +60,9 @@ async def _first(contender: Contender, order: Order) -> dict[str, float]:
         called.set_result({"at": time.monotonic(), "cpu": time.process_time()})
 
     await contender.consume(handle)
-    told = await called
+    result = await called
     await contender.stop()
-    return told
+    return result
 
 
 async def _run(kind: str, order: Order, place: Place) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""What is to be measured, and what was."""
+"""Order and figure: what is to be measured, and the result."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Order:
-    """What to measure."""
+    """One figure to be measured, for a process of its own."""
 
     broker: str
     contender: str
@@ -19,12 +19,12 @@ class Order:
     patience: float = 60.0
     """Seconds that the work may take."""
     share: float = 1.0
-    """What there is of the case's messages."""
+    """Fraction of the case's messages."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """What was measured: ``value`` in ``unit``. The rest is seconds, of all messages together."""
+    """The result: ``value`` in ``unit``. Times are seconds for all messages together."""
 
     messages: int
     elapsed: float
@@ -38,5 +38,5 @@ class Figure:
 
     @property
     def is_rate(self) -> bool:
-        """Whether it is messages a second: more is better, and the CPU is a message's."""
+        """Whether the figure is messages a second: more is better, and the CPU is divided by messages."""
         return self.unit == "msg/s"

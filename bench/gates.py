@@ -1,4 +1,4 @@
-"""What is asked of msgbus, and whether it holds: told, never enforced, since a machine's noise is no defect."""
+"""Gates: limits for msgbus' figures. They are reported and not enforced, since a machine's noise is not a defect."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BACKLOG: Final = "a backlog of 1,000,000"
 
 @dataclass(frozen=True)
 class Gate:
-    """msgbus by ``peer`` (or alone, by ``value``) in one case: at least, or ``most``: at most, ``limit``."""
+    """A limit for msgbus in one case, by its ratio to ``peer`` or alone: at least ``limit``, with ``most`` at most."""
 
     broker: str
     case: str
@@ -41,7 +41,7 @@ class Gate:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A gate and what was seen; None where it was not measured."""
+    """A gate and the measured value; None where it was not measured."""
 
     gate: Gate
     seen: float | None
@@ -56,12 +56,12 @@ class Verdict:
 
 
 def value_of(figure: Figure, name: str) -> float:
-    """What a gate is about: the figure's own value, called the rate or by its unit, or something of the case's own."""
+    """Return the value of a gate: the figure's own, named "rate" or by its unit, or one of the case's extra values."""
     return figure.value if name in {"rate", figure.unit} else figure.extra[name]
 
 
 def judge(cells: Mapping[Cell, Mapping[int, Figure]]) -> list[Verdict]:
-    """Every gate of a broker that was measured at all."""
+    """Judge every gate of the brokers that were measured."""
     brokers = {broker for broker, _, _ in cells}
     return [Verdict(gate, _seen(gate, cells)) for gate in GATES if gate.broker in brokers]
 

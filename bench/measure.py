@@ -1,4 +1,4 @@
-"""One figure, in a process of its own: `python -m bench.measure ORDER`, an order as JSON; prints the figure as JSON."""
+"""One figure in a process of its own: `python -m bench.measure ORDER` takes an order and prints a figure, as JSON."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bench.meter import Meter
 
 
 async def measure(order: Order) -> Figure:
-    """The figure; its queues are gone afterwards. Raises WorkError where the work was not done."""
+    """Measure a figure and delete its queues. Raises WorkError where the work was not done."""
     case = CASES[order.case]
     place = Place(order.url, f"bench-{secrets.token_hex(6)}", case.at_once)
     job = Job(order, named(order.broker, order.contender)(place), Meter(order.server))

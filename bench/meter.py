@@ -1,4 +1,4 @@
-"""What a stretch of time cost: elapsed, this process's CPU, and that of the server's processes."""
+"""Meter of a time: elapsed seconds, the CPU of this process, and the CPU of the server's processes."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ TICK: Final = 1 / os.sysconf("SC_CLK_TCK")
 
 
 class Meter:
-    """Started at the first and stopped at the last thing that counts; seconds."""
+    """Measures from start() to stop(), in seconds."""
 
     def __init__(self, server: Sequence[int], *, fine: bool = False) -> None:
-        """``fine``: the server's CPU to the microsecond, not to its ticks of 10 ms; threads that end are lost then."""
+        """Measure the server's CPU in ticks of 10 ms; ``fine`` in microseconds, without threads that have ended."""
         self.elapsed = self.client_cpu = self.server_cpu = 0.0
         self._server = server
         self._used = _scheduled if fine else cpu_of
 
     def start(self) -> None:
-        """From here on it counts."""
+        """Start to measure."""
         self._server_before = self._used(self._server)
         self._cpu_before = time.process_time()
         self._before = time.perf_counter()
 
     def stop(self) -> None:
-        """Up to here it counted."""
+        """Stop to measure."""
         self.elapsed = time.perf_counter() - self._before
         self.client_cpu = time.process_time() - self._cpu_before
         self.server_cpu = self._used(self._server) - self._server_before
 
     def take(self, other: Meter) -> None:
-        """What another has measured."""
+        """Copy the values of another meter."""
         self.elapsed, self.client_cpu, self.server_cpu = other.elapsed, other.client_cpu, other.server_cpu
 
 
 def cpu_of(pids: Sequence[int]) -> float:
-    """CPU seconds that these processes have used so far, children that ended included; one that is gone counts 0."""
+    """Return the CPU seconds of these processes so far, with children that have ended; a missing process counts 0."""
     return sum(_ticks(pid) for pid in pids) * TICK
 
 
@@ -64,6 +64,6 @@ def _nanoseconds(thread: Path) -> int:
 
 
 def resident() -> float:
-    """Megabytes of this process in memory now."""
+    """Return the megabytes of this process in memory."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6

@@ -1,4 +1,4 @@
-"""What a run has to say, as one Markdown page."""
+"""Report of a run, as one Markdown page."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 PROFILED: Final = 25
-"""Functions that are told."""
+"""Functions in the profile of the core."""
 
 
 def page(
@@ -26,7 +26,7 @@ def page(
     verdicts: Sequence[Verdict],
     made: Sequence[Made],
 ) -> str:
-    """Versions, figures, gates, and what failed."""
+    """Return the page: versions, gates, figures, and what failed."""
     rounds = max((one.round for one in made), default=0) + 1
     parts = [
         "# Figures of one run",
@@ -46,18 +46,18 @@ def page(
 
 
 def gate_lines(verdicts: Sequence[Verdict]) -> list[str]:
-    """One line for each gate."""
+    """Return one line for each gate."""
     return [f"- {one.word}: {one.gate}{'' if one.seen is None else f' (seen {number(one.seen)})'}" for one in verdicts]
 
 
 def told_by(one: Made) -> str:
-    """One figure, as it comes."""
+    """Return the line of one figure."""
     told = f"FAILED: {one.failed}" if one.figure is None else f"{number(one.figure.value)} {one.figure.unit}"
     return f"{one.broker}: {one.case}: {one.contender}: {told} ({one.seconds:.1f} s)"
 
 
 def number(value: float) -> str:
-    """Three digits at least, and no more than that says something."""
+    """Format a number with three significant digits, or all before the point."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"  # noqa: PLR2004
 
 
@@ -81,7 +81,7 @@ def _row(cell: Cell, cells: Mapping[Cell, Mapping[int, Figure]]) -> str:
 
 
 def _profiles(cells: Mapping[Cell, Mapping[int, Figure]]) -> str:
-    """A column for each broker; functions that take most come first."""
+    """Return a column for each broker; the functions that take most are first."""
     columns = {
         cell[0]: [figure.profile for figure in figures.values()]
         for cell, figures in cells.items()

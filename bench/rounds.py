@@ -1,4 +1,4 @@
-"""Rounds: in each, every contender makes its figure, one process after another; every other round backwards."""
+"""Rounds: in each, all figures are measured, one process after another; every other round runs backwards."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 MARGIN: Final = 60.0
-"""Seconds for what a figure is beside its work: to start, to publish a backlog, to clean up."""
+"""Seconds of a figure besides its work: to start, to publish a backlog, to clean up."""
 
 
 @dataclass(frozen=True)
 class Made:
-    """A figure and what it is of; ``failed`` says why there is none."""
+    """A figure with its round, case and contender; ``failed`` says why there is none."""
 
     broker: str
     case: str
@@ -29,16 +29,16 @@ class Made:
     figure: Figure | None
     failed: str = ""
     seconds: float = 0.0
-    """That it took, with all that is not measured."""
+    """Seconds that it took, with everything that is not measured."""
 
 
 def one_round(number: int, orders: Sequence[Order]) -> Iterator[Made]:
-    """Every order once."""
+    """Measure every order once."""
     return (_made(number, order) for order in turned(number, orders))
 
 
 def turned(number: int, orders: Sequence[Order]) -> Sequence[Order]:
-    """In odd rounds from the last to the first, so that nobody always comes after the same one."""
+    """Return the orders, in odd rounds backwards, so that no contender always follows the same one."""
     return orders if number % 2 == 0 else orders[::-1]
 
 
@@ -52,7 +52,7 @@ def _made(number: int, order: Order) -> Made:
 
 
 def run(order: Order) -> Figure:
-    """The figure of one process. Raises CalledProcessError, TimeoutExpired."""
+    """Measure a figure in a process of its own. Raises CalledProcessError, TimeoutExpired."""
     command = [sys.executable, "-m", "bench.measure", json.dumps(asdict(order))]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=order.patience + MARGIN, check=True)  # noqa: S603
     return Figure(**json.loads(ran.stdout))

@@ -1,8 +1,8 @@
-"""Whose code a process spends its CPU in: the stack is looked at every few milliseconds of CPU time.
+"""Sampling profiler by owner: it samples the stack every few milliseconds of CPU time.
 
-A profiler that follows each call makes many small functions look dearer than they are; this one adds next to nothing.
-A sample belongs to the innermost frame of msgbus, an adapter, a client library or the benchmark: what these call in the
-standard library is theirs. A sample in the event loop's own code is the loop's.
+A profiler that traces each call makes many small functions look more expensive than they are; this one adds almost
+nothing. A sample belongs to the innermost frame of msgbus, an adapter, a client library or the benchmark, with what
+that frame calls in the standard library. A sample in the event loop's own code belongs to the loop.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import msgbus
 if TYPE_CHECKING:
     from types import FrameType, TracebackType
 
-EVERY: Final = 0.001
+SAMPLE_INTERVAL_SECONDS: Final = 0.001
 """CPU seconds between two samples, where the kernel's own tick is not longer."""
 CORE: Final = str(Path(msgbus.__file__).parent)
 ADAPTERS: Final = "msgbus_"
@@ -29,17 +29,17 @@ STANDARD: Final = str(Path(signal.__file__).parent)
 
 
 class Sampler:
-    """Within the block, on this process's CPU time."""
+    """Samples this process within a ``with`` block."""
 
     def __init__(self) -> None:
         self.cpu = 0.0
         self.samples: Counter[str] = Counter()
         self.of_core: Counter[str] = Counter()
-        """The core's, by function."""
+        """Samples in the core, by function."""
 
     def __enter__(self) -> Self:
         signal.signal(signal.SIGPROF, self._sample)
-        signal.setitimer(signal.ITIMER_PROF, EVERY, EVERY)
+        signal.setitimer(signal.ITIMER_PROF, SAMPLE_INTERVAL_SECONDS, SAMPLE_INTERVAL_SECONDS)
         self._before = time.process_time()
         return self
 
@@ -50,11 +50,11 @@ class Sampler:
         self.cpu += time.process_time() - self._before
 
     def spent(self) -> dict[str, float]:
-        """CPU seconds by whose they are."""
-        return self._seconds(dict(self.samples))  # the next one may come at any time
+        """Return the CPU seconds by owner."""
+        return self._seconds(dict(self.samples))  # a copy: the next sample may come at any time
 
     def spent_in_core(self) -> dict[str, float]:
-        """CPU seconds of the core's functions, as ``module.function``."""
+        """Return the CPU seconds of the core by function, as ``module.function``."""
         return self._seconds(dict(self.of_core))
 
     def _seconds(self, samples: dict[str, int]) -> dict[str, float]:
@@ -75,7 +75,7 @@ class Sampler:
 
 @cache
 def owner(filename: str) -> str | None:
-    """Whose file this is; None for one of the standard library, whose time is its caller's."""
+    """Return the owner of a file; None for the standard library, whose time is its caller's."""
     path = Path(filename)
     if path.is_relative_to(CORE):
         return "core"

@@ -1,4 +1,4 @@
-"""The messages of a figure and what is checked of them afterwards."""
+"""Messages of a figure, and the checks that they were handled."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ SIZE: Final = 256
 
 
 class WorkError(Exception):
-    """The work was not done: the figure counts for nothing."""
+    """The work was not done, so the figure is not valid."""
 
 
 def item(number: int, keys: int) -> Item:
-    """Message ``number`` of one of ``keys`` keys: a JSON object of 256 bytes."""
+    """Make message ``number`` of one of ``keys`` keys: a JSON object of 256 bytes."""
     key = f"k{number % keys}"
     body = {"n": number, "key": key, "at": time.time(), "fill": ""}
     body["fill"] = "x" * (SIZE - len(dumps(body)))
@@ -31,12 +31,12 @@ def item(number: int, keys: int) -> Item:
 
 
 def items(count: int, keys: int = 1000) -> Iterator[Item]:
-    """``count`` messages, made as they are taken: everybody encodes while publishing."""
+    """Yield ``count`` messages, made as they are taken: every contender encodes while publishing."""
     return (item(number, keys) for number in range(count))
 
 
 class Tally:
-    """Who was handled, when, and whether messages of one key overlapped or came out of order."""
+    """Counts handled messages, their latencies, and messages of one key that overlapped or were out of order."""
 
     def __init__(self, expected: int, meter: Meter, pause: float = 0.0, *, keep_latencies: bool = True) -> None:
         self.expected = expected
@@ -53,7 +53,7 @@ class Tally:
         self._last: dict[str, int] = {}
 
     async def handle(self, body: dict[str, object]) -> None:
-        """The callback of every contender: nothing, or a wait of ``pause`` seconds."""
+        """Handle a message, as the callback of every contender: count it, and wait for ``pause`` seconds."""
         self._started += 1
         if self._started == 1:
             self._meter.start()
@@ -77,7 +77,7 @@ class Tally:
             self.done.set()
 
     def check(self, pending: int) -> None:
-        """Raises WorkError unless each was handled once and nothing is left on the server."""
+        """Raise WorkError unless each message was handled once and none is left on the server."""
         if self.handled != self.expected or self.repeated or pending:
             raise WorkError(
                 f"{self.handled} handled of {self.expected}, {self.repeated} repeated, {pending} not acknowledged"

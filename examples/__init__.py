@@ -1,1 +1,1 @@
-"""Two services that talk through the broker, and two programs that run them over real purchases."""
+"""Two services that talk through the broker, and two programs that run them on real purchases."""

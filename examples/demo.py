@@ -1,8 +1,8 @@
-"""Both services in one process, over real purchases, some of them poisonous: ``python -m examples.demo``.
+"""Both services in one process, on real purchases, some of which fail: ``python -m examples.demo``.
 
-The poisonous ones are retried, dead-lettered, listed, and redriven when their till is mended. On ``memory://``, or on
-the broker that MSGBUS_URL names: the same code. At the end the points of every customer are compared with a direct sum
-over the file; exit 1 and the differences if they are not equal.
+Purchases that fail are retried, dead-lettered, listed, and redriven when the cause is mended. The same code runs on
+``memory://`` and on the broker that MSGBUS_URL names. At the end the points of every customer are compared with a
+direct sum over the file; where they differ, the differences are printed and the exit code is 1.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 from examples.loyalty.ledger import Ledger
 from examples.loyalty.points import differences, totals
 from examples.loyalty.service import GROUP, PURCHASES, Loyalty
-from examples.market import PATIENCE, Stalled, Watch, fresh_exchange, open_queues, progress, publish
+from examples.market import STALL_TIMEOUT_SECONDS, Stalled, Watch, fresh_exchange, open_queues, progress, publish
 from examples.notification.outbox import Outbox
 from examples.notification.service import Notification
 from examples.purchases import DataError, Purchase, read
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
 DATA: Final = Path(__file__).parent / "data" / "CDNOW_sample.txt"
 POISONOUS: Final = 1000
-"""Every so many purchases one is poisonous."""
+"""The till cannot confirm 1 in 1,000 purchases."""
 POLICY: Final = RetryPolicy(immediate=1, delays=(1.0,))
-"""Three attempts within about a second, so that nobody waits for the demo; the default takes 13 minutes."""
+"""Three attempts within about a second, so that the demo is short; the default policy takes 13 minutes."""
 
 
 class TillOffline(Exception):
@@ -42,7 +42,7 @@ class TillOffline(Exception):
 
 
 class Till:
-    """Does not confirm poisonous purchases until it is mended."""
+    """A till that cannot confirm poisonous purchases until it is mended."""
 
     def __init__(self) -> None:
         self.mended = False
@@ -57,22 +57,20 @@ class Till:
 
 
 async def redrive(letters: DeadLetters, poisonous: int, till: Till) -> None:
-    """What an operator does: look at the dead letters, have the cause mended, send them back."""
-    async with asyncio.timeout(PATIENCE):
-        while await letters.count() < poisonous:  # noqa: ASYNC110 - a dead-letter queue tells nobody that it has grown
+    """Do what an operator does: look at the dead letters, mend the cause, redrive them."""
+    async with asyncio.timeout(STALL_TIMEOUT_SECONDS):
+        while await letters.count() < poisonous:  # noqa: ASYNC110 - a dead-letter queue makes no event
             await asyncio.sleep(0.05)
     async for letter in letters.look():
         error = f"{letter.error_type.rpartition('.')[2]}: {letter.error_message}"
         print(f"dead letter: purchase {letter.message.id} after {letter.attempts} attempts, {error}")
     till.mended = True
-    account = await letters.redrive()
-    print(
-        f"the till is mended: {account.taken} redriven, {account.arrived} arrived, {account.remaining} left", flush=True
-    )
+    result = await letters.redrive()
+    print(f"the till is mended: {result.taken} redriven, {result.arrived} arrived, {result.remaining} left", flush=True)
 
 
 async def run(purchases: Sequence[Purchase], url: str, folder: Path) -> list[str]:
-    """The whole story; what differs at the end."""
+    """Run both services over ``purchases`` and return the totals that differ at the end, a line each."""
     exchange = fresh_exchange("demo")
     with (
         Ledger(folder / "ledger.db") as ledger,
@@ -97,11 +95,11 @@ async def run(purchases: Sequence[Purchase], url: str, folder: Path) -> list[str
 
 
 def main() -> int:
-    """The exit code: 0 when the totals are equal, 1 when not, 2 when it could not run."""
+    """Run the program. The exit code is 0 when the totals are equal, 1 when not, 2 when it could not run."""
     parser = argparse.ArgumentParser(prog="python -m examples.demo", description=__doc__)
     parser.add_argument("--data", type=Path, default=DATA, help="a file of purchases in the same format")
     data: Path = parser.parse_args().data
-    logging.basicConfig(level=logging.ERROR)  # the tries are shown by the till itself
+    logging.basicConfig(level=logging.ERROR)  # the till prints the attempts itself
     try:
         purchases = read(data)
         with tempfile.TemporaryDirectory() as folder:

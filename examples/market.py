@@ -1,4 +1,4 @@
-"""What both programs share: the queues of one run, publishing purchases, and watching messages being written."""
+"""Shared parts of both programs: the queues of one run, publishing purchases, and waiting for the notifications."""
 
 from __future__ import annotations
 
@@ -24,39 +24,39 @@ if TYPE_CHECKING:
 __all__ = ["Stalled", "Watch", "fresh_exchange", "open_queues", "progress", "publish"]
 
 IN_FLIGHT: Final = 500
-"""Purchases published at once."""
-PATIENCE: Final = 60.0
-"""Seconds without a new message after which something must be wrong: longer than any session takes to expire."""
+"""Purchases in one publish_many() call."""
+STALL_TIMEOUT_SECONDS: Final = 60.0
+"""Seconds without a new notification after which the run has failed: longer than any session takes to expire."""
 
 
 class Stalled(Exception):
-    """Nothing new for PATIENCE seconds."""
+    """There was no progress for `STALL_TIMEOUT_SECONDS`."""
 
 
 def fresh_exchange(word: str) -> str:
-    """Queues of an earlier run on the same server are left alone."""
+    """Return an exchange name of its own for this run, so that queues of earlier runs are not used."""
     return f"{word}-{secrets.token_hex(3)}"
 
 
 async def open_queues(broker: Broker, exchange: str) -> None:
-    """Make the queues of one run, with their groups."""
+    """Create the queues of one run and their groups."""
     await broker.create_queue(PURCHASES, groups=[LOYALTY], exchange=exchange)
     await broker.create_queue(AWARDS, groups=[NOTIFICATION], exchange=exchange)
 
 
 async def publish(broker: Broker, purchases: Sequence[Purchase], exchange: str, advance: Callable[[int], None]) -> None:
-    """Publish all; raises the first verdict that is no success."""
+    """Publish all purchases. Raises the first publish result that is an error."""
     for first in range(0, len(purchases), IN_FLIGHT):
         part = purchases[first : first + IN_FLIGHT]
         messages = [Publication({"cents": one.cents}, message_id=str(one.id), key=one.customer) for one in part]
-        for verdict in await broker.publish_many(PURCHASES, messages, exchange=exchange):
-            if verdict is not None:
-                raise verdict
+        for result in await broker.publish_many(PURCHASES, messages, exchange=exchange):
+            if result is not None:
+                raise result
         advance(len(part))
 
 
 class Watch:
-    """Counts messages that were written, and knows when they are all there."""
+    """Counts notifications and waits for the last."""
 
     def __init__(self, expected: int, advance: Callable[[int], None]) -> None:
         self._expected = expected
@@ -65,20 +65,22 @@ class Watch:
         self.seen = 0
 
     def written(self) -> None:
-        """One more."""
+        """Count one notification."""
         self.seen += 1
         self._advance(1)
         self._event.set()
 
     async def all(self, but: int = 0) -> None:
-        """Wait for the last, or until only ``but`` are missing. Raises Stalled."""
+        """Wait until only ``but`` notifications are missing. Raises Stalled."""
         while self.seen < self._expected - but:
             self._event.clear()
             try:
-                async with asyncio.timeout(PATIENCE):
+                async with asyncio.timeout(STALL_TIMEOUT_SECONDS):
                     await self._event.wait()
             except TimeoutError:
-                raise Stalled(f"{self.seen:,} of {self._expected:,} after {PATIENCE:g} s without a new one") from None
+                raise Stalled(
+                    f"{self.seen:,} of {self._expected:,} after {STALL_TIMEOUT_SECONDS:g} s without a new one"
+                ) from None
 
 
 class _Bars(Protocol):
@@ -87,7 +89,7 @@ class _Bars(Protocol):
 
 @contextmanager
 def progress(total: int) -> Generator[_Bars]:
-    """Gives bars of ``total`` on a terminal, and silence elsewhere."""
+    """Yield a function that makes progress bars of ``total`` steps; they are shown on a terminal only."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, disable=not sys.stdout.isatty()) as shown:
 

@@ -1,4 +1,4 @@
-"""The data set: one purchase a line, with or without a header line."""
+"""The data set: a file of one purchase a line, with or without a header line."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ if TYPE_CHECKING:
 __all__ = ["MOST", "DataError", "Purchase", "read"]
 
 MOST: Final = 100_000
+"""Purchases in a file at most."""
 COLUMNS: Final = 5
 
 
 class DataError(Exception):
-    """The file is not what it should be; the message names the file and the line."""
+    """The file has another format; the text names the file and the line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Purchase:
-    """``id`` is the line's number, since lines may repeat each other; ``cents`` are US cents."""
+    """One purchase. ``id`` is the number of its line, since lines may be equal; ``cents`` are US cents."""
 
     id: int
     customer: str
@@ -30,7 +31,7 @@ class Purchase:
 
 
 def read(path: Path) -> list[Purchase]:
-    """All purchases of the file. Raises DataError, or OSError if there is no such file."""
+    """Read all purchases of a file. Raises DataError, or OSError where the file cannot be read."""
     purchases = list(_purchases(path))
     if not 1 <= len(purchases) <= MOST:
         raise DataError(f"{path}: {len(purchases):,} purchases; 1 to {MOST:,} are possible")
@@ -55,7 +56,7 @@ def _purchase(columns: list[str], number: int, path: Path) -> Purchase:
     try:
         cents = Decimal(columns[4]) * 100
     except InvalidOperation:
-        raise DataError(f"{path}, line {number}: {columns[4]!r} is no amount") from None
+        raise DataError(f"{path}, line {number}: {columns[4]!r} is not an amount") from None
     if not cents.is_finite() or cents < 0 or cents != int(cents):
-        raise DataError(f"{path}, line {number}: {columns[4]!r} is no amount in dollars and cents")
+        raise DataError(f"{path}, line {number}: {columns[4]!r} is not an amount in dollars and cents")
     return Purchase(number, columns[0], int(cents))

@@ -1,4 +1,4 @@
-"""MemoryAdapter: the boundary over a server in this process."""
+"""MemoryAdapter: the adapter interface over a server in this process."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ __all__ = ["MemoryAdapter"]
 
 
 class MemoryAdapter(Adapter):
-    """``memory://name``: one server per name, process and event loop."""
+    """Adapter of ``memory://name``: one server per name, process and event loop."""
 
     capabilities: ClassVar[Capabilities] = Capabilities(durable=False, relies_on="the life of the process")
     Options: ClassVar[type[AdapterOptions]] = MemoryOptions
 
     def __init__(self, url: BrokerURL, options: AdapterOptions) -> None:
-        """See Adapter. A port, a path or a user in the URL is a ConfigurationError."""
+        """Implement :meth:`Adapter.__init__`. A port, a path or a user in the URL is a ConfigurationError."""
         del options
         if url.path or url.username or url.password or len(url.hosts) > 1 or any(port for _, port in url.hosts):
             raise ConfigurationError("memory: the URL is memory:// or memory://name")
@@ -44,55 +44,55 @@ class MemoryAdapter(Adapter):
         self._severed = False
 
     async def connect(self) -> None:
-        """See Adapter."""
+        """Implement :meth:`Adapter.connect`."""
         if self._severed:
             raise BrokerUnavailable("memory: the connection was severed")
         self._server = server(self._name)
 
     async def diagnose(self) -> Diagnosis:
-        """See Adapter."""
+        """Implement :meth:`Adapter.diagnose`."""
         await self.connect()
-        nothing = Finding("note", "nothing is stored: messages live and end with this process", "use it for tests")
-        return Diagnosis(f"memory://{self._name} in this process", (nothing,))
+        volatile = Finding("note", "nothing is stored: messages live and end with this process", "use it for tests")
+        return Diagnosis(f"memory://{self._name} in this process", (volatile,))
 
     async def close(self) -> None:
-        """See Adapter."""
+        """Implement :meth:`Adapter.close`."""
         self._consumers.clear()
 
     async def create_queues(self, specs: Sequence[QueueSpec]) -> None:
-        """See Adapter."""
-        there = await self._reach()
+        """Implement :meth:`Adapter.create_queues`."""
+        reached = await self._reach()
         for spec in specs:
             _check(spec)
         for spec in specs:
-            queue = there.create(spec.address, spec.retention)
+            queue = reached.create(spec.address, spec.retention)
             for group in spec.groups:
                 queue.group(group)
 
     async def publish(self, messages: Sequence[Outgoing], timeout: float) -> Sequence[BrokerError | None]:
-        """See Adapter."""
+        """Implement :meth:`Adapter.publish`."""
         del timeout
         if self._severed:
             return [BrokerUnavailable("memory: the connection was severed")] * len(messages)
         return (await self._reach()).publish(messages)
 
     async def lag(self, address: Address, group: str) -> Lag:
-        """See Adapter."""
+        """Implement :meth:`Adapter.lag`."""
         queue = (await self._reach()).find(address)
         return Lag(queue.groups[group].lag if group in queue.groups else queue.end - queue.first)
 
     async def open_consumer(self, group: str, listener: SessionListener) -> Consumer:
-        """See Adapter."""
+        """Implement :meth:`Adapter.open_consumer`."""
         consumer = MemoryConsumer(await self._reach(), group, listener)
         self._consumers.append(consumer)
         return consumer
 
     async def open_dead_letters(self, address: Address) -> DeadLetterStore:
-        """See Adapter."""
+        """Implement :meth:`Adapter.open_dead_letters`."""
         return MemoryDeadLetterStore(await self._reach(), address)
 
     async def rewind(self, address: Address, group: str, to: Position) -> None:
-        """See Adapter."""
+        """Implement :meth:`Adapter.rewind`."""
         queue = (await self._reach()).find(address)
         place = resolve_position(queue, address, to)
         members = queue.group(group).members
@@ -105,24 +105,26 @@ class MemoryAdapter(Adapter):
     async def open_history(
         self, address: Address, group: str, since: Position, until: Position | None
     ) -> HistoryReader:
-        """See Adapter."""
+        """Implement :meth:`Adapter.open_history`."""
         queue = (await self._reach()).find(address)
         begin, end = (resolve_position(queue, address, one) for one in (since, until or "newest"))
         return MemoryHistoryReader(queue, address, group, begin, end)
 
     def sever(self) -> None:
-        """Cut this adapter off for ever, as a killed process is: what it holds goes back. For tests of crashes."""
+        """Cut this adapter off for good, like a killed process: what it has in flight goes back. For crash tests."""
         self._severed = True
         for consumer in self._consumers:
             consumer.sever()
 
     async def _reach(self) -> Server:
+        """Return the server, connecting where there is no connection."""
         if self._server is None or self._severed:
             await self.connect()
         return self._server or server(self._name)
 
 
 def _check(spec: QueueSpec) -> None:
+    """Raise Unsupported for a setting that memory:// cannot honour."""
     refused = {"partitions": spec.partitions is not None, "compact": spec.compact, "native": bool(spec.native)}
     for option, given in refused.items():
         if given:

@@ -1,12 +1,13 @@
-"""A member's consumer: fetches from its group's place in each queue, and gives back on leaving."""
+"""Consumer of one member: takes from its group's position in each queue, and gives back what it leaves in flight."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from msgbus.adapter import Consumer
 from msgbus.adapter.envelope import Delivery, build_message
+from msgbus.adapter.timeouts import DRAIN_SECONDS
 from msgbus.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
@@ -19,24 +20,24 @@ if TYPE_CHECKING:
 
 __all__ = ["MemoryConsumer"]
 
-DRAIN_SECONDS: Final = 18.0
-"""Seconds a queue that is let go of has to be drained."""
-
 
 class QueueSession:
-    """A member's time on one queue."""
+    """Session of one member on one queue."""
 
-    __slots__ = ("address", "group", "limit", "queue")
+    __slots__ = ("address", "group", "queue")
 
-    def __init__(self, address: Address, queue: Queue, group: Group, limit: int) -> None:
+    def __init__(self, address: Address, queue: Queue, group: Group) -> None:
         self.address = address
         self.queue = queue
         self.group = group
-        self.limit = limit
-        group.members.add(self)
+
+    def begin(self, event: asyncio.Event) -> None:
+        """Join the group; the queue sets ``event`` for each message."""
+        self.group.join(self)
+        self.queue.waiting.append(event)
 
     def take(self, most: int) -> list[Delivery]:
-        """Up to ``most`` messages, oldest first."""
+        """Take up to ``most`` messages, oldest first."""
         return [self._delivery(entry) for entry in self.group.take(self, most)]
 
     def _delivery(self, entry: Entry) -> Delivery:
@@ -55,15 +56,14 @@ class QueueSession:
         return Delivery(message, self.address, self, entry)
 
     def end(self, event: asyncio.Event) -> None:
-        """What is held goes back, and nobody wakes ``event`` any more."""
+        """Leave the group: what is in flight goes back, and the queue does not set ``event`` any more."""
         self.queue.waiting.remove(event)
-        self.group.members.discard(self)
-        if self.group.give_back(self):
+        if self.group.leave(self):
             self.queue.notify()
 
 
 class MemoryConsumer(Consumer):
-    """One general consumer over all its queues."""
+    """One consumer over all queues that its member is subscribed to."""
 
     def __init__(self, server: Server, group: str, listener: SessionListener) -> None:
         self._server = server
@@ -77,26 +77,24 @@ class MemoryConsumer(Consumer):
     async def subscribe(
         self, limits: Mapping[Address, int], newest: AbstractSet[Address] = frozenset()
     ) -> AbstractSet[Address]:
-        """See Consumer."""
+        """Implement :meth:`Consumer.subscribe`. Limits are not needed here: the capacity of receive() follows them."""
         self._alive()
         await self._leave([address for address in self._sessions if address not in limits], DRAIN_SECONDS)
         missing = {address for address in limits if address not in self._server.queues}
-        for address, limit in limits.items():
-            if address in self._sessions:
-                self._sessions[address].limit = limit
-            elif address not in missing:
-                self._join(address, limit, at_end=address in newest)
+        for address in limits:
+            if address not in self._sessions and address not in missing:
+                self._join(address, at_end=address in newest)
         return missing
 
-    def _join(self, address: Address, limit: int, *, at_end: bool) -> None:
+    def _join(self, address: Address, *, at_end: bool) -> None:
         queue = self._server.find(address)
         group = queue.group(self._group, at_end=at_end)
-        session = self._sessions[address] = QueueSession(address, queue, group, limit)
-        queue.waiting.append(self._event)
+        session = self._sessions[address] = QueueSession(address, queue, group)
+        session.begin(self._event)
         self._listener.begun(session)
 
     async def receive(self, capacity: Mapping[Address, int], timeout: float) -> Sequence[Delivery]:
-        """See Consumer."""
+        """Implement :meth:`Consumer.receive`."""
         self._alive()
         if not (deliveries := self._take(capacity)):
             try:
@@ -109,31 +107,31 @@ class MemoryConsumer(Consumer):
         self._event.clear()
         return deliveries
 
-    def _take(self, room: Mapping[Address, int]) -> list[Delivery]:
+    def _take(self, capacity: Mapping[Address, int]) -> list[Delivery]:
         taken: list[Delivery] = []
-        for address, most in room.items():
+        for address, most in capacity.items():
             if (session := self._sessions.get(address)) is not None:
                 taken += session.take(most)
         return taken
 
     def wake(self) -> None:
-        """See Consumer."""
+        """Implement :meth:`Consumer.wake`."""
         self._event.set()
 
     async def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
-        """See Consumer."""
+        """Implement :meth:`Consumer.acknowledge`, at once."""
         self._alive()
         for delivery in deliveries:
-            session: QueueSession = delivery.session  # type: ignore[assignment]  # the core gives back what it got
+            session: QueueSession = delivery.session  # type: ignore[assignment]  # the core returns deliveries of this consumer
             session.group.acknowledge(delivery.receipt, session)
 
     async def extend(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
-        """Nothing expires here."""
+        """Implement :meth:`Consumer.extend`: nothing expires here, so nothing is lost."""
         del deliveries
         return ()
 
     async def close(self, budget: float) -> None:
-        """See Consumer."""
+        """Implement :meth:`Consumer.close`."""
         if not self._closed:
             await self._leave(list(self._sessions), budget)
             self._closed = True
@@ -141,13 +139,13 @@ class MemoryConsumer(Consumer):
     async def _leave(self, addresses: Sequence[Address], budget: float) -> None:
         sessions = [self._sessions[address] for address in addresses]
         for address in addresses:
-            del self._sessions[address]  # from here on receive() gives nothing of it
+            del self._sessions[address]  # from here on receive() returns nothing of it
         await self._listener.ending(sessions, budget)
         for session in sessions:
             session.end(self._event)
 
     def sever(self) -> None:
-        """As if this process had died: what it holds goes back, and nothing it does arrives any more."""
+        """End all sessions as if this process had died; every later call fails."""
         self._severed = True
         for session in self._sessions.values():
             session.end(self._event)

@@ -1,4 +1,4 @@
-"""Dead letters: one log, looked at in place; one taker at a time."""
+"""Dead letters: a log, read in place, and a lock that one object has at a time."""
 
 from __future__ import annotations
 
@@ -18,44 +18,42 @@ __all__ = ["MemoryDeadLetterStore"]
 
 
 class MemoryDeadLetterStore(DeadLetterStore):
-    """The dead-letter queue ``address`` of one server."""
+    """Dead letters of one group and queue."""
 
     def __init__(self, server: Server, address: Address) -> None:
         self._server = server
         self._address = address
 
     async def count(self) -> tuple[int, bool]:
-        """See DeadLetterStore."""
+        """Implement :meth:`DeadLetterStore.count`."""
         return len(self._server.find(self._address).dead_letters()), True
 
     async def look(self, after: Hashable | None, limit: int) -> tuple[Sequence[Delivery], Hashable | None]:
-        """See DeadLetterStore; cursors are places in the log."""
+        """Implement :meth:`DeadLetterStore.look`; cursors are positions in the log."""
         entries = self._server.find(self._address).dead_letters()
         page = [entry for entry in entries if not isinstance(after, int) or entry.place > after][: limit + 1]
-        return [self._letter(entry) for entry in page[:limit]], page[limit - 1].place if len(page) > limit else None
+        return [self._delivery(entry) for entry in page[:limit]], page[limit - 1].place if len(page) > limit else None
 
     async def take(self, after: Hashable | None, limit: int) -> tuple[Sequence[Delivery], Hashable | None]:
-        """See DeadLetterStore."""
-        queue = self._server.find(self._address)
-        if queue.lock_holder not in {None, self}:
-            raise DeadLettersLocked(f"queue {self._address}: somebody else is taking from it; try again later")
-        queue.lock_holder = self
+        """Implement :meth:`DeadLetterStore.take`."""
+        if not self._server.find(self._address).acquire_lock(self):
+            raise DeadLettersLocked(f"queue {self._address}: another task is taking from it; try again later")
         return await self.look(after, limit)
 
     async def remove(self, letters: Sequence[Delivery]) -> None:
-        """See DeadLetterStore."""
+        """Implement :meth:`DeadLetterStore.remove`."""
         queue = self._server.find(self._address)
-        if queue.lock_holder is not self:
-            raise DeadLetterLockLost(f"queue {self._address}: its letters are no longer in hand; take them again")
+        if not queue.is_locked_by(self):
+            raise DeadLetterLockLost(f"queue {self._address}: its lock was lost; take the dead letters again")
         queue.remove({letter.receipt for letter in letters})
 
     async def close(self) -> None:
-        """See DeadLetterStore."""
+        """Implement :meth:`DeadLetterStore.close`."""
         queue = self._server.queues.get(self._address)
-        if queue is not None and queue.lock_holder is self:
-            queue.lock_holder = None
+        if queue is not None:
+            queue.release_lock(self)
 
-    def _letter(self, entry: Entry) -> Delivery:
+    def _delivery(self, entry: Entry) -> Delivery:
         one = entry.outgoing
         message = build_message(
             self._address,

@@ -1,4 +1,4 @@
-"""Positions in a queue's log, and a stretch of it."""
+"""Positions in a queue's log, and reading its history."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["MemoryHistoryReader", "resolve_position"]
 
 
 def resolve_position(queue: Queue, address: Address, position: Position) -> int:
-    """The place that ``position`` means; the oldest for one that is no longer kept. Raises ConfigurationError."""
+    """Return the index of ``position``, or of the oldest message where it is not kept. Raises ConfigurationError."""
     if position in {"oldest", "newest"}:
         return queue.first if position == "oldest" else queue.end
     if isinstance(position, datetime):
@@ -28,12 +28,14 @@ def resolve_position(queue: Queue, address: Address, position: Position) -> int:
         places = range(queue.first, queue.end)
         return next((place for place in places if queue.at(place).outgoing.time >= moment), queue.end)
     if not position.isdecimal():
-        raise ConfigurationError(f"queue {address}: {position!r} is no position in it: say oldest, newest or a number")
+        raise ConfigurationError(
+            f"queue {address}: {position!r} is not a position in it: give oldest, newest or a number"
+        )
     return min(max(int(position), queue.first), queue.end)
 
 
 class MemoryHistoryReader(HistoryReader):
-    """The log between two places."""
+    """Reads a log between two indexes, the second exclusive."""
 
     def __init__(self, queue: Queue, address: Address, group: str, begin: int, end: int) -> None:
         self._queue = queue
@@ -43,13 +45,13 @@ class MemoryHistoryReader(HistoryReader):
         self._end = end
 
     async def read(self, limit: int) -> Sequence[Delivery]:
-        """See HistoryReader."""
+        """Implement :meth:`HistoryReader.read`."""
         begin = max(self._next, self._queue.first)
         self._next = max(begin, min(begin + limit, self._end))
         return [self._delivery(self._queue.at(place)) for place in range(begin, self._next)]
 
     async def close(self) -> None:
-        """See HistoryReader: nothing is held."""
+        """Implement :meth:`HistoryReader.close`: there is nothing to release."""
 
     def _delivery(self, entry: Entry) -> Delivery:
         one = entry.outgoing

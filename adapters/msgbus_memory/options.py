@@ -1,4 +1,4 @@
-"""The memory adapter's URL parameters."""
+"""URL parameters of the memory adapter."""
 
 from __future__ import annotations
 
@@ -8,4 +8,4 @@ __all__ = ["MemoryOptions"]
 
 
 class MemoryOptions(AdapterOptions):
-    """Nothing of its own; the TLS options are accepted so that one set of variables serves every broker."""
+    """Accepts the options that all brokers have, TLS among them: one set of variables then serves every broker."""

@@ -1,4 +1,7 @@
-"""The server: queues, groups and who waits for what. Synchronous; it lives as long as its event loop."""
+"""Server in this process: queues, their groups, and the consumers that wait for messages.
+
+It is synchronous, so each method is one step. A server lives as long as its event loop.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
 
-from msgbus.errors import QueueNotFound
+from msgbus.errors import queue_not_found
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -23,16 +26,16 @@ if TYPE_CHECKING:
 __all__ = ["Entry", "Group", "Queue", "Server", "server"]
 
 RETENTION_SECONDS: Final = 3600.0
-"""Seconds that messages are kept when all groups have acknowledged them, for groups that come later."""
+"""Seconds that messages are kept when all groups have acknowledged them, for groups that are created later."""
 
 _TRIM_PARTS: Final = 8
-"""A log is trimmed when one of so many parts of it is too old: each time all of it moves up."""
+"""A log is trimmed when this fraction of it is too old: trimming moves the whole rest of the list."""
 
 _servers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Server]] = WeakKeyDictionary()
 
 
 def server(name: str) -> Server:
-    """The server of this name in the running event loop. The only registry in the house."""
+    """Return the server of this name in the running event loop, made if it is new. The only global registry."""
     return _servers.setdefault(asyncio.get_running_loop(), {}).setdefault(name, Server())
 
 
@@ -51,7 +54,7 @@ class Entry:
 
 
 class Group:
-    """A group's place in a queue: what comes next, what came back, what its members hold."""
+    """One group of a queue: the next position, the messages that came back, and the deliveries in flight."""
 
     __slots__ = ("_back", "_queue", "in_flight", "members", "name", "next", "seen")
 
@@ -65,7 +68,7 @@ class Group:
         self.seen: set[Entry] = set()
 
     def take(self, owner: object, most: int) -> list[Entry]:
-        """Up to ``most`` messages, now held by ``owner``: what came back before what is new."""
+        """Put up to ``most`` messages into flight for ``owner``: those that came back, then new ones."""
         taken: list[Entry] = []
         while self._back and len(taken) < most:
             taken.append(heapq.heappop(self._back))
@@ -76,13 +79,22 @@ class Group:
         return taken
 
     def acknowledge(self, entry: Entry, owner: object) -> None:
-        """``entry`` is done; ignored when it is not ``owner``'s any more."""
+        """Take ``entry`` out of flight for good. Does nothing where another member owns it by now."""
         if self.in_flight.get(entry) is owner:
             del self.in_flight[entry]
             self.seen.discard(entry)
 
+    def join(self, member: object) -> None:
+        """Add a member."""
+        self.members.add(member)
+
+    def leave(self, member: object) -> bool:
+        """Remove a member and give back what it has in flight; True if that is something."""
+        self.members.discard(member)
+        return self.give_back(member)
+
     def give_back(self, owner: object) -> bool:
-        """Everything ``owner`` holds goes back, in order; True if there was something."""
+        """Give back everything that ``owner`` has in flight, in order; True if that is something."""
         entries = [entry for entry, holder in self.in_flight.items() if holder is owner]
         for entry in entries:
             del self.in_flight[entry]
@@ -91,54 +103,53 @@ class Group:
         return bool(entries)
 
     def rewind(self, place: int) -> None:
-        """Go on at ``place``; what came back is forgotten."""
+        """Go on at ``place``; messages that came back are forgotten."""
         self.next = place
         self._back.clear()
         self.seen.clear()
 
     @property
     def lowest(self) -> int:
-        """The first place that is not acknowledged."""
+        """The lowest position that is not acknowledged."""
         return min((entry.place for entry in (*self.in_flight, *self._back[:1])), default=self.next)
 
     @property
     def lag(self) -> int:
-        """Messages that no member has been handed, or whose member left."""
+        """Messages that are not delivered to a member, or whose member has left."""
         return self._queue.end - self.next + len(self._back)
 
 
 class Queue:
     """A log of messages and its groups."""
 
-    __slots__ = ("_log", "_removed", "first", "groups", "lock_holder", "retention", "waiting")
+    __slots__ = ("_lock_holder", "_log", "_removed", "first", "groups", "retention", "waiting")
 
     def __init__(self, retention: float) -> None:
         self.retention = retention
         self.groups: dict[str, Group] = {}
         self.waiting: deque[asyncio.Event] = deque()
-        """Each in its turn is woken first: the one that always was would take everything."""
+        """Events of the consumers; they take turns in being set first, since the first would take everything."""
         self.first = 0
-        self.lock_holder: object | None = None
-        """Who has the letters of this dead-letter queue in hand."""
-        self._log: list[Entry] = []  # not a deque: what is read lies anywhere in it
+        self._lock_holder: object | None = None
+        self._log: list[Entry] = []  # a list, not a deque: groups read at any index
         self._removed: set[Entry] = set()
 
     @property
     def end(self) -> int:
-        """The place the next message gets."""
+        """The position that the next message gets."""
         return self.first + len(self._log)
 
     def at(self, place: int) -> Entry:
-        """The message at ``place``."""
+        """Return the message at ``place``."""
         return self._log[place - self.first]
 
     def read(self, place: int, most: int) -> list[Entry]:
-        """Up to ``most`` messages from ``place`` on."""
+        """Return up to ``most`` messages from ``place`` on."""
         begin = place - self.first
         return self._log[begin : begin + most]
 
     def append(self, messages: Iterable[Outgoing], now: float) -> None:
-        """Publish at ``now`` (event loop time), and wake those who wait."""
+        """Append messages at ``now`` (event loop time) and wake the consumers."""
         log = self._log
         log += [Entry(place, outgoing, now) for place, outgoing in enumerate(messages, self.end)]
         if log[len(log) // _TRIM_PARTS].at < now - self.retention:
@@ -146,23 +157,40 @@ class Queue:
         self.notify()
 
     def group(self, name: str, *, at_end: bool = False) -> Group:
-        """The group; a new one is made at the oldest message that is kept, or behind the newest."""
+        """Return the group; a new one is created at the oldest message that is kept, or behind the newest."""
         if name not in self.groups:
             self.groups[name] = Group(name, self, self.end if at_end else self.first)
         return self.groups[name]
 
     def notify(self) -> None:
-        """Wake everyone who waits for a message."""
+        """Wake the consumers that wait for a message."""
         self.waiting.rotate()
         for event in self.waiting:
             event.set()
 
+    # Dead-letter queues.
+
+    def acquire_lock(self, holder: object) -> bool:
+        """Acquire the lock on this dead-letter queue; False where another holder has it."""
+        if self._lock_holder is None:
+            self._lock_holder = holder
+        return self._lock_holder is holder
+
+    def is_locked_by(self, holder: object) -> bool:
+        """Tell whether ``holder`` has the lock."""
+        return self._lock_holder is holder
+
+    def release_lock(self, holder: object) -> None:
+        """Release the lock, where ``holder`` has it."""
+        if self._lock_holder is holder:
+            self._lock_holder = None
+
     def dead_letters(self) -> list[Entry]:
-        """What lies in a dead-letter queue, oldest first."""
+        """Return the dead letters, oldest first."""
         return [entry for entry in self._log if entry not in self._removed]
 
     def remove(self, entries: set[Entry]) -> None:
-        """These were redriven or purged."""
+        """Remove dead letters that were redriven or purged."""
         self._removed |= entries
         gone = list(takewhile(self._removed.__contains__, self._log))
         self._removed.difference_update(gone)
@@ -179,35 +207,31 @@ class Queue:
 
 
 class Server:
-    """Queues by address."""
+    """The queues of one server, by address."""
 
     def __init__(self) -> None:
         self.queues: dict[Address, Queue] = {}
 
     def create(self, address: Address, retention: float | None) -> Queue:
-        """The queue, made if it is new."""
+        """Return the queue, created if it is new."""
         return self.queues.setdefault(address, Queue(RETENTION_SECONDS if retention is None else retention))
 
     def find(self, address: Address) -> Queue:
-        """The queue. Raises QueueNotFound."""
+        """Return the queue. Raises QueueNotFound."""
         queue = self.queues.get(address)
         if queue is None:
-            raise _not_found(address)
+            raise queue_not_found(address)
         return queue
 
     def publish(self, messages: Sequence[Outgoing]) -> list[BrokerError | None]:
-        """Append each to its queue; the verdicts."""
+        """Append each message to its queue and return the publish results."""
         now = asyncio.get_running_loop().time()
-        verdicts: list[BrokerError | None] = []
+        results: list[BrokerError | None] = []
         for address, some in groupby(messages, attrgetter("address")):
             together = list(some)
             if (queue := self.queues.get(address)) is None:
-                verdicts += [_not_found(address) for _ in together]
+                results += [queue_not_found(address) for _ in together]
             else:
                 queue.append(together, now)
-                verdicts += [None] * len(together)
-        return verdicts
-
-
-def _not_found(address: Address) -> QueueNotFound:
-    return QueueNotFound(f"queue {address} does not exist; create_queue() makes it")
+                results += [None] * len(together)
+        return results

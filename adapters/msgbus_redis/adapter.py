@@ -1,4 +1,4 @@
-"""RedisAdapter: the boundary over Redis Streams."""
+"""RedisAdapter: the adapter interface over Redis Streams."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ from msgbus.errors import (
     BrokerError,
     ConfigurationError,
     QueueConflict,
-    QueueNotFound,
     Unsupported,
+    queue_not_found,
 )
+from msgbus_redis.codec import by_name
 from msgbus_redis.connection.pool import ConnectionPool
+from msgbus_redis.connection.server import verify
 from msgbus_redis.consumer.consumer import RedisConsumer
 from msgbus_redis.consumer.handover import HANDOVER_CONSUMER, Handover
 from msgbus_redis.consumer.maintenance import DEFAULT_RETENTION_SECONDS
 from msgbus_redis.dead_letters import RedisDeadLetterStore
 from msgbus_redis.diagnostics import SETTINGS_HIDDEN_FINDING, diagnose, findings, server_info
-from msgbus_redis.errors import translate
+from msgbus_redis.errors import is_missing_stream, translate
 from msgbus_redis.history import RedisHistoryReader, id_before, lowest_id, newest_id, rewind
 from msgbus_redis.keys import settings_key, stream_key
 from msgbus_redis.lua import CREATE_STREAM, script_command
@@ -43,17 +45,17 @@ if TYPE_CHECKING:
 
 __all__ = ["RedisAdapter"]
 
-logger = logging.getLogger("msgbus")
+logger = logging.getLogger("msgbus.redis")
 
 LAG_PAGE_ENTRIES: Final = 1000
-"""Entries of one XRANGE where the server does not know a group's lag."""
+"""Entries of one XRANGE where the server does not know a group's lag and they are counted."""
 
 
 class RedisAdapter(Adapter):
-    """``redis://`` and, with TLS, ``rediss://``: ``[user[:password]@]host[:6379][/database]``.
+    """Adapter of ``redis://`` and, with TLS, ``rediss://``: ``[user[:password]@]host[:6379][/database]``.
 
-    ``redis+sentinel://`` names sentinels instead, ``h1[:26379],h2``, and ``?service=``; ``rediss+sentinel://`` speaks
-    TLS to them and to the servers.
+    ``redis+sentinel://`` names sentinels instead, ``h1[:26379],h2``, and ``?service=``. ``rediss+sentinel://`` uses TLS
+    to them and to the servers.
     """
 
     capabilities: ClassVar[Capabilities] = Capabilities(
@@ -62,20 +64,21 @@ class RedisAdapter(Adapter):
     Options: ClassVar[type[AdapterOptions]] = RedisOptions
 
     def __init__(self, url: BrokerURL, options: AdapterOptions) -> None:
-        """See Adapter."""
+        """Implement :meth:`Adapter.__init__`. An unsupported version of redis-py is a ConfigurationError as well."""
         if not isinstance(options, RedisOptions):
             raise ConfigurationError(f"redis: the options should be RedisOptions, not {type(options).__name__}")
+        verify()
         self._options: Final = options
         self.extend_interval_seconds = options.visibility / 3
-        place = server_address(url, options)
-        self._client: Final = ConnectionPool(place)
+        server = server_address(url, options)
+        self._client: Final = ConnectionPool(server)
         self._handover: Final = Handover(self._client, options.visibility)
-        self._publisher: Final = Publisher(place, options.prefix)
+        self._publisher: Final = Publisher(server, options.prefix)
         self._consumers: Final[set[RedisConsumer]] = set()
         self._dead_letter_stores: Final[set[RedisDeadLetterStore]] = set()
 
     async def connect(self) -> None:
-        """See Adapter. A server that would lose messages is a ConfigurationError."""
+        """Implement :meth:`Adapter.connect`. A server whose settings would lose messages is a ConfigurationError."""
         await self._client.run_one(("PING",), "connecting")
         try:
             info = await server_info(self._client)
@@ -88,14 +91,17 @@ class RedisAdapter(Adapter):
             logger.warning("%s: %s", self._client.address, finding)
 
     async def ping(self) -> str:
-        """See Adapter. A publish to a stream that is not there: it adds nothing, and fails where any other would."""
+        """Implement :meth:`Adapter.ping` by an XADD to a missing stream.
+
+        It adds nothing, and fails where any publish would fail.
+        """
         try:
             await self._client.run_one(
                 ("XADD", f"{self._options.prefix}:ping", "NOMKSTREAM", "*", "ping", ""), "pinging"
             )
         except AccessRefused as error:
             if isinstance(error.__cause__, NoPermissionError):
-                return ""  # who may not write everywhere is answered all the same
+                return ""  # the server answers; this user may write to some keys only
             raise
         except BrokerError as error:
             if isinstance(error.__cause__, ResponseError):
@@ -104,39 +110,42 @@ class RedisAdapter(Adapter):
         return ""
 
     async def diagnose(self) -> Diagnosis:
-        """See Adapter."""
+        """Implement :meth:`Adapter.diagnose`."""
         return await diagnose(self._client, await self.ping())
 
     async def close(self) -> None:
-        """See Adapter."""
+        """Implement :meth:`Adapter.close`."""
         for consumer in list(self._consumers):
             await consumer.close(0)
         self._consumers.clear()
-        await asyncio.gather(*(letters.close() for letters in self._dead_letter_stores))
+        await asyncio.gather(*(store.close() for store in self._dead_letter_stores))
         self._dead_letter_stores.clear()
         await self._publisher.close()
         await self._client.close()
 
     async def create_queues(self, specs: Sequence[QueueSpec]) -> None:
-        """See Adapter."""
+        """Implement :meth:`Adapter.create_queues`."""
         for spec in specs:
             _check(spec)
-        wanted = await self._not_there(specs)
-        if not wanted:
+        to_create = await self._to_create(specs)
+        if not to_create:
             return
-        replies = await self._client.run([self._creating(spec) for spec in wanted], "creating queues")
-        for spec, reply in zip(wanted, replies, strict=True):
+        replies = await self._client.run([self._creating(spec) for spec in to_create], "creating queues")
+        for spec, reply in zip(to_create, replies, strict=True):
             if isinstance(reply, ResponseError):
                 raise translate(reply, f"{self._client.address}: queue {spec.address}")
             if isinstance(reply, list):
                 raise self._conflict(spec, int(reply[0]) / 1000)
 
-    async def _not_there(self, specs: Sequence[QueueSpec]) -> list[QueueSpec]:
-        """Those that must be made or compared. Looked at first, since who may not write to what is there may use it."""
+    async def _to_create(self, specs: Sequence[QueueSpec]) -> list[QueueSpec]:
+        """Return the queues that must be created or whose retention must be compared.
+
+        A user without the permission to create a queue can thus use one that exists.
+        """
         if not specs:
             return []
-        looks = [("XINFO", "GROUPS", self._key(spec.address)) for spec in specs]
-        replies = await self._client.run(looks, "looking at queues")
+        questions = [("XINFO", "GROUPS", self._key(spec.address)) for spec in specs]
+        replies = await self._client.run(questions, "looking for queues")
         return [
             spec
             for spec, reply in zip(specs, replies, strict=True)
@@ -158,27 +167,27 @@ class RedisAdapter(Adapter):
     def publish(
         self, messages: Sequence[Outgoing], timeout: float
     ) -> Coroutine[Any, Any, Sequence[BrokerError | None]]:
-        """See Adapter."""
+        """Implement :meth:`Adapter.publish`."""
         return self._publisher.publish(messages, timeout)
 
     async def lag(self, address: Address, group: str) -> Lag:
-        """See Adapter."""
+        """Implement :meth:`Adapter.lag`. Counts the entries where the server does not know the lag."""
         key = self._key(address)
         doing = f"queue {address}: asking for the lag of group {group}"
         groups, length = await self._client.run([("XINFO", "GROUPS", key), ("XLEN", key)], doing)
         if isinstance(groups, ResponseError):
-            if "no such key" in str(groups):
-                raise QueueNotFound(f"queue {address} does not exist: create_queue() makes it")
+            if is_missing_stream(groups):
+                raise queue_not_found(address)
             raise translate(groups, f"{self._client.address}: {doing}")
         for fields in groups:
-            state = dict(zip(fields[::2], fields[1::2], strict=True))
+            state = by_name(fields)
             if state[b"name"] == group.encode():
                 known = state.get(b"lag")
-                return Lag(known if known is not None else await self._after(key, state[b"last-delivered-id"], doing))
+                return Lag(known if known is not None else await self._count(key, state[b"last-delivered-id"], doing))
         return Lag(length)
 
-    async def _after(self, key: bytes, last: bytes, doing: str) -> int:
-        """Entries after ``last``, counted: the server does not know where any was deleted, or before 7.0."""
+    async def _count(self, key: bytes, last: bytes, doing: str) -> int:
+        """Count the entries after ``last``: Redis before 7.0 does not know the lag, nor any where one was deleted."""
         count = 0
         while page := await self._client.run_one(("XRANGE", key, b"(" + last, "+", "COUNT", LAG_PAGE_ENTRIES), doing):
             count += len(page)
@@ -186,14 +195,14 @@ class RedisAdapter(Adapter):
         return count
 
     async def open_dead_letters(self, address: Address) -> DeadLetterStore:
-        """See Adapter."""
+        """Implement :meth:`Adapter.open_dead_letters`."""
         self._dead_letter_stores.difference_update([one for one in self._dead_letter_stores if one.closed])
-        letters = RedisDeadLetterStore(self._client, self._options.prefix, address)
-        self._dead_letter_stores.add(letters)
-        return letters
+        store = RedisDeadLetterStore(self._client, self._options.prefix, address)
+        self._dead_letter_stores.add(store)
+        return store
 
     async def open_consumer(self, group: str, listener: SessionListener) -> Consumer:
-        """See Adapter."""
+        """Implement :meth:`Adapter.open_consumer`."""
         self._consumers.difference_update([one for one in self._consumers if one.closed])
         consumer = RedisConsumer(
             self._client,
@@ -201,20 +210,20 @@ class RedisAdapter(Adapter):
             listener,
             prefix=self._options.prefix,
             visibility=self._options.visibility,
-            leaving=self._handover,
+            handover=self._handover,
         )
         self._consumers.add(consumer)
         return consumer
 
     async def rewind(self, address: Address, group: str, to: Position) -> None:
-        """See Adapter. A consumer that was heard of within the visibility time is a member."""
+        """Implement :meth:`Adapter.rewind`. A consumer with a command within the visibility time is a member."""
         key, visibility = self._key(address), self._options.visibility
         await rewind(self._client, key, HANDOVER_CONSUMER, visibility, address, group, to)
 
     async def open_history(
         self, address: Address, group: str, since: Position, until: Position | None
     ) -> HistoryReader:
-        """See Adapter."""
+        """Implement :meth:`Adapter.open_history`."""
         key = self._key(address)
         end = await newest_id(self._client, key, address)
         if until is not None and until != "newest":
@@ -226,15 +235,14 @@ class RedisAdapter(Adapter):
 
 
 def _has(reply: Any, groups: Iterable[str]) -> bool:
-    """Whether a stream, by its XINFO GROUPS, is there with these groups."""
+    """Tell by the reply of XINFO GROUPS whether a stream exists and has these groups."""
     if isinstance(reply, ResponseError):
         return False
-    return {group.encode() for group in groups} <= {
-        dict(zip(one[::2], one[1::2], strict=True))[b"name"] for one in reply
-    }
+    return {group.encode() for group in groups} <= {by_name(one)[b"name"] for one in reply}
 
 
 def _check(spec: QueueSpec) -> None:
+    """Raise Unsupported for a setting that Redis cannot honour."""
     refused = {
         "partitions": spec.partitions is not None,
         "retention": bool(spec.address.part) and spec.retention is not None,

@@ -1,14 +1,14 @@
-"""Entries: a message as the fields ``id time body [key] [headers as JSON]``, and back, ours or foreign.
+"""Encoding of stream entries: a message as the fields ``id time body [key] [headers as JSON]``.
 
-Foreign entries are welcome. One without ``body`` is its fields as a JSON object, whatever they are called; its id and
-time are the entry's. Bytes that are no UTF-8 survive in keys and headers by surrogateescape.
+Entries of third-party clients are messages, too. An entry without the field ``body`` has as its body a JSON object of
+its fields; its id and time are the entry's. Bytes in keys and headers that are not UTF-8 are kept by surrogateescape.
 """
 
 from __future__ import annotations
 
 import json
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from msgbus.adapter.envelope import build_message
 from msgbus.adapter.headers import CONTENT_TYPE
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from msgbus.message import Message
     from msgbus_redis.connection.connection import Command
 
-__all__ = ["decode_message", "decode_text", "encode_xadd"]
+__all__ = ["by_name", "decode_message", "decode_text", "encode_xadd"]
 
 _MAX_TIME_MS: Final = 253_402_300_799_999
-"""The last millisecond that a datetime can say."""
+"""The last millisecond that a datetime can hold."""
 
 
 def encode_xadd(key: bytes, outgoing: Outgoing) -> Command:
-    """The XADD of a message; nil answers it where the stream does not exist."""
+    """Encode a message as an XADD; the server answers nil where the stream does not exist."""
     fields: list[str | bytes | int] = [b"id", _bytes(outgoing.id), b"time", outgoing.time, b"body", outgoing.body]
     if outgoing.key is not None:
         fields += (b"key", _bytes(outgoing.key))
@@ -38,21 +38,27 @@ def encode_xadd(key: bytes, outgoing: Outgoing) -> Command:
 
 
 def decode_message(address: Address, group: str, entry: bytes, flat: Sequence[bytes], *, redelivered: bool) -> Message:
-    """The message that lies in the stream as ``entry``; ``flat`` is name, value, name, value. Raises nothing."""
+    """Decode a stream entry. Never raises.
+
+    Args:
+        address: The queue of the stream.
+        group: The group that reads it.
+        entry: The entry's id.
+        flat: The entry's fields: name, value, name, value.
+        redelivered: Whether a member had the entry before.
+    """
     fields = dict(zip(flat[::2], flat[1::2], strict=False))
     origin = entry.decode()
     written = int(origin.partition("-")[0])
     body, identity, key = fields.get(b"body"), fields.get(b"id"), fields.get(b"key")
     if body is None:
-        foreign = {decode_text(name): decode_text(value) for name, value in fields.items()}
-        body, identity, key = json.dumps(foreign).encode(), None, None
+        third_party = {decode_text(name): decode_text(value) for name, value in fields.items()}
+        body, identity, key = json.dumps(third_party).encode(), None, None
         headers: Mapping[str, str] = {CONTENT_TYPE: "application/json"}
         time = written
     else:
         headers, time = _headers(fields.get(b"headers")), _time(fields.get(b"time"), written)
     message_id = origin if identity is None else decode_text(identity)
-    lane = None if key is None else decode_text(key)
-
     return build_message(
         address,
         group,
@@ -60,15 +66,20 @@ def decode_message(address: Address, group: str, entry: bytes, flat: Sequence[by
         headers,
         id=message_id,
         time=min(time, _MAX_TIME_MS),
-        key=lane,
+        key=None if key is None else decode_text(key),
         origin=origin,
         redelivered=redelivered,
     )
 
 
 def decode_text(raw: bytes) -> str:
-    """``raw`` as text that keeps what is no UTF-8."""
+    """Decode UTF-8, keeping other bytes as surrogates."""
     return raw.decode("utf-8", "surrogateescape")
+
+
+def by_name(flat: Sequence[Any]) -> dict[Any, Any]:
+    """Return a reply of the form name, value, name, value as a dict."""
+    return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
 def _bytes(plain: str) -> bytes:
@@ -76,18 +87,18 @@ def _bytes(plain: str) -> bytes:
 
 
 def _time(raw: bytes | None, otherwise: int) -> int:
-    return int(raw) if raw is not None and raw.isdigit() and len(raw) < 16 else otherwise  # noqa: PLR2004 - _LAST has 15
+    return int(raw) if raw is not None and raw.isdigit() and len(raw) < 16 else otherwise  # noqa: PLR2004 - _MAX_TIME_MS has 15 digits
 
 
 @lru_cache(maxsize=256)
 def _as_json(headers: tuple[tuple[str, str], ...]) -> bytes:
-    """The same again and again, where publishers add nothing of their own."""
+    """Encode headers; cached, since they are the same for many messages where publishers add none of their own."""
     return json.dumps(dict(headers)).encode()
 
 
 @lru_cache(maxsize=256)
 def _headers(raw: bytes | None) -> Mapping[str, str]:
-    """The same text again and again, where publishers add nothing of their own."""
+    """Decode headers; cached, since they are the same for many messages where publishers add none of their own."""
     if raw is None:
         return {}
     try:

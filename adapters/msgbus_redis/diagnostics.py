@@ -1,4 +1,7 @@
-"""What a Redis server must be and be set to: what connecting refuses and warns of is what doctor shows."""
+"""Diagnosis of a Redis server by its INFO.
+
+connect() raises for findings that are errors and warns of the others; ``msgbus doctor`` shows the same findings.
+"""
 
 from __future__ import annotations
 
@@ -16,25 +19,30 @@ if TYPE_CHECKING:
 __all__ = ["SETTINGS_HIDDEN_FINDING", "diagnose", "findings", "server_info"]
 
 MIN_VERSION: Final = (6, 2)
-"""XADD NOMKSTREAM and XAUTOCLAIM."""
+"""The first version with XADD NOMKSTREAM and XAUTOCLAIM."""
 SETTINGS_HIDDEN_FINDING: Final = Finding(
     "warning",
-    "the server's settings may not be looked at, and promise 1 rests on noeviction and appendonly yes",
-    "check them by hand",
+    "the server's settings may not be looked at by this user, and promise 1 depends on noeviction and appendonly yes",
+    "check them by hand, or grant +info",
 )
 
 
 async def server_info(client: ConnectionPool) -> Mapping[str, str]:
-    """What INFO says of a server that can be worked with; raises for another, and AccessRefused."""
-    info = _fields(await client.run_one(("INFO",), "looking at the server's settings"))
+    """Return the server's INFO.
+
+    Raises:
+        AccessRefused: This user may not read it.
+        ConfigurationError, BrokerUnavailable, Unsupported: msgbus cannot work with this server.
+    """
+    info = _fields(await client.run_one(("INFO",), "reading the server's settings"))
     if (error := _refusal(client.address, info)) is not None:
         raise error
     return info
 
 
-async def diagnose(client: ConnectionPool, trouble: str) -> Diagnosis:
-    """See Adapter; ``trouble`` is what it suffers from now."""
-    now = [Finding("error", trouble)] if trouble else []
+async def diagnose(client: ConnectionPool, problem: str) -> Diagnosis:
+    """Diagnose the server; ``problem`` is what keeps it from taking messages now, or empty."""
+    now = [Finding("error", problem)] if problem else []
     try:
         info = await server_info(client)
     except AccessRefused:
@@ -43,22 +51,22 @@ async def diagnose(client: ConnectionPool, trouble: str) -> Diagnosis:
 
 
 def _fields(info: Any) -> dict[str, str]:
-    """An answer to INFO, by name."""
+    """Return a reply of INFO by name."""
     lines = (line.partition(":") for line in bytes(info).decode(errors="replace").splitlines())
     return {name: value.strip() for name, colon, value in lines if colon}
 
 
 def _name(info: Mapping[str, str]) -> str:
-    """What the server is, with its version. Valkey tells of itself beside the Redis that it can stand in for."""
+    """Return the server's product and version. Valkey tells the version of Redis that it replaces besides its own."""
     if "valkey_version" in info:
         return f"Valkey {info['valkey_version']}"
     return f"Redis {info['redis_version']}" if "redis_version" in info else "Redis"
 
 
 def _refusal(place: object, info: Mapping[str, str]) -> MsgbusError | None:
-    """Why this is no server to work with at all."""
+    """Return the error of a server that msgbus cannot work with."""
     if info.get("redis_mode") == "sentinel":
-        return ConfigurationError(f"{place}: it is a sentinel: use redis+sentinel://…?service=")
+        return ConfigurationError(f"{place}: the server is a sentinel: use redis+sentinel://…?service=")
     if info.get("role") == "slave":
         return BrokerUnavailable(f"{place}: the server is a replica")
     if info.get("redis_mode") == "cluster" or info.get("cluster_enabled") == "1":
@@ -67,7 +75,7 @@ def _refusal(place: object, info: Mapping[str, str]) -> MsgbusError | None:
 
 
 def findings(info: Mapping[str, str]) -> Iterator[Finding]:
-    """What endangers the promise, by its INFO. Pure."""
+    """Yield what endangers the promise, by a server's INFO. Pure."""
     version = info.get("redis_version", "")
     if version and tuple(int(part) for part in version.split(".")[:2] if part.isdigit()) < MIN_VERSION:
         yield Finding("error", f"version {version} is too old", "use Redis 6.2 or later, or Valkey")

@@ -1,4 +1,4 @@
-"""What redis-py raises and servers answer, as errors of ours."""
+"""Translation of redis-py's errors and a server's error replies into msgbus errors."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from msgbus.errors import AccessRefused, BrokerError, BrokerUnavailable, QueueCo
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["CLIENT_ERRORS", "first_refusal", "translate"]
+__all__ = ["CLIENT_ERRORS", "first_refusal", "is_missing_stream", "translate"]
 
 _FULL: Final = "the server has no memory left (raise maxmemory, or let groups catch up)"
 
-# What the client raises or the server answers -> ours. The first row whose type and opening words match wins.
+# Error of redis-py or the server, opening words -> msgbus error, meaning. The first row that matches wins.
 _TABLE: Final[tuple[tuple[type[BaseException], str, type[BrokerError], str], ...]] = (
     (ssl.SSLCertVerificationError, "", AccessRefused, ""),
     (AuthenticationError, "", AccessRefused, ""),
@@ -41,11 +41,11 @@ _TABLE: Final[tuple[tuple[type[BaseException], str, type[BrokerError], str], ...
     (ReadOnlyError, "", BrokerUnavailable, "the server is a replica"),
     (BusyLoadingError, "", BrokerUnavailable, "the server is starting"),
     (ClusterError, "", BrokerUnavailable, ""),
-    (ResponseError, "BUSY ", BrokerUnavailable, "a script holds the server up (SCRIPT KILL ends it)"),
+    (ResponseError, "BUSY ", BrokerUnavailable, "a script blocks the server (SCRIPT KILL ends it)"),
     (ResponseError, "OOM", BrokerUnavailable, _FULL),
     (ResponseError, "MISCONF", BrokerUnavailable, ""),
     (ResponseError, "NOREPLICAS", BrokerUnavailable, ""),
-    (ResponseError, "WRONGTYPE", QueueConflict, "its key holds something that is no stream"),
+    (ResponseError, "WRONGTYPE", QueueConflict, "its key holds something other than a stream"),
     (ResponseError, "", BrokerError, ""),
     (ConnectionError, "", BrokerUnavailable, ""),
     (TimeoutError, "", BrokerUnavailable, ""),
@@ -53,14 +53,19 @@ _TABLE: Final[tuple[tuple[type[BaseException], str, type[BrokerError], str], ...
     (OSError, "", BrokerUnavailable, ""),
 )
 CLIENT_ERRORS: Final = (RedisError, OSError)
-"""Everything that the client library raises."""
+"""All errors that redis-py raises."""
 
 
 def translate(error: BaseException, doing: str) -> BrokerError:
-    """The client's or server's ``error`` in our words; ``doing`` opens the text and names the queue or the host."""
+    """Translate ``error`` into an msgbus error; a BrokerError is returned as it is.
+
+    Args:
+        error: What redis-py raised, or an error reply.
+        doing: What failed, with the queue or the server; the text begins with it.
+    """
     if isinstance(error, BrokerError):
         return error
-    # redis-py makes a ConnectionError of a certificate that it does not trust; only the context still says so.
+    # redis-py raises a ConnectionError for a certificate that is not trusted; only its context has the cause.
     cause = error.__context__ if isinstance(error.__context__, ssl.SSLCertVerificationError) else error
     text = str(cause) or type(cause).__name__
     for theirs, opening, kind, meaning in _TABLE:
@@ -72,5 +77,10 @@ def translate(error: BaseException, doing: str) -> BrokerError:
 
 
 def first_refusal(replies: Iterable[Any]) -> ResponseError | None:
-    """The first reply that is an error."""
+    """Return the first reply that is an error."""
     return next((reply for reply in replies if isinstance(reply, ResponseError)), None)
+
+
+def is_missing_stream(refused: ResponseError) -> bool:
+    """Tell whether XINFO, or a script of msgbus, found no stream under its key."""
+    return "no such key" in str(refused)

@@ -1,7 +1,7 @@
-"""Lua: what must happen as one step. Sent whole each time, so that a restarted server costs nothing.
+"""Lua scripts, for everything that must be one step.
 
-A script touches one stream, KEYS[1]; those for dead letters the lock KEYS[1] and the stream KEYS[2], both of one hash
-tag. Ids are entry ids.
+A script is sent whole each time, so that a restarted server costs nothing. It touches one stream, KEYS[1]. Scripts for
+dead letters touch the lock KEYS[1] and the stream KEYS[2], both of one hash tag. Ids are entry ids.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ __all__ = [
     "RELEASE_LOCK",
     "REMOVE_DEAD_LETTERS",
     "RENEW_LOCK",
+    "REWIND",
     "TRIM",
     "chunks",
     "script_command",
 ]
 
 IDS_PER_SCRIPT: Final = 500
-"""Ids of one script: it holds the server up for as long as it runs, about 1 ms."""
+"""Ids of one script: it blocks the server for as long as it runs, about 1 ms."""
 
 CREATE_STREAM: Final = """
 local kind = redis.call('TYPE', KEYS[1]).ok
@@ -52,9 +53,10 @@ for i = 3, #ARGV do
 end
 return 'OK'
 """
-"""KEYS: the stream, and what is known about it. ARGV: ms of retention where nothing was said, ms of retention wanted or
-'', groups. An empty stream where there is none, and the groups that are missing, at 0. Where there is one with another
-retention than wanted, answers with that and makes nothing."""
+"""Creates an empty stream where there is none, and at 0 the groups that are missing.
+
+KEYS: the stream, its settings. ARGV: the default retention in ms, the retention asked for in ms or '', groups.
+Answers OK; or a list with the retention in ms where that is another one, and creates nothing."""
 
 ADD_MISSING: Final = """
 local messages, wanted, open = {}, {}, 0
@@ -94,8 +96,10 @@ for i, one in ipairs(messages) do
 end
 return replies
 """
-"""ARGV: the id from which on to look, then for each message the number of its words and name, value, name, value, the
-first of them the id. Adds those of which no equal entry is there; answers an entry id, nil or an error for each."""
+"""Adds those messages that have no equal entry yet.
+
+ARGV: the id from which on to search; then for each message the number of its words, and name, value, name, value, of
+which the first is the message id. Answers an entry id, nil or an error for each."""
 
 ACKNOWLEDGE: Final = """
 local done = 0
@@ -106,7 +110,7 @@ for i = 3, #ARGV do
 end
 return done
 """
-"""ARGV: group, consumer, ids. Acknowledges those that are pending for this consumer."""
+"""Acknowledges those entries that are pending for this consumer. ARGV: group, consumer, ids."""
 
 ACKNOWLEDGE_AND_DELETE: Final = """
 local done = 0
@@ -118,7 +122,9 @@ for i = 3, #ARGV do
 end
 return done
 """
-"""ARGV: group, consumer, ids. As ACKNOWLEDGE for a retry queue, which nobody else reads: its entries go at once."""
+"""Acknowledges as ACKNOWLEDGE and deletes at once, for a retry queue, which no other group reads.
+
+ARGV: group, consumer, ids."""
 
 EXTEND: Final = """
 local lost = {}
@@ -131,9 +137,9 @@ for i = 3, #ARGV do
 end
 return lost
 """
-"""ARGV: group, consumer, ids. The pending ones begin their idle time again; returns the others.
+"""Begins the idle time of those entries again that are pending for this consumer; answers the others.
 
-A bare XCLAIM would take an entry back from whoever took it over."""
+ARGV: group, consumer, ids. An XCLAIM alone would take an entry back from the member that has claimed it meanwhile."""
 
 HAND_OVER: Final = """
 local from, given = '-', 0
@@ -153,8 +159,10 @@ if #redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1, ARGV[2]) == 0 then
 end
 return given
 """
-"""ARGV: group, consumer, who keeps it for others, idle ms. All that is pending goes to the keeper, idle for so long;
-then the consumer's name is deleted, which would drop what is pending for it."""
+"""Claims everything that is pending for a leaving consumer for another name, then deletes the consumer.
+
+ARGV: group, leaving consumer, the other name, idle ms that the entries have then. Deleting a consumer drops what is
+still pending for it, so that is checked first. Answers the number of entries."""
 
 DELETE_DEAD_CONSUMERS: Final = """
 local reaped = 0
@@ -170,7 +178,7 @@ for _, fields in ipairs(consumers) do
 end
 return reaped
 """
-"""ARGV: group, ms. Deletes the names of consumers that have nothing pending and were idle for longer."""
+"""Deletes the names of consumers that have nothing pending and were idle for longer than that. ARGV: group, ms."""
 
 TRIM: Final = """
 local groups = redis.pcall('XINFO', 'GROUPS', KEYS[1])
@@ -214,10 +222,14 @@ answer[1] = redis.call('XTRIM', KEYS[1], 'MINID', '~', cut, 'LIMIT', ARGV[2])
 if answer[1] < ARGV[2] / 2 then answer[1] = answer[1] + redis.call('XTRIM', KEYS[1], 'MINID', cut) end
 return answer
 """
-"""KEYS: the stream, and what is known about it. ARGV: ms of retention where nothing was said, about how many entries at
-most, ms. Deletes what is older than the retention and handled by every group: below the oldest pending entry, and
-below the last that was delivered. Answers how many, and the groups that hold older entries and have no consumer that
-was heard of for so long. Whole nodes first, since only they can be limited; then the rest of one node."""
+"""Deletes entries that are older than the retention and handled by every group.
+
+Those are below the oldest pending entry and below the last one that was delivered, of each group. Whole nodes of the
+stream are deleted first, since only that can be limited; then the rest of one node.
+
+KEYS: the stream, its settings. ARGV: the default retention in ms, the number of entries to delete (approximate), ms
+without a command after which a consumer is dead. Answers the number of deleted entries, and the groups that keep older
+entries and have no living consumer."""
 
 ACQUIRE_LOCK: Final = """
 local holder = redis.call('GET', KEYS[1])
@@ -230,39 +242,41 @@ redis.call('DEL', KEYS[1])
 redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2])
 return 2
 """
-"""ARGV: token, ms. 2: nobody had it and it is ours now; 1: it was ours; 0: it is somebody else's.
+"""Acquires the lock. ARGV: token, ms. Answers 2: it was free; 1: this token had it; 0: another token has it.
 
-The DEL deletes nothing: a server without memory refuses a SET, but not one that comes after another write of a script,
-and a purge is what gives it memory."""
+The DEL deletes nothing. A server without memory refuses a SET, but not one that comes after another write of the
+script; and it is a purge, which needs the lock, that frees memory."""
 
 RENEW_LOCK: Final = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('PEXPIRE', KEYS[1], ARGV[2])
 """
-"""ARGV: token, ms. 0 where it is not ours."""
+"""Renews the lock. ARGV: token, ms. Answers 0 where this token does not have it."""
 
 REMOVE_DEAD_LETTERS: Final = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return -1 end
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return redis.call('XDEL', KEYS[2], unpack(ARGV, 3))
 """
-"""ARGV: token, ms, ids. Deletes them; -1, and nothing is deleted, where the taker's key is not ours."""
+"""Deletes entries and renews the lock. ARGV: token, ms, ids.
+
+Answers -1, and deletes nothing, where this token does not have the lock."""
 
 RELEASE_LOCK: Final = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1])
 """
-"""ARGV: token."""
+"""Releases the lock, where this token has it. ARGV: token."""
 
 
 def script_command(script: str, keys: bytes | tuple[bytes, ...], arguments: Iterable[str | bytes | int]) -> Command:
-    """The command that runs ``script`` on these keys."""
+    """Return the command that runs ``script`` on these keys."""
     named = (keys,) if isinstance(keys, bytes) else keys
     return ("EVAL", script, len(named), *named, *arguments)
 
 
 def chunks(ids: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
-    """``ids`` in pieces for one script each."""
+    """Yield ``ids`` in parts, each for one script."""
     for begin in range(0, len(ids), IDS_PER_SCRIPT):
         yield ids[begin : begin + IDS_PER_SCRIPT]
 
@@ -283,5 +297,7 @@ redis.call('XGROUP', 'DESTROY', KEYS[1], ARGV[1])
 redis.call('XGROUP', 'CREATE', KEYS[1], ARGV[1], ARGV[2])
 return {}
 """
-"""ARGV: group, id, the keeper's name, ms. The consumers that were heard of since; if there is none, the group is made
-anew behind the id: what was pending is forgotten."""
+"""Creates a group again behind an id; what was pending is forgotten.
+
+ARGV: group, id, the consumer name of handovers, ms. Answers the names of consumers that sent a command within these ms,
+and then changes nothing."""

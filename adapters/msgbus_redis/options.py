@@ -1,4 +1,4 @@
-"""A URL of Redis: its own parameters, and where it leads."""
+"""URL parameters of Redis, and the server address that a URL names."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ DEFAULT_SENTINEL_PORT: Final = 26379
 
 
 class RedisOptions(AdapterOptions):
-    """Redis' own URL parameters."""
+    """URL parameters that only Redis has."""
 
     prefix: Annotated[str, Field(pattern=r"^[^\s{}]+$")] = "msgbus"
-    """What every key begins with."""
+    """First part of every key."""
     visibility: Annotated[float, Field(ge=0.1, le=86_400)] = 30.0
-    """Seconds after which others take over what a member holds and does not extend."""
+    """Seconds after which other members claim an in-flight delivery that its member did not extend."""
     service: str = ""
-    """What the sentinels of ``redis+sentinel://`` call the primary and its replicas."""
+    """Name that the sentinels of ``redis+sentinel://`` have for the primary and its replicas."""
     sentinel_user: str = ""
-    """Who the sentinels are asked as, where they have users; not who logs in to the servers."""
+    """User for the sentinels, where they have users; the URL's user is for the servers."""
     sentinel_password: SecretStr = SecretStr("")
-    """The password that the sentinels want."""
+    """Password for the sentinels."""
 
 
 def server_address(url: BrokerURL, options: RedisOptions) -> ServerAddress:
-    """Where ``url`` leads. Raises ConfigurationError."""
+    """Return the server address that ``url`` names. Raises ConfigurationError."""
     tls = _tls(url, options)
     sentinels = _sentinels(url, options, tls)
     if sentinels is None and len(url.hosts) != 1:

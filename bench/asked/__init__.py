@@ -1,4 +1,4 @@
-"""What the server itself says, asked by its raw client: the same question for everybody who is measured."""
+"""Questions to a server by its raw client: what is left, for every contender in the same way."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ if TYPE_CHECKING:
 
 
 class Asked(Protocol):
-    """A module of this package; `lying` is a queue as the server calls it."""
+    """A module of this package. `lying` is the server's own name of a queue."""
 
     async def left(self, url: str, lying: str) -> int:
-        """Messages that the server does not know to be acknowledged by the group, handed out ones included."""
+        """Count the messages that the group has not acknowledged, those in flight included."""
 
     async def sweep(self, url: str, queues: Sequence[str]) -> None:
-        """Delete these queues of ours, raw or msgbus's with all that belongs to them; what is not there is no error."""
+        """Delete these queues and the queues that msgbus made for them; one that does not exist is ignored."""
 
 
 GROUP = "g"
-"""The group of every figure."""
+"""The group that consumes in every figure."""
 
 
 def asked(broker: str) -> Asked:
-    """Who knows how to ask; imported only where it is needed."""
+    """Import and return the module for a broker."""
     return cast("Asked", import_module(f"bench.asked.{broker}_"))

@@ -1,4 +1,4 @@
-"""Kafka, asked by aiokafka."""
+"""Questions to Kafka, by aiokafka."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 PARTITIONS = 8
-"""Of every queue, as msgbus makes one."""
+"""Partitions of every queue: msgbus' default."""
 
 
 async def left(url: str, lying: str) -> int:
-    """See Asked: records above what the group has committed."""
+    """Implement :meth:`Asked.left`: records above the group's committed offsets."""
     admin = AIOKafkaAdminClient(bootstrap_servers=hosts(url))
     await admin.start()
     try:
@@ -35,7 +35,7 @@ async def left(url: str, lying: str) -> int:
 
 
 async def sweep(url: str, queues: Sequence[str]) -> None:
-    """See Asked."""
+    """Implement :meth:`Asked.sweep`."""
     admin = AIOKafkaAdminClient(bootstrap_servers=hosts(url))
     await admin.start()
     try:
@@ -48,5 +48,5 @@ async def sweep(url: str, queues: Sequence[str]) -> None:
 
 
 def hosts(url: str) -> str:
-    """The URL in the client's words."""
+    """Return the URL's hosts as aiokafka wants them."""
     return url.removeprefix("kafka://")

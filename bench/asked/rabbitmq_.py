@@ -1,4 +1,4 @@
-"""RabbitMQ, asked by aio-pika."""
+"""Questions to RabbitMQ, by aio-pika."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ if TYPE_CHECKING:
 
     from aio_pika.abc import AbstractConnection
 
-HANDS = 8
-"""Channels that delete side by side: each waits for the server."""
+DELETING_CHANNELS = 8
+"""Channels that delete concurrently: each waits for the server."""
 
 
 async def left(url: str, lying: str) -> int:
-    """See Asked. It counts what is ready: what a member had in hand is ready again once its channel is closed."""
+    """Implement :meth:`Asked.left`.
+
+    It counts ready messages: what a member had in flight is ready again once its channel is closed.
+    """
     connection = await aio_pika.connect(amqp(url))
     async with connection, connection.channel() as channel:
         declared = await channel.declare_queue(lying, passive=True)
@@ -28,17 +31,17 @@ async def left(url: str, lying: str) -> int:
 
 
 async def sweep(url: str, queues: Sequence[str]) -> None:
-    """See Asked."""
+    """Implement :meth:`Asked.sweep`."""
     connection = await aio_pika.connect(amqp(url))
     async with connection:
         doomed = iter([(queue, name) for queue in queues for name in _names(queue)])
         async with asyncio.TaskGroup() as group:
-            for _ in range(HANDS):
+            for _ in range(DELETING_CHANNELS):
                 group.create_task(_delete(connection, doomed))
 
 
 def amqp(url: str) -> str:
-    """The URL in the client's words."""
+    """Return the URL as aio-pika wants it."""
     return url.replace("rabbitmq://", "amqp://", 1)
 
 

@@ -1,4 +1,4 @@
-"""Redis, asked by redis-py."""
+"""Questions to Redis, by redis-py."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 async def left(url: str, lying: str) -> int:
-    """See Asked: what is pending, and what was not read yet."""
+    """Implement :meth:`Asked.left`: entries that are pending, and those that were not read."""
     client: Any = Redis.from_url(url)
     async with client:
         groups = {one["name"].decode(): one for one in await client.xinfo_groups(lying)}
@@ -22,7 +22,7 @@ async def left(url: str, lying: str) -> int:
 
 
 async def sweep(url: str, queues: Sequence[str]) -> None:
-    """See Asked: every key that has the name of one of these queues in it."""
+    """Implement :meth:`Asked.sweep`: delete every key that contains the name of one of these queues."""
     client: Any = Redis.from_url(url)
     async with client:
         for queue in queues:

@@ -1,4 +1,4 @@
-"""What is measured: each case is a coroutine over the verbs of a contender, and says why it is fair."""
+"""The cases that are measured. Each is a coroutine over the methods of a contender, and says why it is fair."""
 
 from __future__ import annotations
 

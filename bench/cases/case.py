@@ -1,4 +1,4 @@
-"""What a case is, and the verbs that several have in common."""
+"""Case and job, and steps that several cases share."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OURS: Final = ("msgbus",)
 
 @dataclass
 class Job:
-    """One figure to be made. Without a ``value`` it is the rate: messages by what the meter saw."""
+    """One figure to be measured. Without a ``value`` the figure is the rate: messages by elapsed seconds."""
 
     order: Order
     contender: Contender
@@ -36,66 +36,66 @@ class Job:
     value: float | None = None
     unit: str = RATE
     queues: list[str] = field(default_factory=list)
-    """To be deleted in the end, beside the place's own."""
+    """Queues to be deleted in the end, besides the place's own."""
 
     @property
     def messages(self) -> int:
-        """How many there are to be."""
+        """Messages that make the figure."""
         return self.order.messages
 
     def tell(self, value: float, unit: str) -> None:
-        """The figure is no rate."""
+        """Set a figure that is not a rate."""
         self.value, self.unit = value, unit
 
 
 @dataclass(frozen=True)
 class Case:
-    """A case: by broker how many messages make a figure of one to three seconds, and who takes part."""
+    """A case: the messages by broker that make a figure of one to three seconds, and the contenders."""
 
     run: Callable[[Job], Awaitable[None]]
     messages: Mapping[str, int]
     at_once: int = 1
     who: tuple[str, ...] = PLAIN
     apart: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
-    """Who takes part instead, by broker."""
+    """Contenders instead of ``who``, by broker."""
     share: Mapping[tuple[str, str], float] = field(default_factory=lambda: MappingProxyType({}))
-    """Of the messages, for a broker's contender that is slower or faster than the others: rates are compared."""
+    """Fraction of the messages for a contender that is slower or faster than the others: rates are compared."""
     quick: float = 0.2
-    """Of the messages, where there is little time."""
+    """Fraction of the messages in a quick run."""
     quick_who: tuple[str, ...] = ()
-    """Who takes part then, if not everybody."""
+    """Contenders of a quick run, if not all."""
     least: int = 100
     once: bool = False
-    """One round is enough: it is no ratio, and long."""
+    """One round is enough: the case is long, and no ratio is made of its figures."""
     patience: float = 60.0
     """Seconds that the work may take."""
 
     def contenders(self, broker: str, *, quick: bool = False) -> tuple[str, ...]:
-        """Who has a figure here."""
+        """Return the contenders that are measured on a broker."""
         if broker not in self.messages:
             return ()
         return (self.quick_who if quick else ()) or self.apart.get(broker, self.who)
 
     def count(self, broker: str, who: str, share: float = 1.0) -> int:
-        """How many messages make its figure."""
+        """Return the number of messages for a contender's figure."""
         return max(self.least, int(self.messages[broker] * self.share.get((broker, who), 1.0) * share))
 
 
 async def fill(job: Job) -> None:
-    """Publish all, the fastest way."""
+    """Publish all messages by publish_many()."""
     left = items(job.messages)
     while batch := list(islice(left, BATCH)):
         await job.contender.publish_many(batch)
 
 
 async def drain(job: Job, tally: Tally) -> None:
-    """Consume what is there, and check it."""
+    """Consume the backlog and check it."""
     await job.contender.consume(tally.handle)
     await finish(job, tally)
 
 
 async def finish(job: Job, tally: Tally) -> None:
-    """Wait until all was handled, and check it."""
+    """Wait until all messages are handled, and check them."""
     async with asyncio.timeout(job.order.patience):
         await tally.done.wait()
     await job.contender.stop()
@@ -104,17 +104,17 @@ async def finish(job: Job, tally: Tally) -> None:
 
 
 async def warm(job: Job) -> None:
-    """One message that is not measured: whatever a first one opens is open."""
+    """Publish one message that is not measured, so that connections are open."""
     await job.contender.publish(item(0, 1))
 
 
 async def all_there(job: Job) -> None:
-    """What was published is what the group has before it."""
+    """Check that all published messages are on the server."""
     if (found := await job.contender.pending()) != job.messages + 1:
         raise WorkError(f"{job.messages + 1} published, {found} on the server")
 
 
 async def nothing_pending(job: Job) -> None:
-    """Everything was acknowledged."""
+    """Check that all messages are acknowledged."""
     if found := await job.contender.pending():
         raise WorkError(f"{found} not acknowledged")

@@ -1,4 +1,4 @@
-"""Consuming a backlog, latency, and what a message costs on the memory broker."""
+"""Cases of consuming: a backlog, latency, and the cost of a message on the memory broker."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ if TYPE_CHECKING:
 
 
 async def trivial(job: Job) -> None:
-    """A backlog of the contender's own publishing, and a callback that does nothing: from the first to the last."""
+    """Measure a backlog that the contender published, with an empty callback, from the first to the last message."""
     await fill(job)
     await drain(job, Tally(job.messages, job.meter))
 
 
 async def keyed(job: Job) -> None:
-    """A callback of 10 ms, 100 at once, 1,000 keys: the ideal is 10,000 a second, with no key out of order."""
+    """Measure a callback of 10 ms, 100 at once, 1,000 keys: the ideal is 10,000 a second, with every key in order."""
     await fill(job)
     await drain(job, Tally(job.messages, job.meter, pause=0.01))
     job.extra["share of the ideal"] = job.messages / job.meter.elapsed / 10_000
 
 
 async def latency(job: Job) -> None:
-    """From just before publish() to the callback, at 200 messages a second, in one process.
+    """Measure the time from just before publish() to the callback, at 200 messages a second, in one process.
 
-    The first does not count: when it was handled, everybody has begun to consume.
+    The first message does not count: its callback shows that the contender has begun to consume.
     """
     tally, begun = Tally(job.messages, job.meter), asyncio.Event()
 
@@ -52,7 +52,7 @@ async def latency(job: Job) -> None:
 
 
 async def there_and_back(job: Job) -> None:
-    """Publish one, see it handled, publish the next: both ways through the event loop each time."""
+    """Publish one message, wait until it is handled, publish the next: both ways through the event loop each time."""
     arrived = asyncio.Event()
 
     async def handle(body: dict[str, object]) -> None:
@@ -72,10 +72,10 @@ async def there_and_back(job: Job) -> None:
 
 
 async def through(job: Job) -> None:
-    """publish_many() of all and consume to the last acknowledgement, elapsed by messages.
+    """Measure publish_many() of all messages and consuming up to the last acknowledgement: elapsed by messages.
 
-    What the benchmark has to do itself, making the messages and checking them, comes before and after. As many go
-    before them: so the interpreter knows the code, and the process has its memory.
+    The benchmark's own work, making and checking the messages, is done before and after. As many messages go first
+    without being measured, so that the code is warm and the process has its memory.
     """
     handled: list[dict[str, object]] = []
     arrived = asyncio.Event()

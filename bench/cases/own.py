@@ -1,4 +1,4 @@
-"""How much CPU a message costs in the core's own code, publishing and consuming it."""
+"""Case of the CPU that a message costs in the core's own code, when it is published and consumed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 async def cpu_by_owner(job: Job) -> None:
-    """publish_many() of all, then the backlog with a callback that does nothing, sampled from beginning to end."""
+    """Sample publish_many() of all messages, then the backlog with an empty callback, from beginning to end."""
     with Sampler() as publishing:
         await fill(job)
     with Sampler() as consuming:

@@ -1,4 +1,4 @@
-"""Publishing: each is confirmed, and afterwards all are there."""
+"""Cases of publishing: each message is confirmed, and afterwards all are on the server."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 async def awaiting(job: Job) -> None:
-    """One after another, each confirmed before the next."""
+    """Publish one message after another, each confirmed before the next."""
     await warm(job)
     job.meter.start()
     for one in items(job.messages):
@@ -26,17 +26,17 @@ async def awaiting(job: Job) -> None:
 
 
 async def in_flight_100(job: Job) -> None:
-    """100 tasks, each publishing one after another: 100 are always under way."""
+    """Publish by 100 tasks, each one message after another: 100 are always in flight."""
     await _in_flight(job, 100)
 
 
 async def in_flight_1000(job: Job) -> None:
-    """1,000 tasks, each publishing one after another."""
+    """Publish by 1,000 tasks, each one message after another."""
     await _in_flight(job, 1000)
 
 
 async def many(job: Job) -> None:
-    """Batches of 10,000 by the fastest way the library has."""
+    """Publish batches of 10,000 by the fastest way that the library has."""
     await warm(job)
     job.meter.start()
     await fill(job)

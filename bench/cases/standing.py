@@ -1,4 +1,4 @@
-"""What it costs to stand there: before a large backlog, before empty queues, beside messages that wait for a retry."""
+"""Cases of standing costs: a large backlog, empty queues, and messages that wait for a retry."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ if TYPE_CHECKING:
     from bench.contenders.msgbus_ import Msgbus
 
 FIRST: Final = 20
-"""Memory is first looked at when one in so many of the backlog is handled: 50,000 of 1,000,000."""
-REST: Final = 3.0
-"""Seconds, by the order's share, in which nothing is done but measuring: the time itself is what it is about."""
-WARM: Final = 2000
-"""Messages until a consumer has found its pace."""
-DELAY: Final = 1800.0
+"""Memory is first measured when 1/20 of the backlog is handled: 50,000 of 1,000,000."""
+REST_SECONDS: Final = 3.0
+"""Seconds of measuring at rest; a smaller share of messages shortens it."""
+WARM_MESSAGES: Final = 2000
+"""Messages until a consumer has reached its rate."""
+DELAY_SECONDS: Final = 1800.0
+"""Delay of messages that wait: longer than the case takes."""
 
 
 async def backlog(job: Job) -> None:
-    """Memory of a consumer with a large backlog, which another process has published."""
+    """Measure the memory of a consumer with a large backlog, which another process has published."""
     await send("fill", job.order, job.contender.place)
     tally = Tally(job.messages, job.meter, keep_latencies=False)
     seen: list[float] = []
@@ -46,7 +47,7 @@ async def backlog(job: Job) -> None:
 
 
 async def idle(job: Job) -> None:
-    """Queues that stay empty, each with a consumer: the CPU of both sides, and how often the client wakes up."""
+    """Measure queues that stay empty, each with a consumer: the CPU of both sides, and wake-ups of the client."""
 
     async def never(body: dict[str, object]) -> None:
         raise WorkError(f"nobody published {body}")
@@ -54,16 +55,16 @@ async def idle(job: Job) -> None:
     before = await _rest(job)
     job.queues = job.contender.place.numbered(job.messages)
     await job.contender.watch(job.queues, never)
-    await asyncio.sleep(1)  # what comes late of the start is no idling
+    await asyncio.sleep(1)  # the start has ended then
     await _at_rest(job, before)
     await job.contender.stop()
 
 
 async def retries(job: Job) -> None:
-    """Fresh messages beside as many that wait for a retry, by fresh messages alone; the CPU that waiting costs."""
+    """Measure new messages beside as many that wait for a retry, against new ones alone, and the CPU of waiting."""
     contender = cast("Msgbus", job.contender)
     before = await _rest(job)
-    few, alone, beside = Tally(WARM, Meter([])), Tally(job.messages, Meter([])), Tally(job.messages, Meter([]))
+    few, alone, beside = Tally(WARM_MESSAGES, Meter([])), Tally(job.messages, Meter([])), Tally(job.messages, Meter([]))
     current = few
 
     async def handle(body: dict[str, object]) -> None:
@@ -73,11 +74,11 @@ async def retries(job: Job) -> None:
     await _fresh(job, few)
     current = alone
     rate = await _fresh(job, alone)
-    await contender.publish_later(list(items(job.messages)), DELAY)
+    await contender.publish_later(list(items(job.messages)), DELAY_SECONDS)
     async with asyncio.timeout(job.order.patience):
         while await contender.pending():
             await asyncio.sleep(0.1)
-    await asyncio.sleep(1)  # the last ones are on their way into the retry queue
+    await asyncio.sleep(1)  # the last ones are in the retry queue then
     await _at_rest(job, before)
     current = beside
     job.extra["of the rate without"] = await _fresh(job, beside) / rate
@@ -87,7 +88,7 @@ async def retries(job: Job) -> None:
 
 
 async def _fresh(job: Job, tally: Tally) -> float:
-    """Messages a second, published and handled at the same time."""
+    """Return the messages a second when they are published and handled at the same time."""
     begun = Meter([])
     begun.start()
     await job.contender.publish_many(list(items(tally.expected)))
@@ -98,10 +99,10 @@ async def _fresh(job: Job, tally: Tally) -> float:
 
 
 async def _rest(job: Job) -> float:
-    """CPU milliseconds that the server uses in a second in which nobody asks anything of it."""
+    """Return the CPU milliseconds that an idle server uses in a second."""
     meter = Meter(job.order.server, fine=True)
     meter.start()
-    await asyncio.sleep(max(REST * job.order.share, 0.5))
+    await asyncio.sleep(max(REST_SECONDS * job.order.share, 0.5))
     meter.stop()
     return meter.server_cpu / meter.elapsed * 1000
 
@@ -110,7 +111,7 @@ async def _at_rest(job: Job, before: float) -> None:
     woken = _wakeups()
     meter = Meter(job.order.server, fine=True)
     meter.start()
-    await asyncio.sleep(max(REST * job.order.share, 0.5))
+    await asyncio.sleep(max(REST_SECONDS * job.order.share, 0.5))
     meter.stop()
     job.meter.take(meter)
     job.extra |= {
@@ -121,5 +122,5 @@ async def _at_rest(job: Job, before: float) -> None:
 
 
 def _wakeups() -> int:
-    """How often this process has waited for something so far."""
+    """Return how often this process has waited so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw

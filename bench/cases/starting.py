@@ -1,4 +1,4 @@
-"""What passes before the first message: the imports, and the way to the first callback."""
+"""Cases of starting: the imports, and the time until the first callback."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ sys.exit(", ".join(sorted((late | clients | adapters) & {*sys.modules})) or None
 
 
 async def first_message(job: Job) -> None:
-    """From the start of a process to its first callback, where a message lies ready; the median of some."""
+    """Measure the time from the start of a process to its first callback, with a message on the server; the median."""
     elapsed: list[float] = []
     cpu: list[float] = []
     for _ in range(job.messages):
@@ -44,9 +44,9 @@ async def first_message(job: Job) -> None:
 
 
 async def importing(job: Job) -> None:
-    """`import msgbus`, more than an interpreter that imports pydantic and asyncio; the median of pairs.
+    """Measure `import msgbus` beyond an interpreter that imports pydantic and asyncio; the median of pairs.
 
-    Compiled first, as a package is when it is installed: a checkout need not be.
+    The package is compiled first, as an installed package is.
     """
     compileall.compile_dir(Path(msgbus.__file__).parent, quiet=1)
     base, ours = [], []
@@ -58,7 +58,7 @@ async def importing(job: Job) -> None:
 
 
 def _elapsed(program: str) -> float:
-    """Seconds from the start to the end of an interpreter."""
+    """Return the seconds from the start to the end of an interpreter."""
     begun = time.perf_counter()
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)  # noqa: S603
     elapsed = time.perf_counter() - begun

@@ -1,4 +1,4 @@
-"""Who is measured: one module per broker and library; `named()` knows them all."""
+"""The contenders: one module per broker and library, found by `named()`."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ MODULES: Final[Mapping[str, Mapping[str, str]]] = {
         "msgbus": "msgbus_:Msgbus",
     },
 }
-"""Broker -> contender -> where it is. A module is imported in its figure's own process only."""
+"""Broker -> contender -> module and class. A module is imported only in the process that measures its figure."""
 
 
 def named(broker: str, name: str) -> type[Contender]:
-    """The contender's class."""
+    """Return the contender's class."""
     module, _, kind = MODULES[broker][name].partition(":")
     found: type[Contender] = getattr(import_module(f"bench.contenders.{module}"), kind)
     return found

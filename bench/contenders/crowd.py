@@ -1,4 +1,4 @@
-"""Callbacks side by side, for libraries that leave that to their user."""
+"""Concurrent callbacks, for libraries that leave them to their user."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ T = TypeVar("T")
 
 
 class Crowd:
-    """At most ``at_once`` at a time; 1 is a plain loop without tasks."""
+    """Runs at most ``at_once`` callbacks at a time; 1 is a plain loop without tasks."""
 
     def __init__(self, at_once: int) -> None:
         self._at_once = at_once
 
     async def each(self, work: Callable[[T], Awaitable[None]], things: Iterable[T]) -> None:
-        """Returns when all is done; raises the first error."""
+        """Run ``work`` for each thing; return when all is done. Raises the first error."""
         if self._at_once == 1:
             for thing in things:
                 await work(thing)

@@ -1,4 +1,4 @@
-"""FastStream on whatever broker, as its manual has it, with its logging off: what its three brokers share."""
+"""FastStream on any broker, used as its manual says, with its logging off: the part that is the same for all."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ CHUNK = 100
 
 
 class FastStream(Contender):
-    """publish(), declare() and subscribe() are what differs: the words of each broker."""
+    """FastStream without publish(), declare() and subscribe(), which differ by broker."""
 
     name: str
     broker: Any
     serving: Any
-    """A broker object of the consumer's own."""
+    """The consumer's own broker object."""
 
     @abstractmethod
     async def declare(self, queues: Sequence[str]) -> None:
-        """Make these queues."""
+        """Create these queues."""
 
     @abstractmethod
     def subscribe(self, queues: Sequence[str], callback: Any) -> None:
-        """Register the callback for each at `serving`."""
+        """Register the callback for each queue at `serving`."""
 
     async def open(self) -> None:
         await self.broker.start()
@@ -50,7 +50,10 @@ class FastStream(Contender):
         async def callback(body: dict[str, Any]) -> None:  # decoded by FastStream, with orjson too
             await handler(body)
 
-        callback.__annotations__ = {"body": dict[str, Any], "return": None}  # it reads them, and cannot see our imports
+        callback.__annotations__ = {
+            "body": dict[str, Any],
+            "return": None,
+        }  # FastStream reads them, and cannot see this module's imports
         self.subscribe(queues, callback)
         await self.serving.start()
 

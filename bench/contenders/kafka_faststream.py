@@ -1,4 +1,4 @@
-"""FastStream on Kafka: acks=all; a commit after each callback, or by default the client's own in between."""
+"""FastStream on Kafka: acks=all; a commit after each callback, or by default aiokafka's auto-commit."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class FastStreamKafka(FastStream):
-    """At least once. Callbacks side by side are one for each partition: that is what it has, with a commit each."""
+    """At least once. Its concurrent callbacks are one for each partition, with a commit each."""
 
     name = "kafka"
     policy = AckPolicy.ACK
@@ -47,6 +47,6 @@ class FastStreamKafka(FastStream):
 
 
 class FastStreamKafkaAuto(FastStreamKafka):
-    """Its default, which may lose what was being handled: the client commits what it has handed out."""
+    """Its default, which may lose messages whose callbacks run: aiokafka commits all that it has handed out."""
 
     policy = AckPolicy.ACK_FIRST

@@ -1,7 +1,7 @@
-"""The floor of publishing on Kafka by one future for each message: what is left where msgbus itself does nothing.
+"""The floor of publishing on Kafka by one future for each message: the cost where msgbus itself does nothing.
 
-No name, no check, no header of its own and no deadline: a record that lies ready goes into aiokafka's batch, whose end
-resolves its future. What the gates leave above it is all that the core and the adapter may take together.
+There is no name, no check, no header of its own and no deadline: a ready record goes into aiokafka's batch, and the end
+of the batch resolves the record's future. The gates leave what the core and the adapter may take together above it.
 """
 
 from __future__ import annotations
@@ -34,37 +34,39 @@ HEADERS: Final = [
 
 
 class KafkaFloor(RawKafka):
-    """Publishing alone differs from the raw client's."""
+    """The raw client with another way of publishing."""
 
     def __init__(self, place: Place) -> None:
         super().__init__(place)
-        self._line = ProducerSlot(ConnectionSettings(BrokerURL.parse(place.url), KafkaOptions()), BATCH_BYTES)
-        self._lanes: list[PartitionWriter] = []
+        self._slot = ProducerSlot(ConnectionSettings(BrokerURL.parse(place.url), KafkaOptions()), BATCH_BYTES)
+        self._writers: list[PartitionWriter] = []
 
     async def open(self) -> None:
         await create(self._hosts, [self.place.queue])
-        self._producer = await self._line.ready()
+        self._producer = await self._slot.ready()
         batches = accumulator_of(self._producer)
         for partition in sorted(await self._producer.partitions_for(self.place.queue)):
             where = TopicPartition(self.place.queue, partition)
-            self._lanes.append(PartitionWriter(batches, where, self._ended, lambda lane: lane.resume()))
+            self._writers.append(PartitionWriter(batches, where, self._ended, lambda writer: writer.resume()))
 
     async def publish(self, item: Item) -> None:
         sent = Sent(item)
-        self._lanes[self._line.partitioner.partition(sent.key, range(len(self._lanes)), ())].put(cast("Record", sent))
+        self._writers[self._slot.partitioner.partition(sent.key, range(len(self._writers)), ())].put(
+            cast("Record", sent)
+        )
         await sent.confirmed
 
     def _ended(self, items: Sequence[Record], error: BaseException | None) -> None:
         if error is not None:
             raise error
-        self._line.ack_pacer.complete(lambda: _confirm(cast("Sequence[Sent]", items)))
+        self._slot.ack_pacer.complete(lambda: _confirm(cast("Sequence[Sent]", items)))
 
     async def close(self) -> None:
-        await self._line.close(1.0)
+        await self._slot.close(1.0)
 
 
 class Sent:
-    """As much of a record as a lane looks at."""
+    """A record with the attributes that a partition writer needs."""
 
     __slots__ = ("call", "confirmed", "headers", "key", "sent", "value")
 
@@ -72,11 +74,11 @@ class Sent:
         self.key = item.key.encode()
         self.value = item.body
         self.headers = HEADERS
-        self.call = NOBODY
+        self.call = NO_CALL
         self.confirmed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
 
-NOBODY: Final = SimpleNamespace(over=False)
+NO_CALL: Final = SimpleNamespace(over=False)
 
 
 def _confirm(items: Sequence[Sent]) -> None:

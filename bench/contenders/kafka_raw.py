@@ -1,4 +1,4 @@
-"""aiokafka as its manual has it: send_and_wait() with acks=all, getmany(), commit after the callback."""
+"""aiokafka, used as its manual says: send_and_wait() with acks=all, getmany(), commit after the callback."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 RECORDS = 500
 TICK = 0.2
-"""Seconds between two commits of who does not commit each read: msgbus's own."""
+"""Seconds between two commits of a contender that does not commit each read: as msgbus does."""
 
 
 async def create(url: str, topics: Sequence[str]) -> None:
-    """The topics, as wide as msgbus makes one."""
+    """Create topics with as many partitions as msgbus makes."""
     admin = AIOKafkaAdminClient(bootstrap_servers=url)
     await admin.start()
     try:
@@ -35,10 +35,10 @@ async def create(url: str, topics: Sequence[str]) -> None:
 
 
 class RawKafka(Contender):
-    """A commit awaited for each message."""
+    """Awaits a commit for each message."""
 
     idempotent = False
-    """Its default."""
+    """aiokafka's default."""
 
     def __init__(self, place: Place) -> None:
         super().__init__(place)
@@ -116,7 +116,7 @@ class RawKafka(Contender):
 
 
 class RawKafkaEnveloped(RawKafka):
-    """What msgbus promises has a price for whoever pays it: three headers with each message, and idempotence."""
+    """The raw client with the cost of msgbus' promise: three headers with each message, and idempotence."""
 
     idempotent = True
 
@@ -125,7 +125,7 @@ class RawKafkaEnveloped(RawKafka):
 
 
 class RawKafkaBatch(RawKafka):
-    """One commit for all that one read brought."""
+    """One commit for all records of one read."""
 
     async def _settle(self, handler: Handler, records: Sequence[Any]) -> None:
         await self._handle(handler, records)
@@ -133,7 +133,7 @@ class RawKafkaBatch(RawKafka):
 
 
 class RawKafkaTicking(RawKafka):
-    """A commit every 200 ms, beside the reading: nobody's latency waits for it."""
+    """A commit every 200 ms beside the reading, so that no message waits for it."""
 
     _ticking: asyncio.Task[None] | None = None
 

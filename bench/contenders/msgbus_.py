@@ -1,4 +1,4 @@
-"""msgbus on whatever broker the URL names, as it comes: retries, dead letters, lanes and the full envelope are on."""
+"""msgbus on the broker of the URL with its defaults: retries, dead letters, ordering keys and all headers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SLOWEST = "retry.10m"
 
 
 class Msgbus(Contender):
-    """Nothing is switched off; concurrency is the one parameter."""
+    """msgbus with its defaults; concurrency is the only parameter."""
 
     def __init__(self, place: Place) -> None:
         super().__init__(place)
@@ -35,12 +35,12 @@ class Msgbus(Contender):
         await self._publish([Publication(item.body, key=item.key) for item in items])
 
     async def publish_later(self, items: Sequence[Item], delay: float) -> None:
-        """Each waits in a retry queue until ``delay`` seconds are over."""
+        """Publish messages that wait in a retry queue for ``delay`` seconds."""
         await self._publish([Publication(item.body, key=item.key, delay=delay) for item in items])
 
     async def _publish(self, publications: Sequence[Publication]) -> None:
-        for verdict in filter(None, await self._publisher.publish_many(self.place.queue, publications)):
-            raise verdict
+        for error in filter(None, await self._publisher.publish_many(self.place.queue, publications)):
+            raise error
 
     async def consume(self, handler: Handler) -> None:
         await self._consume([self.place.queue], handler)
@@ -57,7 +57,7 @@ class Msgbus(Contender):
         concurrency = self.place.at_once
         begun = [await self._consumer.consume(queue, callback, concurrency=concurrency) for queue in queues]
         await self._consumer.__aenter__()
-        if len(queues) > 1:  # as the others: who waits for messages learns by itself
+        if len(queues) > 1:  # as the other contenders; with one queue the case waits for messages
             for subscription in begun:
                 await subscription.ready()
 
@@ -65,13 +65,13 @@ class Msgbus(Contender):
         await self._consumer.close()
 
     async def pending(self) -> int:
-        if self._kind == "memory":  # what a member holds goes back when it stops, and is seen by lag() then
+        if self._kind == "memory":  # deliveries in flight go back when the member stops, and lag() counts them
             return (await self._publisher.lag(self.place.queue)).total
         names = {"redis": f"msgbus:{{{self.place.queue}}}", "rabbitmq": f"{self.place.queue}.{GROUP}"}
         return await asked(self._kind).left(self.place.url, names.get(self._kind, self.place.queue))
 
     async def waiting(self) -> int:
-        """Messages in the slowest retry queue; called after stop()."""
+        """Count the messages in the slowest retry queue; called after stop()."""
         name = f"{self.place.queue}.{GROUP}.{SLOWEST}"
         return await asked(self._kind).left(self.place.url, f"msgbus:{{{name}}}" if self._kind == "redis" else name)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class FastStreamRabbit(FastStream):
-    """Without a prefetch it would be pushed all there is."""
+    """FastStream with a prefetch; without it the server would send the whole backlog."""
 
     name = "rabbitmq"
 

@@ -1,4 +1,4 @@
-"""aio-pika as its manual has it: a durable quorum queue, persistent messages, publisher confirms."""
+"""aio-pika, used as its manual says: a durable quorum queue, persistent messages, publisher confirms."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 PREFETCH = 1000
-"""The same for everybody: msgbus works its way up to it. With a wait in the callback it is what may run at once."""
+"""Prefetch of every contender: msgbus reaches it step by step. Where the callback waits, it is the concurrency."""
 CHUNK = 1000
 
 
@@ -79,7 +79,7 @@ class RawRabbit(Contender):
         await self._connection.close()
 
     async def _flush(self) -> None:
-        """Nothing is kept back here."""
+        """Send acknowledgements that are kept back: there are none here."""
 
     async def pending(self) -> int:
         return await left(self.place.url, self.place.queue)

@@ -1,4 +1,4 @@
-"""FastStream on Redis Streams: a group, XACK after the callback; `max_workers` where callbacks run side by side."""
+"""FastStream on Redis Streams: a group, XACK after the callback; `max_workers` where callbacks run concurrently."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from bench.contender import Item, Place
 
 OFF: Any = None
-"""No logger; its types do not say so for Redis."""
+"""No logger; FastStream's types do not allow None for Redis."""
 
 
 class FastStreamRedis(FastStream):
-    """Its default is at least once."""
+    """FastStream with its default policy, which is at least once."""
 
     name = "redis"
 

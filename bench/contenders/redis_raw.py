@@ -1,4 +1,4 @@
-"""redis-py as its manual has it: XADD, XREADGROUP with COUNT 100, XACK after the callback."""
+"""redis-py, used as its manual says: XADD, XREADGROUP with COUNT 100, XACK after the callback."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CHUNK = 100
 
 
 class RawRedis(Contender):
-    """One XACK awaited for each message."""
+    """Awaits one XACK for each message."""
 
     def __init__(self, place: Place) -> None:
         super().__init__(place)
@@ -68,7 +68,7 @@ class RawRedis(Contender):
         await Crowd(self.place.at_once).each(one, entries)
 
     async def stop(self) -> None:
-        self._stopping = True  # not cancelled: a read that is cut off may swallow it
+        self._stopping = True  # not cancelled: a read that is cancelled may lose entries
         if self._reading is not None:
             await self._reading
 
@@ -80,7 +80,7 @@ class RawRedis(Contender):
 
 
 class RawRedisBatch(RawRedis):
-    """One XACK with the ids of all that one read brought."""
+    """One XACK with the ids of all entries of one read."""
 
     async def _settle(self, handler: Handler, entries: Sequence[Any]) -> None:
         for entry in entries:

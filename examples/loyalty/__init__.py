@@ -1,1 +1,1 @@
-"""The loyalty service: turns purchases into points, and tells others of each award."""
+"""The loyalty service: turns purchases into points and publishes each award."""

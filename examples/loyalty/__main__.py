@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from msgbus import Message
 
 
-CONFIRMING = 0.005
-"""Seconds that a till takes: members are as fast as their tills, so that they share whatever the machine does."""
+CONFIRM_SECONDS = 0.005
+"""Seconds that a till takes. It limits the members' speed, so that both get a share on any machine."""
 
 
 class Till:
-    """Notes every purchase that a callback enters with, and stops confirming any after ``confirm`` of them.
+    """Writes down every purchase that a callback is called with, and confirms only the first ``confirm`` of them.
 
-    The note is one write to a file opened for appending, so it survives a SIGKILL.
+    A purchase is one write to a file opened for appending, so it survives a SIGKILL.
     """
 
     def __init__(self, note: Path, confirm: int | None) -> None:
@@ -32,9 +32,9 @@ class Till:
         self._left = confirm
 
     async def __call__(self, message: Message) -> None:
-        """Note it; wait for ever if no more are confirmed."""
+        """Write the purchase down and confirm it; wait indefinitely where no more are confirmed."""
         os.write(self._note, f"{os.getpid()} {message.id}\n".encode())
-        await asyncio.sleep(CONFIRMING)
+        await asyncio.sleep(CONFIRM_SECONDS)
         if self._left is None:
             return
         self._left -= 1
@@ -43,7 +43,7 @@ class Till:
 
 
 async def main() -> None:
-    """Serve until SIGTERM; print ``ready`` when the group has given this member its part."""
+    """Serve until SIGTERM. Prints ``ready`` when the queue is assigned to this member."""
     parser = argparse.ArgumentParser(prog="python -m examples.loyalty")
     parser.add_argument("--ledger", type=Path, required=True)
     parser.add_argument("--exchange", required=True)

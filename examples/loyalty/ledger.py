@@ -1,4 +1,7 @@
-"""Who has how many points, and which purchases are in it: one transaction for both, shared by processes."""
+"""Ledger of the points of each customer and of the purchases that are counted, shared by processes.
+
+One transaction writes both, so that a repeated purchase counts once.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +21,12 @@ CREATE TABLE IF NOT EXISTS points (customer TEXT PRIMARY KEY, points INTEGER NOT
 
 
 class Ledger:
-    """A SQLite file. Calls take some ten microseconds, so callbacks make them without a thread."""
+    """A SQLite file. A call takes some ten microseconds, so callbacks call it without a thread."""
 
     def __init__(self, path: Path) -> None:
         self._database = sqlite3.connect(path, timeout=30, isolation_level=None)
-        # Write-ahead: readers and one writer of several processes do not wait for each other, nor for the disk. A
-        # killed process loses nothing; a power failure may lose the last transactions, in a demo.
+        # Write-ahead log: the processes' readers and their one writer wait neither for each other nor for the disk. A
+        # killed process loses nothing. A power failure may lose the last transactions, which is good enough here.
         self._database.execute("PRAGMA journal_mode = WAL")
         self._database.execute("PRAGMA synchronous = NORMAL")
         self._database.executescript(_SCHEMA)
@@ -35,7 +38,7 @@ class Ledger:
         self._database.close()
 
     def award(self, purchase: str, customer: str, points: int, member: str) -> bool:
-        """Write ``points`` for ``purchase`` down, once; False if it was already in the ledger."""
+        """Add ``points`` for ``purchase``, once; False where the purchase is in the ledger already."""
         with self._transaction() as database:
             new = database.execute("INSERT OR IGNORE INTO handled VALUES (?, ?)", (purchase, member)).rowcount
             if new:
@@ -46,19 +49,19 @@ class Ledger:
         return bool(new)
 
     def totals(self) -> dict[str, int]:
-        """Points per customer."""
+        """Return the points of each customer."""
         return dict(self._database.execute("SELECT customer, points FROM points"))
 
     def count(self) -> int:
-        """Purchases handled."""
+        """Return the number of purchases in the ledger."""
         return int(self._database.execute("SELECT count(*) FROM handled").fetchone()[0])
 
     def shares(self) -> Counter[str]:
-        """Purchases handled by each member."""
+        """Return the number of purchases that each member has handled."""
         return Counter(dict(self._database.execute("SELECT member, count(*) FROM handled GROUP BY member")))
 
     def handled_by(self, member: str) -> set[str]:
-        """The purchases that ``member`` wrote down."""
+        """Return the purchases that ``member`` has handled."""
         return {row[0] for row in self._database.execute("SELECT purchase FROM handled WHERE member = ?", (member,))}
 
     def _transaction(self) -> _Transaction:
@@ -70,7 +73,7 @@ class _Transaction:
         self._database = database
 
     def __enter__(self) -> sqlite3.Connection:
-        # IMMEDIATE: a second process waits for its turn here, and not in the middle with a stale view.
+        # IMMEDIATE: a second process waits here, instead of failing later because its snapshot is old.
         self._database.execute("BEGIN IMMEDIATE")
         return self._database
 

@@ -1,4 +1,4 @@
-"""What a purchase is worth."""
+"""Points of a purchase, and totals to compare with."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ __all__ = ["differences", "points_for", "totals"]
 
 
 def points_for(cents: int) -> int:
-    """One point for each whole dollar."""
+    """Return one point for each whole dollar."""
     return cents // 100
 
 
 def totals(purchases: Iterable[Purchase]) -> dict[str, int]:
-    """Points per customer by a direct sum: what the services must arrive at."""
+    """Sum up the points of each customer directly: the totals that the services must reach."""
     sums: Counter[str] = Counter()
     for purchase in purchases:
         sums[purchase.customer] += points_for(purchase.cents)
@@ -27,7 +27,7 @@ def totals(purchases: Iterable[Purchase]) -> dict[str, int]:
 
 
 def differences(expected: Mapping[str, int], found: Mapping[str, int]) -> list[str]:
-    """A line for each customer whose points are not as expected."""
+    """Return a line for each customer whose points differ."""
     return [
         f"customer {customer}: {expected.get(customer, 'no')} points by the file, {found.get(customer, 'no')} found"
         for customer in sorted(expected.keys() | found.keys())

@@ -1,4 +1,4 @@
-"""The service: one callback, the same on every broker."""
+"""The loyalty service: one callback, the same on every broker."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ AWARDS: Final = "points-awarded"
 GROUP: Final = "loyalty"
 
 
-async def _anyway(message: Message) -> None:
+async def _confirm(message: Message) -> None:
     del message
 
 
@@ -33,10 +33,19 @@ class Loyalty:
         exchange: str,
         *,
         member: str = "",
-        till: Callable[[Message], Awaitable[None]] = _anyway,
+        till: Callable[[Message], Awaitable[None]] = _confirm,
         retry: RetryPolicy | None = None,
     ) -> None:
-        """``till`` is asked about each purchase and raises when it cannot confirm it; ``retry`` says what then."""
+        """Prepare the service.
+
+        Args:
+            broker: Where purchases come from and awards go to.
+            ledger: Where points are written.
+            exchange: The prefix of both queues.
+            member: The name under which the ledger counts this process.
+            till: Called with each purchase; raises when it cannot confirm it.
+            retry: The policy for a purchase whose callback fails.
+        """
         self._broker = broker
         self._ledger = ledger
         self._exchange = exchange
@@ -45,7 +54,7 @@ class Loyalty:
         self._retry = retry
 
     async def start(self) -> Subscription:
-        """Consume purchases."""
+        """Start to consume purchases."""
         return await self._broker.consume(
             PURCHASES, self.on_purchase, group=GROUP, exchange=self._exchange, retry=self._retry
         )
@@ -53,8 +62,8 @@ class Loyalty:
     async def on_purchase(self, message: Message) -> None:
         """Write the points down once, and publish the award every time.
 
-        A crash may come between the two, so a repeated purchase publishes its award again: under the same id, which
-        those who get it recognise.
+        The process may crash between the two, so a repeated purchase publishes its award again. The award has the same
+        id then, by which its consumers recognise it.
         """
         await self._till(message)
         customer, points = str(message.key), points_for(message.json()["cents"])

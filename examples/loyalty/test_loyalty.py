@@ -1,4 +1,4 @@
-"""The service's own tests: no server, some milliseconds each."""
+"""The loyalty service's own tests: they need no server and take some milliseconds each."""
 
 from __future__ import annotations
 

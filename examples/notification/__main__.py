@@ -12,7 +12,7 @@ from msgbus import connect
 
 
 async def main() -> None:
-    """Serve until SIGTERM."""
+    """Run the service until SIGTERM."""
     parser = argparse.ArgumentParser(prog="python -m examples.notification")
     parser.add_argument("--outbox", type=Path, required=True)
     parser.add_argument("--exchange", default="")

@@ -1,4 +1,4 @@
-"""Messages to customers, one per award however often the award comes."""
+"""Outbox of messages to customers: one per award, however often the award is delivered."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class Outbox:
         self._database.close()
 
     def write(self, award: str, customer: str, points: int) -> bool:
-        """Write to ``customer``; False if this award's message is already written."""
+        """Write a message to ``customer``; False where this award's message is written already."""
         row = (award, customer, points)
         return bool(self._database.execute("INSERT OR IGNORE INTO outbox VALUES (?, ?, ?)", row).rowcount)
 
     def totals(self) -> dict[str, int]:
-        """Points per customer that were written about."""
+        """Return the points of each customer, as the messages name them."""
         return dict(self._database.execute("SELECT customer, sum(points) FROM outbox GROUP BY customer"))
 
     def count(self) -> int:
-        """Messages written."""
+        """Return the number of messages."""
         return int(self._database.execute("SELECT count(*) FROM outbox").fetchone()[0])

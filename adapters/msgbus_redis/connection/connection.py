@@ -1,7 +1,9 @@
-"""Connections: redis-py's, without its retries; commands go out together and their replies come back in order.
+"""One connection to a server: redis-py's, without its retries.
 
-redis-py repeats a command whose reply was lost, by default up to ten times: an XADD would run twice, and what an
-XREADGROUP had read would stay pending. Here every command is sent once.
+redis-py repeats a command whose reply was lost, by default up to ten times. A repeated XADD would publish a message
+twice, and the entries of a repeated XREADGROUP would stay pending. Here every command is sent once.
+
+Commands of one call are sent together, and their replies are read in order.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import hiredis
 from redis.exceptions import (
     ReadOnlyError,
     ResponseError,
-    TimeoutError,  # noqa: A004 - always theirs in this file
+    TimeoutError,  # noqa: A004 - redis-py's everywhere in this file
 )
 
 from msgbus.adapter.timeouts import ReusableTimeout
@@ -33,27 +35,32 @@ __all__ = ["Command", "RedisConnection"]
 
 Command = tuple[str | bytes | int, ...]
 _packed: Final = cast("Callable[[Command], bytes]", hiredis.pack_command)
-"""A command on the wire; redis-py's own way took a third of the processor's time of a publish."""
+"""Encode a command for the wire. redis-py's own encoder took a third of the CPU time of a publish."""
 
 REPLY_TIMEOUT_SECONDS: Final = 5.0
 """Seconds that the server may take to answer a command that does not block."""
 TRUSTED_SECONDS: Final = 0.1
-"""Seconds after an answer in which a connection may be used without looking at it."""
+"""Seconds after a reply in which a connection may be used without checking it."""
 
 
 class RedisConnection:
-    """One connection, used by one task at a time; connects by itself. Raises redis-py's errors."""
+    """One connection for one task at a time. Connects again by itself. Raises redis-py's errors."""
 
-    def __init__(self, place: ServerAddress) -> None:
-        self._address = place
-        self._connection = place.make_connection()
+    def __init__(self, address: ServerAddress) -> None:
+        self._address = address
+        self._connection = address.make_connection()
         self._answered = -math.inf
         self._timeout = ReusableTimeout()
 
     async def ready(self, *, trusting: bool = False) -> bool:
-        """Connect where there is no connection, or none that still works; True if it is a new one.
+        """Connect where there is no connection, or none that works.
 
-        ``trusting`` does not look at one that answered a moment ago: for who can repeat what a closed one swallows.
+        Args:
+            trusting: Do not check a connection that answered within `TRUSTED_SECONDS`. For callers that can repeat
+                commands that a closed connection swallows.
+
+        Returns:
+            Whether the connection is new.
         """
         connection = self._connection
         if (
@@ -68,12 +75,12 @@ class RedisConnection:
                     with contextlib.suppress(*CLIENT_ERRORS):
                         if not await connection.can_read():
                             return False
-                    # Closed by the server, or an answer is left over: neither may be used.
+                    # The server has closed it, or a reply is left over: it cannot be used.
                     await disconnect(connection)
                 connection.host, connection.port = await self._address.locate()
                 await connection.connect()  # type: ignore[no-untyped-call]  # redis-py's
         except BaseException as error:
-            # A half-made connection would be taken for a logged-in one.
+            # redis-py would take a half-made connection for one that is logged in.
             await disconnect(connection)
             if isinstance(error, builtins.TimeoutError):
                 raise TimeoutError(f"no answer within {CONNECT_TIMEOUT_SECONDS:g} s") from None
@@ -81,10 +88,15 @@ class RedisConnection:
         return True
 
     async def run(self, commands: Sequence[Command], within: float, replies: list[Any] | None = None) -> list[Any]:
-        """The replies of ``commands``; one that the server refused is a ResponseError among them.
+        """Send commands and return their replies. The connection is closed where that fails or is cancelled.
 
-        ``replies`` is filled as they come, so that it says what is known when the rest is lost. When something breaks,
-        nothing comes for ``within`` seconds or the caller is cancelled, the connection is closed.
+        Args:
+            commands: What to send, together.
+            within: Seconds for all replies.
+            replies: List that is filled as replies arrive. It holds the known ones where the rest is lost.
+
+        Returns:
+            One reply a command. For a command that the server refused it is a ResponseError.
         """
         replies = [] if replies is None else replies
         connection = self._connection
@@ -100,12 +112,12 @@ class RedisConnection:
             await disconnect(connection)
             raise
         if any(isinstance(reply, ReadOnlyError) for reply in replies):
-            await disconnect(connection)  # it was the primary once: whoever is it now is asked for anew
+            await disconnect(connection)  # it is the primary no longer: the next ready() discovers the new one
         self._answered = asyncio.get_running_loop().time()
         return replies
 
     async def close(self) -> None:
-        """Let go of the connection. Never raises; the next ready() makes a new one."""
+        """Close the connection. Never raises; the next ready() connects again."""
         await disconnect(self._connection, wait=1.0)
 
 

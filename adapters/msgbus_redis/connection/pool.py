@@ -1,4 +1,4 @@
-"""A small pool of connections for commands."""
+"""Pool of a few connections for commands."""
 
 from __future__ import annotations
 
@@ -21,40 +21,52 @@ __all__ = ["ConnectionPool"]
 
 
 MAX_CONNECTIONS: Final = 8
-"""Most connections for commands; readers and the publisher have their own."""
+"""Connections of a pool. Readers, handover signals and the publisher have connections of their own."""
 
 
 class ConnectionPool:
-    """Commands from any task at any time, each call on one of a few connections of its own."""
+    """Runs commands of any task at any time, each call on a connection that no other call uses meanwhile."""
 
-    def __init__(self, place: ServerAddress) -> None:
-        self.address = place
+    def __init__(self, address: ServerAddress) -> None:
+        self.address = address
         self._slots = asyncio.Semaphore(MAX_CONNECTIONS)
         self._idle: list[RedisConnection] = []
         self._busy: set[RedisConnection] = set()
 
     async def run(self, commands: Sequence[Command], doing: str, within: float = REPLY_TIMEOUT_SECONDS) -> list[Any]:
-        """The replies, refusals among them. Raises ours: BrokerUnavailable, AccessRefused."""
+        """Send commands once and return their replies.
+
+        Args:
+            commands: What to send, together.
+            doing: What the commands are for, with the queue or group; error texts have it.
+            within: Seconds for all replies.
+
+        Returns:
+            One reply a command. For a command that the server refused it is a ResponseError.
+
+        Raises:
+            BrokerUnavailable, AccessRefused: The server could not be reached, or does not let this user in.
+        """
         async with self._slots:
-            line = self._idle.pop() if self._idle else RedisConnection(self.address)
-            self._busy.add(line)
+            connection = self._idle.pop() if self._idle else RedisConnection(self.address)
+            self._busy.add(connection)
             try:
-                await line.ready()
-                return await line.run(commands, within)
+                await connection.ready()
+                return await connection.run(commands, within)
             except CLIENT_ERRORS as error:
                 raise translate(error, f"{self.address}: {doing}") from error
             finally:
-                self._busy.discard(line)
-                self._idle.append(line)
+                self._busy.discard(connection)
+                self._idle.append(connection)
 
     async def run_one(self, command: Command, doing: str) -> Any:
-        """The reply of one command. Raises ours, a refusal included."""
+        """Send one command and return its reply. Raises a BrokerError, also where the server refuses the command."""
         (reply,) = await self.run([command], doing)
         if isinstance(reply, ResponseError):
             raise translate(reply, f"{self.address}: {doing}")
         return reply
 
     async def close(self) -> None:
-        """Let go of every connection. Never raises; a later call makes new ones."""
-        lines, self._idle = [*self._idle, *self._busy], []
-        await asyncio.gather(*(line.close() for line in lines))
+        """Close every connection. Never raises; a later call connects again."""
+        connections, self._idle = [*self._idle, *self._busy], []
+        await asyncio.gather(*(connection.close() for connection in connections))

@@ -1,4 +1,4 @@
-"""Sentinels: who is the primary of a service now, asked before every connection."""
+"""Discovery of a service's primary: the sentinels are asked before every connection."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 __all__ = ["Sentinels"]
 
 SENTINEL_TIMEOUT_SECONDS: Final = 1.0
-"""Seconds for one sentinel's answer: the next may know."""
+"""Seconds that one sentinel may take to answer, before the next is asked."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sentinels:
-    """Some of the sentinels that watch ``service``; one that answers is enough."""
+    """Sentinels that watch ``service``. One that answers is enough."""
 
     service: str
     addresses: Sequence[ServerAddress]
@@ -34,27 +34,31 @@ class Sentinels:
         return f"service {self.service} by sentinels {','.join(f'{one.host}:{one.port}' for one in self.addresses)}"
 
     async def primary(self) -> tuple[str, int]:
-        """Where the primary is. Raises redis-py's errors: a refusal, or ConnectionError where no sentinel says so."""
+        """Return the primary's host and port, from the first sentinel that knows them.
+
+        Raises:
+            RedisError: ConnectionError where no sentinel knows the primary, or the error of one that refuses the login.
+        """
         said: list[str] = []
         refused: Exception | None = None
-        for place in self.addresses:
+        for sentinel in self.addresses:
             try:
                 async with asyncio.timeout(SENTINEL_TIMEOUT_SECONDS):
-                    answer = await self._ask(place)
+                    answer = await self._ask(sentinel)
             except CLIENT_ERRORS as error:
                 if isinstance(translate(error, ""), AccessRefused):
                     refused = error
-                said.append(f"{place.host}:{place.port}: {str(error) or 'no answer'}")
+                said.append(f"{sentinel.host}:{sentinel.port}: {str(error) or 'no answer'}")
                 continue
             if answer is not None:
                 return answer[0].decode(), int(answer[1])
-            said.append(f"{place.host}:{place.port} does not know it")
+            said.append(f"{sentinel.host}:{sentinel.port} does not know it")
         if refused is not None:
             raise refused
         raise Unreachable(f"no sentinel knows the primary of service {self.service} ({'; '.join(said)})")
 
-    async def _ask(self, place: ServerAddress) -> Any:
-        connection = place.make_connection()
+    async def _ask(self, sentinel: ServerAddress) -> Any:
+        connection = sentinel.make_connection()
         try:
             await connection.connect()  # type: ignore[no-untyped-call]  # redis-py's
             await connection.send_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.service)

@@ -1,1 +1,1 @@
-"""Consuming: reading streams in a group, acknowledging, handover and stream maintenance."""
+"""Consuming: the reader of a group's streams, its sessions, acknowledging, handover and stream maintenance."""

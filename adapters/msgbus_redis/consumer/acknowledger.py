@@ -1,8 +1,8 @@
-"""Settling: what one member acknowledges, and what it says that it is still working on.
+"""Acknowledging and extending the in-flight entries of one member.
 
-What was handed out or extended a moment ago is certainly still ours and goes out as one XACK; anything older only by a
-script that checks the owner. A retry queue is read by its one group, so what is acknowledged there is deleted in the
-same script: it would stay for ever and fill the server's memory.
+An entry that was handed out or extended within half of the visibility time is certainly still this member's: it goes
+into one XACK. Any older entry is acknowledged by a script that checks the owner. A retry queue is read by one group
+only, so the script that acknowledges there also deletes: its entries would fill the server's memory otherwise.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = ["Acknowledger", "raise_first_refusal"]
 
 
 class Acknowledger:
-    """One consumer name's."""
+    """Acknowledges and extends for one consumer name."""
 
     def __init__(self, client: ConnectionPool, group: str, name: str) -> None:
         self._client: Final = client
@@ -36,19 +36,19 @@ class Acknowledger:
         self._name: Final = name
 
     async def acknowledge(self, deliveries: Iterable[Delivery]) -> None:
-        """See Consumer; carried out at once."""
+        """Implement :meth:`Consumer.acknowledge`, at once."""
         now = asyncio.get_running_loop().time()
-        held = list(_by_session(deliveries))
-        if not held:
+        ids_by_session = list(_by_session(deliveries))
+        if not ids_by_session:
             return
-        commands = [command for session, ids in held for command in self._acknowledging(session, ids, now)]
+        commands = [command for session, ids in ids_by_session for command in self._acknowledging(session, ids, now)]
         await self._run(commands, "acknowledging")
-        for session, ids in held:
+        for session, ids in ids_by_session:
             session.forget(ids)
 
     def _acknowledging(self, session: StreamSession, ids: Sequence[bytes], now: float) -> Iterator[Command]:
         if session.private:
-            # Never by age: a wrong XACK has an entry handled twice, a wrong XDEL has it lost.
+            # Never by age: a wrong XACK repeats an entry, a wrong XDEL loses it.
             yield from self._calls(ACKNOWLEDGE_AND_DELETE, session, ids)
             return
         new = [one for one in ids if session.certainly_owned(one, now)]
@@ -60,7 +60,7 @@ class Acknowledger:
         return (script_command(script, session.key, (self._group, self._name, *some)) for some in chunks(ids))
 
     async def extend(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
-        """See Consumer."""
+        """Implement :meth:`Consumer.extend`."""
         asked = [(session, some) for session, ids in _by_session(deliveries) for some in chunks(ids)]
         lost: dict[StreamSession, set[bytes]] = {}
         if asked:
@@ -70,7 +70,7 @@ class Acknowledger:
             ]
             replies = await self._run(commands, "extending")
             for (session, some), reply in zip(asked, replies, strict=True):
-                lost.setdefault(session, set()).update(_extended(session, some, reply, now))
+                lost.setdefault(session, set()).update(_extend(session, some, reply, now))
         return [one for one in deliveries if _is_lost(one, lost)]
 
     async def _run(self, commands: Sequence[Command], doing: str) -> Sequence[Any]:
@@ -80,30 +80,31 @@ class Acknowledger:
         return replies
 
 
-def raise_first_refusal(replies: Iterable[Any], place: ServerAddress, doing: str) -> None:
-    """Raise the first refusal, in our words."""
-    # A deleted stream or group has nothing left to acknowledge; receive() says so.
+def raise_first_refusal(replies: Iterable[Any], server: ServerAddress, doing: str) -> None:
+    """Raise the first error among ``replies`` as an msgbus error, but for a deleted stream or group.
+
+    There is nothing to acknowledge in a deleted stream; receive() reports it.
+    """
     serious = [one for one in replies if isinstance(one, ResponseError) and "NOGROUP" not in str(one)]
     if (refused := first_refusal(serious)) is not None:
-        raise translate(refused, f"{place}: {doing}")
+        raise translate(refused, f"{server}: {doing}")
 
 
 def _by_session(deliveries: Iterable[Delivery]) -> Iterator[tuple[StreamSession, list[bytes]]]:
-    """The ids of what is still held; the rest is no longer ours."""
+    """Yield the ids that are still in flight, by session; other members own the rest."""
     ids: dict[StreamSession, list[bytes]] = {}
     for delivery in deliveries:
         session = delivery.session
-        if isinstance(session, StreamSession) and delivery.receipt in session.in_flight:
+        if isinstance(session, StreamSession) and session.holds(delivery.receipt):
             ids.setdefault(session, []).append(delivery.receipt)
     yield from ids.items()
 
 
-def _extended(session: StreamSession, ids: Sequence[bytes], reply: Any, now: float) -> Sequence[bytes]:
+def _extend(session: StreamSession, ids: Sequence[bytes], reply: Any, now: float) -> Sequence[bytes]:
+    """Tell the session the reply of EXTEND; return the ids that are lost."""
     gone = [] if isinstance(reply, ResponseError) else list(reply)
     session.forget(gone)
-    for one in ids:
-        if one in session.in_flight:
-            session.in_flight[one] = now
+    session.extend(ids, now)
     return gone
 
 

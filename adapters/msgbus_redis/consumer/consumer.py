@@ -1,4 +1,11 @@
-"""RedisConsumer: one consumer name over many streams."""
+"""Consumer of one member: one consumer name of a group over many streams.
+
+::
+
+    receive(): reader.collect() -> session.hand_out()
+               -> where nothing is buffered: reader.start_read(), wait until it has changed something
+    subscribe(), close(): reader.stop_read() -> SessionListener.ending() (the drain) -> Handover.leave()
+"""
 
 from __future__ import annotations
 
@@ -12,11 +19,12 @@ from typing import TYPE_CHECKING, Final
 from redis.exceptions import ResponseError
 
 from msgbus.adapter import Consumer
+from msgbus.adapter.timeouts import DRAIN_SECONDS, wait_for_event
 from msgbus.errors import BrokerError, BrokerUnavailable
 from msgbus_redis.consumer.acknowledger import Acknowledger
 from msgbus_redis.consumer.handover_signal import HandoverSignal
 from msgbus_redis.consumer.stream_reader import StreamReader
-from msgbus_redis.consumer.stream_session import SCAN_START_ID, StreamSession
+from msgbus_redis.consumer.stream_session import StreamSession
 from msgbus_redis.errors import translate
 from msgbus_redis.keys import handover_signal_key, stream_key
 
@@ -33,16 +41,13 @@ if TYPE_CHECKING:
 
 __all__ = ["RedisConsumer"]
 
-logger = logging.getLogger("msgbus")
-
-DRAIN_SECONDS: Final = 18.0
-"""Seconds that a queue which is let go of has to be drained."""
+logger = logging.getLogger("msgbus.redis")
 
 
 class RedisConsumer(Consumer):
-    """One general consumer over all its streams."""
+    """One consumer over all streams that its member is subscribed to."""
 
-    def __init__(  # noqa: PLR0913 - the URL's two options and what the process shares are no object
+    def __init__(  # noqa: PLR0913 - the URL's two options and the shared handover are no object
         self,
         client: ConnectionPool,
         group: str,
@@ -50,16 +55,16 @@ class RedisConsumer(Consumer):
         *,
         prefix: str,
         visibility: float,
-        leaving: Handover,
+        handover: Handover,
     ) -> None:
-        """``leaving`` is shared by the consumers of this process."""
+        """Make a consumer that is subscribed to nothing. The consumers of one process share ``handover``."""
         self.name: Final = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._client = client
         self._group = group
         self._listener = listener
         self._prefix = prefix
         self._visibility = visibility
-        self._handover = leaving
+        self._handover = handover
         self._sessions: dict[Address, StreamSession] = {}
         self._reader = StreamReader(client, group, self.name, visibility)
         self._acknowledger = Acknowledger(client, group, self.name)
@@ -69,7 +74,7 @@ class RedisConsumer(Consumer):
 
     @property
     def closed(self) -> bool:
-        """close() was called."""
+        """close() has been called."""
         return self._closed
 
     # Subscribing.
@@ -77,7 +82,7 @@ class RedisConsumer(Consumer):
     async def subscribe(
         self, limits: Mapping[Address, int], newest: AbstractSet[Address] = frozenset()
     ) -> AbstractSet[Address]:
-        """See Consumer. Limits are only the core's room here."""
+        """Implement :meth:`Consumer.subscribe`. Limits are not needed here: the capacity of receive() follows them."""
         self._alive()
         gone = [session for address, session in self._sessions.items() if address not in limits]
         if gone:
@@ -85,12 +90,12 @@ class RedisConsumer(Consumer):
         fresh = [address for address in limits if address not in self._sessions]
         if not fresh:
             return frozenset()
-        self._handover_signal.listen()
+        self._handover_signal.start()
         return await self._join(fresh, newest)
 
     async def _join(self, addresses: Sequence[Address], newest: AbstractSet[Address]) -> AbstractSet[Address]:
         await self._handover.give_back(self._group, map(self._key, addresses), self._handover_signal.notify)
-        doing = f"making group {self._group}"
+        doing = f"creating group {self._group}"
         creating: list[Command] = [
             ("XGROUP", "CREATE", self._key(one), self._group, "$" if one in newest else "0") for one in addresses
         ]
@@ -114,7 +119,7 @@ class RedisConsumer(Consumer):
     # Receiving.
 
     async def receive(self, capacity: Mapping[Address, int], timeout: float) -> Sequence[Delivery]:
-        """See Consumer."""
+        """Implement :meth:`Consumer.receive`."""
         self._alive()
         loop = asyncio.get_running_loop()
         end = loop.time() + timeout
@@ -125,60 +130,51 @@ class RedisConsumer(Consumer):
             left = end - loop.time()
             if given or woken or left <= 0:
                 return given
-            if not self._reader.busy and (rooms := self._capacities(capacity)):
-                self._reader.begin(rooms, left)
-            await self._change(left)
+            if not self._reader.busy and (demand := self._demand(capacity)):
+                self._reader.start_read(demand, left)
+            await wait_for_event(left, self._reader.changed)
+            self._reader.changed.clear()
 
-    async def _change(self, within: float) -> None:
-        changed = self._reader.changed
-        try:
-            async with asyncio.timeout(within):
-                await changed.wait()
-        except TimeoutError:
-            return
-        changed.clear()
+    def _demand(self, capacity: Mapping[Address, int]) -> dict[StreamSession, int]:
+        """Return what may be read: the fetch buffers of queues with capacity are empty now."""
+        return {self._sessions[one]: most for one, most in capacity.items() if most > 0 and one in self._sessions}
 
-    def _capacities(self, room: Mapping[Address, int]) -> dict[StreamSession, int]:
-        """What may be read: nothing is in surplus now where there is room."""
-        return {self._sessions[one]: most for one, most in room.items() if most > 0 and one in self._sessions}
-
-    def _hand_out(self, room: Mapping[Address, int]) -> list[Delivery]:
+    def _hand_out(self, capacity: Mapping[Address, int]) -> list[Delivery]:
         now = asyncio.get_running_loop().time()
         given: list[Delivery] = []
-        for address, most in room.items():
+        for address, most in capacity.items():
             session = self._sessions.get(address)
-            if session is not None and session.fetch_buffer:
+            if session is not None and session.buffered:
                 given += session.hand_out(most, now)
         return given
 
     def wake(self) -> None:
-        """See Consumer."""
+        """Implement :meth:`Consumer.wake`."""
         self._woken = True
         self._reader.changed.set()
         self._reader.wake()
 
     def _on_handover(self, key: bytes) -> None:
-        """Somebody gave entries of ``key`` back: take them over before reading on."""
+        """Claim the entries that a leaving member gave back in the stream ``key``, before anything newer is read."""
         for session in self._sessions.values():
             if session.key == key:
-                session.claim_at = 0.0
-                session.cursor = SCAN_START_ID
+                session.claim_now()
                 self._reader.wake()
 
-    # Settling.
+    # Acknowledging.
 
     async def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
-        """See Consumer; carried out at once."""
+        """Implement :meth:`Consumer.acknowledge`, at once."""
         await self._acknowledger.acknowledge(deliveries)
 
     async def extend(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
-        """See Consumer."""
+        """Implement :meth:`Consumer.extend`."""
         return await self._acknowledger.extend(deliveries)
 
     # Leaving.
 
     async def close(self, budget: float) -> None:
-        """See Consumer."""
+        """Implement :meth:`Consumer.close`."""
         if self._closed:
             return
         self._closed = True
@@ -187,21 +183,26 @@ class RedisConsumer(Consumer):
         await self._reader.close()
 
     async def _leave(self, sessions: Sequence[StreamSession], budget: float) -> None:
-        # A read that is still under way would bring more of these after they were given back.
+        # A read in progress could bring more entries of these streams after they were given back.
         await self._reader.stop_read(1.0)
         for session in sessions:
-            del self._sessions[session.address]  # from here on receive() gives nothing of it
+            del self._sessions[session.address]  # from here on receive() returns nothing of it
         try:
             await self._listener.ending(sessions, budget)
         except Exception:
-            logger.exception("group %s: the drain failed", self._group)
+            logger.exception("group %s: the drain failed; what is not acknowledged is delivered again", self._group)
         for session in sessions:
             session.end()
         try:
             keys = [session.key for session in sessions]
             await self._handover.leave(self._group, self.name, keys, self._handover_signal.notify)
         except BrokerError as error:
-            logger.warning("group %s: what was in hand goes back after %g s: %s", self._group, self._visibility, error)
+            logger.warning(
+                "group %s: handing over the deliveries in flight failed: %s; other members take them over after %g s",
+                self._group,
+                error,
+                self._visibility,
+            )
 
     def _alive(self) -> None:
         if self._closed:

@@ -1,8 +1,8 @@
-"""Giving back what a member holds, and remembering what could not be given back.
+"""Handover of what a leaving member has in flight, and the handovers that failed.
 
-A server that is away when a member lets go cannot be told. What is pending for the member's old name would wait there
-for the visibility time, while the member's next name reads what is newer: out of order. So it is owed, and the next
-subscription of this process to that stream gives it back first.
+A handover fails where the server is away while the member leaves. Then the entries stay pending for the member's old
+consumer name for the whole visibility time, while its next name reads newer ones: out of order. So a failed handover
+is kept, and the next subscription of this process to that stream repeats it before it reads.
 """
 
 from __future__ import annotations
@@ -21,58 +21,68 @@ if TYPE_CHECKING:
     from msgbus_redis.connection.connection import Command
     from msgbus_redis.connection.pool import ConnectionPool
 
-    Ring = Callable[[Iterable[bytes]], list[Command]]
+    Notify = Callable[[Iterable[bytes]], list[Command]]
 
 __all__ = ["HANDOVER_CONSUMER", "Handover"]
 
 HANDOVER_TIMEOUT_SECONDS: Final = 2.0
-"""Seconds that giving back may take."""
+"""Seconds that a handover may take: close() waits for it."""
 HANDOVER_CONSUMER: Final = "left"
-"""The consumer name that holds what was given back until somebody takes it over."""
+"""The consumer name for which handed-over entries are pending until a member claims them."""
 
 
 class Handover:
-    """What the members of this process owe to their groups."""
+    """The handovers that the members of this process still have to make."""
 
     def __init__(self, client: ConnectionPool, visibility: float) -> None:
         self._client = client
         self._idle = int(visibility * 1000) + 1
         self._pending: defaultdict[tuple[str, bytes], set[str]] = defaultdict(set)
 
-    async def leave(self, group: str, name: str, keys: Sequence[bytes], notify: Ring) -> None:
-        """Give back what is pending for ``name`` on these streams; ``ring`` makes the commands that tell the others.
+    async def leave(self, group: str, name: str, keys: Sequence[bytes], notify: Notify) -> None:
+        """Hand over what is pending for the consumer ``name`` on these streams.
 
-        Raises BrokerUnavailable, AccessRefused: then it is owed.
+        Args:
+            group: The member's group.
+            name: The member's consumer name.
+            keys: Keys of the streams.
+            notify: Makes the commands that tell the other members.
+
+        Raises:
+            BrokerUnavailable, AccessRefused: It failed; the next give_back() repeats it.
         """
         for key in keys:
             self._pending[group, key].add(name)
         await self.give_back(group, keys, notify)
 
-    async def give_back(self, group: str, keys: Iterable[bytes], notify: Ring) -> None:
-        """What is owed to the group on these streams. Raises as leave()."""
-        owed = [(key, name) for key in keys for name in self._pending.get((group, key), ())]
-        if not owed:
+    async def give_back(self, group: str, keys: Iterable[bytes], notify: Notify) -> None:
+        """Make the handovers of earlier members on these streams that failed. Raises as leave()."""
+        pending = [(key, name) for key in keys for name in self._pending.get((group, key), ())]
+        if not pending:
             return
         doing = f"leaving group {group}"
-        commands = [script_command(HAND_OVER, key, (group, name, HANDOVER_CONSUMER, self._idle)) for key, name in owed]
+        commands = [
+            script_command(HAND_OVER, key, (group, name, HANDOVER_CONSUMER, self._idle)) for key, name in pending
+        ]
         try:
             async with asyncio.timeout(HANDOVER_TIMEOUT_SECONDS):
                 replies = await self._client.run(commands, doing, HANDOVER_TIMEOUT_SECONDS)
                 raise_first_refusal(replies, self._client.address, doing)
-                self._completed(group, owed)
-                if bells := notify(_given(owed, replies)):
-                    await self._client.run(bells, doing, HANDOVER_TIMEOUT_SECONDS)
+                self._complete(group, pending)
+                if signals := notify(_handed_over(pending, replies)):
+                    await self._client.run(signals, doing, HANDOVER_TIMEOUT_SECONDS)
         except TimeoutError:
             raise BrokerUnavailable(
                 f"{self._client.address}: {doing}: no answer within {HANDOVER_TIMEOUT_SECONDS:g} s"
             ) from None
 
-    def _completed(self, group: str, owed: Iterable[tuple[bytes, str]]) -> None:
-        for key, name in owed:
+    def _complete(self, group: str, pending: Iterable[tuple[bytes, str]]) -> None:
+        for key, name in pending:
             self._pending[group, key].discard(name)
             if not self._pending[group, key]:
                 del self._pending[group, key]
 
 
-def _given(owed: Sequence[tuple[bytes, str]], replies: Sequence[Any]) -> list[bytes]:
-    return [key for (key, _), reply in zip(owed, replies, strict=True) if isinstance(reply, int) and reply]
+def _handed_over(pending: Sequence[tuple[bytes, str]], replies: Sequence[Any]) -> list[bytes]:
+    """Return the keys of the streams in which entries were handed over."""
+    return [key for (key, _), reply in zip(pending, replies, strict=True) if isinstance(reply, int) and reply]

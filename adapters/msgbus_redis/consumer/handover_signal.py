@@ -1,8 +1,8 @@
-"""The bell: a small stream per group in which a leaving member names the streams that it gave entries back in.
+"""Handover signal: a small stream per group in which a leaving member names the streams that it gave entries back in.
 
-Without it what was given back waits for the next regular XAUTOCLAIM: 5 s at a visibility of 10 s, and newer messages
-are handled first. It is a stream and no PUBLISH, so that a broken connection misses nothing and a user needs no
-permission but for the keys under the prefix.
+Without the signal, entries that were given back wait for the next regular XAUTOCLAIM (5 s at a visibility of 10 s), and
+newer messages are handled first. The signal is a stream instead of a PUBLISH for two reasons: a broken connection
+misses nothing, and a user needs no permission besides the keys under the prefix.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from redis.exceptions import ResponseError
 
+from msgbus.adapter.timeouts import cancel_and_wait
 from msgbus_redis.connection.connection import REPLY_TIMEOUT_SECONDS, RedisConnection
 from msgbus_redis.errors import CLIENT_ERRORS
 
@@ -24,23 +25,23 @@ if TYPE_CHECKING:
 
 __all__ = ["HandoverSignal"]
 
-logger = logging.getLogger("msgbus")
+logger = logging.getLogger("msgbus.redis")
 
 BLOCK_SECONDS: Final = 10.0
-"""Seconds of one XREAD."""
+"""Seconds that one XREAD blocks."""
 RETRY_INTERVAL_SECONDS: Final = 1.0
-"""Seconds before the next try when the connection broke; until then XAUTOCLAIM comes by its own clock."""
+"""Seconds before the next try after a broken connection; meanwhile members claim by their own clock."""
 MAX_SIGNAL_ENTRIES: Final = 64
-"""Entries that the bell keeps, about."""
+"""Entries that the signal stream keeps, approximately."""
 SIGNAL_TTL_SECONDS: Final = 3600
-"""Seconds after the last ring that the bell's key is deleted."""
+"""Seconds after the last signal at which the server deletes the stream."""
 
 
 class HandoverSignal:
-    """One member's ear, and its hand."""
+    """Listens to the signals of one group, and makes them for a leaving member."""
 
     def __init__(self, client: ConnectionPool, key: bytes, heard: Callable[[bytes], None]) -> None:
-        """``heard`` is called with the key of each stream."""
+        """Prepare to call ``heard`` with the key of each stream in which entries were given back."""
         self._client = client
         self._key = key
         self._heard = heard
@@ -48,23 +49,21 @@ class HandoverSignal:
         self._last: bytes | None = None
         self._task: asyncio.Task[None] | None = None
 
-    def listen(self) -> None:
-        """Begin to listen."""
+    def start(self) -> None:
+        """Start to listen; does nothing where it listens already."""
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._run(), name="msgbus redis bell")
+            self._task = asyncio.get_running_loop().create_task(self._run(), name="msgbus redis handover signal")
 
     def notify(self, streams: Iterable[bytes]) -> list[Command]:
-        """The commands that ring for these streams."""
-        rings: list[Command] = [
+        """Return the commands that signal a handover in these streams."""
+        signals: list[Command] = [
             ("XADD", self._key, "MAXLEN", "~", MAX_SIGNAL_ENTRIES, "*", "stream", one) for one in streams
         ]
-        return [*rings, ("EXPIRE", self._key, SIGNAL_TTL_SECONDS)] if rings else []
+        return [*signals, ("EXPIRE", self._key, SIGNAL_TTL_SECONDS)] if signals else []
 
     async def close(self) -> None:
-        """Stop listening. An XREAD has no effects: unlike the reader's it may be cancelled."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait({self._task}, timeout=1.0)
+        """Stop to listen. Unlike an XREADGROUP an XREAD has no effects on the server, so it is cancelled."""
+        await cancel_and_wait(self._task)
         await self._connection.close()
 
     async def _run(self) -> None:
@@ -73,11 +72,12 @@ class HandoverSignal:
                 await self._connection.ready()
                 if self._last is None:
                     self._last = await self._newest()
-                await self._hear(self._last)
+                await self._listen(self._last)
             except CLIENT_ERRORS as error:
                 if isinstance(error, ResponseError):
                     logger.warning(
-                        "%s: %s: what leaving members give back comes late: %s",
+                        "%s: reading handover signals from %s failed: %s; entries of leaving members are taken over at "
+                        "the next regular claim; grant the user this key",
                         self._client.address,
                         self._key.decode(),
                         error,
@@ -89,7 +89,7 @@ class HandoverSignal:
         newest: Any = await self._ask("XREVRANGE", self._key, "+", "-", "COUNT", 1)
         return bytes(newest[0][0]) if newest else b"0-0"
 
-    async def _hear(self, last: bytes) -> None:
+    async def _listen(self, last: bytes) -> None:
         block = int(BLOCK_SECONDS * 1000)
         for _, entries in (
             await self._ask("XREAD", "COUNT", MAX_SIGNAL_ENTRIES, "BLOCK", block, "STREAMS", self._key, last) or ()

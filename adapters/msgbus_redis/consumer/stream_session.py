@@ -1,6 +1,13 @@
-"""A member's time on one stream: what it holds, what was fetched and not handed out, and when to look for the dead's.
+"""Session of one member on one stream: in-flight entries, the fetch buffer, and when to claim from dead members.
 
-It decides and does no I/O. Times are the event loop's, in seconds.
+It decides and does no I/O: :class:`StreamReader`, :class:`Acknowledger` and :class:`RedisConsumer` do that, and change
+its state by its methods only. Times are the event loop's, in seconds.
+
+Invariants:
+
+- An entry is in the fetch buffer, in flight, or neither; never both.
+- What stayed in the fetch buffer for half of the visibility time is not handed out: another member may claim it.
+- An entry that was acknowledged while a read is in progress is not taken from that read's reply.
 """
 
 from __future__ import annotations
@@ -20,36 +27,38 @@ if TYPE_CHECKING:
 __all__ = ["SCAN_START_ID", "Entry", "StreamSession"]
 
 SCAN_START_ID: Final = b"0-0"
-"""Where XAUTOCLAIM begins, and what it answers at the end."""
+"""The cursor that begins an XAUTOCLAIM scan, and that the server answers at its end."""
+CLAIM_AT_ONCE: Final = 0.0
+"""A time of the next claim that is always due."""
 
 
 class Entry(NamedTuple):
-    """An entry as it was read."""
+    """A stream entry in the fetch buffer."""
 
     id: bytes
     fields: Sequence[bytes]
     redelivered: bool
     at: float
-    """When its reading was answered."""
+    """When the reply came that brought it."""
 
 
 class StreamSession:
-    """This consumer's name on one stream."""
+    """One consumer name on one stream."""
 
     __slots__ = (
-        "acknowledged_during_read",
+        "_acknowledged_during_read",
+        "_claim_at",
+        "_cursor",
+        "_fetch_buffer",
+        "_in_flight",
+        "_over",
+        "_visibility",
         "address",
         "backlogged",
-        "claim_at",
-        "cursor",
-        "fetch_buffer",
         "group",
-        "in_flight",
         "key",
-        "over",
         "private",
         "settings_key",
-        "visibility",
     )
 
     def __init__(self, address: Address, group: str, prefix: str, visibility: float) -> None:
@@ -57,44 +66,103 @@ class StreamSession:
         self.group = group
         self.key = stream_key(prefix, address)
         self.settings_key = settings_key(prefix, address)
-        self.visibility = visibility
-        self.private = address.part.startswith("retry.") and address.group == group
-        """Nobody else reads it: what is acknowledged is of no use to anyone."""
-        self.in_flight: dict[bytes, float] = {}
-        """Entry id -> when it was handed out or last extended."""
-        self.fetch_buffer: deque[Entry] = deque()
-        self.acknowledged_during_read: set[bytes] = set()
-        """What was acknowledged while a read is under way: its answer may be older than that."""
+        self.private = address.is_retry_queue and address.group == group
+        """This group alone reads the stream, so an acknowledged entry can be deleted."""
         self.backlogged = False
-        """The last read came back full: there is probably more."""
-        self.claim_at = 0.0
-        """When to look next for entries that nobody works on; at once in the beginning."""
-        self.cursor = SCAN_START_ID
-        self.over = False
-        """Let go of: nothing of it is ours any more."""
+        """The last read returned as many entries as it asked for: there are probably more."""
+        self._visibility = visibility
+        self._in_flight: dict[bytes, float] = {}  # entry id -> when it was handed out or last extended
+        self._fetch_buffer: deque[Entry] = deque()
+        self._acknowledged_during_read: set[bytes] = set()
+        self._claim_at = CLAIM_AT_ONCE
+        self._cursor = SCAN_START_ID
+        self._over = False
 
-    def fetched(self, entries: Iterable[Sequence[object]], now: float, *, redelivered: bool) -> int:
-        """Keep what a read brought: ``[id, fields]`` each. Returns how many are to be handed out."""
-        waiting = {entry.id for entry in self.fetch_buffer}
-        before = len(self.fetch_buffer)
-        for one in entries:
-            identity, fields = one
-            # An XAUTOCLAIM also finds what this consumer itself is slow with.
-            known = identity in self.in_flight or identity in waiting or identity in self.acknowledged_during_read
+    @property
+    def over(self) -> bool:
+        """The session has ended: this member owns nothing of it any more."""
+        return self._over
+
+    @property
+    def buffered(self) -> bool:
+        """The fetch buffer is not empty."""
+        return bool(self._fetch_buffer)
+
+    # Reading new entries.
+
+    def begin_read(self) -> None:
+        """Note that a read begins: acknowledgements before it are in its reply already."""
+        self._acknowledged_during_read.clear()
+
+    def add_new(self, entries: Sequence[Sequence[object]], asked: int, now: float) -> None:
+        """Put the entries of an XREADGROUP that asked for ``asked`` of them into the fetch buffer."""
+        self.backlogged = len(entries) >= asked
+        self._add(entries, now, redelivered=False)
+
+    # Claiming entries of dead members.
+
+    @property
+    def cursor(self) -> bytes:
+        """Where the next XAUTOCLAIM goes on."""
+        return self._cursor
+
+    def claim_due(self, now: float) -> bool:
+        """Tell whether an XAUTOCLAIM is due; the first is due at once."""
+        return self._claim_at <= now
+
+    def seconds_until_claim(self, now: float) -> float:
+        """Return the seconds until the next XAUTOCLAIM; zero or less where one is due."""
+        return self._claim_at - now
+
+    def claim_now(self) -> None:
+        """Scan the whole stream again at the next read: a member has given entries back."""
+        self._claim_at = CLAIM_AT_ONCE
+        self._cursor = SCAN_START_ID
+
+    def begin_claim(self, next_at: float) -> None:
+        """Note that an XAUTOCLAIM is sent, and that the one after it is due at ``next_at``."""
+        self._claim_at = next_at
+
+    def add_claimed(self, cursor: bytes, entries: Iterable[Sequence[object] | None], now: float) -> int:
+        """Put claimed entries into the fetch buffer; return how many.
+
+        Args:
+            cursor: The server's cursor: a scan that has not ended goes on at the next read.
+            entries: ``[id, fields]`` each. Redis 7.0 leaves out entries that were trimmed; 6.2 sends None, or no
+                fields.
+            now: When the reply came.
+        """
+        # claim_now() was called while the request was in progress: scan again from the start.
+        again = self._claim_at == CLAIM_AT_ONCE
+        self._cursor = SCAN_START_ID if again else cursor
+        if self._cursor != SCAN_START_ID:
+            self._claim_at = CLAIM_AT_ONCE
+        there = [entry for entry in entries if entry is not None and entry[1] is not None]
+        return self._add(there, now, redelivered=True)
+
+    def _add(self, entries: Iterable[Sequence[object]], now: float, *, redelivered: bool) -> int:
+        waiting = {entry.id for entry in self._fetch_buffer}
+        before = len(self._fetch_buffer)
+        for identity, fields in entries:
+            # An XAUTOCLAIM also returns entries that this consumer itself works on for long.
+            known = identity in self._in_flight or identity in waiting or identity in self._acknowledged_during_read
             if not known:
-                self.fetch_buffer.append(Entry(identity, fields or (), redelivered, now))  # type: ignore[arg-type]  # redis-py's replies are untyped
-        return len(self.fetch_buffer) - before
+                self._fetch_buffer.append(Entry(identity, fields or (), redelivered, now))  # type: ignore[arg-type]  # redis-py's replies are untyped
+        return len(self._fetch_buffer) - before
+
+    # Deliveries.
 
     def hand_out(self, most: int, now: float) -> list[Delivery]:
-        """Up to ``most`` of what was fetched.
+        """Move up to ``most`` entries from the fetch buffer into flight and return them as deliveries.
 
-        What lay here for long may be somebody else's by now: it is left to be taken over, like a dead member's.
+        An entry that was in the buffer for half of the visibility time is dropped: a member claims it like a dead
+        member's.
         """
         given: list[Delivery] = []
-        while self.fetch_buffer and len(given) < most:
-            entry = self.fetch_buffer.popleft()
-            if now - entry.at < self.visibility / 2:
-                self.in_flight[entry.id] = entry.at
+        while self._fetch_buffer and len(given) < most:
+            entry = self._fetch_buffer.popleft()
+            if now - entry.at < self._visibility / 2:
+                self._in_flight[entry.id] = entry.at
                 given.append(self._delivery(entry))
         return given
 
@@ -102,18 +170,26 @@ class StreamSession:
         made = decode_message(self.address, self.group, entry.id, entry.fields, redelivered=entry.redelivered)
         return Delivery(made, self.address, self, entry.id)
 
-    def certainly_owned(self, identity: bytes, now: float) -> bool:
-        """Certainly still ours: nobody may have taken it over yet."""
-        return now - self.in_flight.get(identity, -self.visibility) < self.visibility / 2
+    def holds(self, identity: bytes) -> bool:
+        """Tell whether the entry is in flight."""
+        return identity in self._in_flight
 
-    def end(self) -> None:
-        """Let go: what was fetched and not handed out goes back with the rest."""
-        self.over = True
-        self.in_flight.clear()
-        self.fetch_buffer.clear()
+    def certainly_owned(self, identity: bytes, now: float) -> bool:
+        """Tell whether no other member can have claimed the entry yet."""
+        return now - self._in_flight.get(identity, -self._visibility) < self._visibility / 2
+
+    def extend(self, identities: Iterable[bytes], now: float) -> None:
+        """Begin the visibility time of those entries again that are in flight."""
+        self._in_flight.update((one, now) for one in identities if one in self._in_flight)
 
     def forget(self, identities: Iterable[bytes]) -> None:
-        """These are acknowledged, or somebody else's."""
+        """Take entries out of flight: they are acknowledged, or another member's."""
         for identity in identities:
-            self.in_flight.pop(identity, None)
-            self.acknowledged_during_read.add(identity)
+            self._in_flight.pop(identity, None)
+            self._acknowledged_during_read.add(identity)
+
+    def end(self) -> None:
+        """End the session: the fetch buffer and everything in flight go back to the group."""
+        self._over = True
+        self._in_flight.clear()
+        self._fetch_buffer.clear()

@@ -1,10 +1,11 @@
-"""A publish whose reply was lost, once more: added only where the first try did not arrive.
+"""Deduplication of a publish whose reply was lost: the next attempt adds the message only where it is missing.
 
-A first try is a plain XADD and pays nothing. Another try of the same `Outgoing` is a script that looks for an equal
-entry among those that are newer than the first try, and adds what it does not find, in one step.
+A first attempt is a plain XADD and costs nothing more. The next attempt of the same `Outgoing` is a script that
+searches for an equal entry, among those that are newer than the first attempt, and adds the message where there is
+none, in one step.
 
-Equal is every field, not the id alone: a message comes into the same retry queue many times under its id. So what is
-found is this very publish, and a time that is taken too early costs the script a longer search and nobody a message.
+All fields must be equal, not the id alone: a message is in the same retry queue many times under its id. So the entry
+that is found is of this very publish. A search that begins too early only makes the script slower.
 """
 
 from __future__ import annotations
@@ -24,17 +25,17 @@ if TYPE_CHECKING:
 __all__ = ["TIME_COMMAND", "FirstAttempts", "add_missing"]
 
 TIME_COMMAND: Final[Command] = ("TIME",)
-"""What a new connection asks, for FirstAttempts.connected()."""
+"""Command that a new connection sends, for FirstAttempts.connected()."""
 SEARCH_MARGIN_SECONDS: Final = 2.0
-"""Seconds that the search begins earlier: the server's clock may have been set since the connection was made."""
+"""Seconds that a search begins earlier: the server's clock may have been set since the connection was made."""
 _XADD_HEAD_WORDS: Final = 4
 """Words of an XADD before its fields: the command, the key, NOMKSTREAM and ``*``."""
 
 
 class FirstAttempts:
-    """When each publish whose outcome is open was first sent, by the server's clock.
+    """Times of the first attempts of publishes whose outcome is unknown, by the server's clock.
 
-    Forgets what nobody will repeat: it holds an `Outgoing` no longer than the core does.
+    It holds an `Outgoing` weakly: the core, which repeats it, holds it as long as it is needed.
     """
 
     def __init__(self) -> None:
@@ -42,25 +43,28 @@ class FirstAttempts:
         self._ahead = 0.0
 
     def connected(self, answer: Any, now: float) -> None:
-        """What the server answered to TIME, at ``now`` in the event loop's time; a refusal leaves our own clock."""
+        """Set the server's clock by its reply to TIME, at ``now`` in the event loop's time.
+
+        Where the server refuses TIME, this process's clock is used.
+        """
         server = float(answer[0]) if isinstance(answer, list) else time.time()
         self._ahead = server - now
 
     def began(self, now: float) -> bytes:
-        """The least entry id of what is sent from ``now`` on."""
+        """Return the lowest entry id that a message sent from ``now`` on can get."""
         return b"%d-0" % max(int((now + self._ahead - SEARCH_MARGIN_SECONDS) * 1000), 0)
 
     def record_uncertain(self, outgoing: Outgoing, began: bytes) -> None:
-        """A try of it that began then may have arrived."""
+        """Note that an attempt that began then may have arrived."""
         self._sent.setdefault(outgoing, began)
 
     def first_attempt(self, outgoing: Outgoing) -> bytes | None:
-        """Where to look for it; None for one that was never sent or certainly refused."""
-        return self._sent.get(outgoing) if self._sent else None  # asking costs a weak reference
+        """Return the id from which on to search for a message; None where no attempt of it can have arrived."""
+        return self._sent.get(outgoing) if self._sent else None  # a lookup makes a weak reference
 
 
 def add_missing(key: bytes, since: bytes, adding: Iterable[Command]) -> Command:
-    """The script that does those of these XADDs that were not done since then; it answers with one reply for each."""
+    """Return the script that runs those XADDs that have no equal entry since ``since``; one reply answers each."""
     words: list[str | bytes | int] = [since]
     for command in adding:
         words += (len(command) - _XADD_HEAD_WORDS, *command[_XADD_HEAD_WORDS:])
