@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from msgbus.adapter import Adapter, Capabilities, Lag
 from msgbus.errors import ConfigurationError
+from msgbus_rabbitmq.aiormq_internals import verify
 from msgbus_rabbitmq.connection.connection import AmqpConnection
 from msgbus_rabbitmq.consumer.consumer import RabbitConsumer
 from msgbus_rabbitmq.dead_letters import RabbitDeadLetterStore
@@ -55,7 +56,8 @@ class RabbitAdapter(Adapter):
         self._max_in_flight_seconds: Final = options.consumer_timeout * CONSUMER_TIMEOUT_FRACTION
         self._url = url
         self._options = options
-        self._connection = AmqpConnection(url, options, "publisher")
+        self._support = verify()
+        self._connection = AmqpConnection(url, options, "publisher", self._support)
         self._publisher = Publisher(self._connection)
         self._expected_redeliveries: dict[str, dict[Address, ExpectedRedeliveries]] = {}
         self._consumers: set[RabbitConsumer] = set()
@@ -71,7 +73,7 @@ class RabbitAdapter(Adapter):
 
     async def diagnose(self) -> Diagnosis:
         """See Adapter. By a connection of its own: it publishes, and would be blocked."""
-        link = AmqpConnection(self._url, self._options, "doctor")
+        link = AmqpConnection(self._url, self._options, "doctor", self._support)
         try:
             return await diagnose(link)
         finally:
@@ -105,14 +107,14 @@ class RabbitAdapter(Adapter):
 
     async def open_dead_letters(self, address: Address) -> RabbitDeadLetterStore:
         """See Adapter."""
-        link = AmqpConnection(self._url, self._options, f"letters of {address}")
+        link = AmqpConnection(self._url, self._options, f"letters of {address}", self._support)
         letters = RabbitDeadLetterStore(link, self._publisher, address, self._dead_letter_stores.discard)
         self._dead_letter_stores.add(letters)
         return letters
 
     async def open_consumer(self, group: str, listener: SessionListener) -> RabbitConsumer:
         """See Adapter."""
-        link = AmqpConnection(self._url, self._options, f"consumer of {group}")
+        link = AmqpConnection(self._url, self._options, f"consumer of {group}", self._support)
         await link.ensure_connected()
         returning = self._expected_redeliveries.setdefault(group, {})
         consumer = RabbitConsumer(

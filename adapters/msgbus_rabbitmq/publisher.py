@@ -22,7 +22,6 @@ from msgbus.errors import AccessRefused, BrokerError, BrokerUnavailable, Message
 from msgbus.errors import QueueNotFound as Missing
 from msgbus_rabbitmq.aiormq_internals.batch_publish import (
     PendingPublish,
-    supports_batch_publish,
     unconfirmed,
     write_each,
     write_many,
@@ -54,7 +53,6 @@ class Publisher:
         self._connection = link
         self._channel: Any = None  # aiormq's Channel: its abstract class hides what a batch needs
         self._retired_channels: set[Any] = set()
-        self._at_once = False
         self._limit: asyncio.Timeout | None = None
         """Of the write under way."""
         self._known: set[str] = set()
@@ -134,7 +132,7 @@ class Publisher:
                 with translate_client_errors(f"{self._connection.where}: publishing"):
                     await channel.connection.ready()  # it is not while the server is short of memory or disk
                     wanted = [item for item in batch if not item.call.over]
-                    await (write_many if self._at_once else write_each)(channel, wanted)
+                    await (write_many if self._connection.support.batch_publish else write_each)(channel, wanted)
         except TimeoutError:
             if limit.when() != end:  # else each call is late by itself, and knows more about why
                 self._failed(batch, BrokerUnavailable(f"{self._connection.where}: the connection broke"))
@@ -147,7 +145,6 @@ class Publisher:
             self._channel = None
             self._channel = channel = await self._connection.channel(confirms=True)
             channel.closing.add_done_callback(lambda closing: self._lost(channel, closing))
-            self._at_once = supports_batch_publish(channel)
         if self._retired_channels:
             await self._close_retired()
         return self._channel
@@ -159,7 +156,7 @@ class Publisher:
             # The client would wait for ever until a connection that is gone takes what is written to it.
             self._limit.reschedule(asyncio.get_running_loop().time())
         error = None if closing.cancelled() else closing.exception()
-        for item in unconfirmed(channel) if self._at_once else ():
+        for item in unconfirmed(channel) if self._connection.support.batch_publish else ():
             item.set_exception(error or ConnectionResetError("the channel was closed"))
 
     def _retire_channel(self, channel: Any) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from msgbus.adapter.options import AdapterOptions
     from msgbus.adapter.url import BrokerURL
+    from msgbus_rabbitmq.aiormq_internals import Support
     from msgbus_rabbitmq.connection.connector import EstablishedConnection
 
 __all__ = ["AmqpConnection"]
@@ -37,10 +38,11 @@ _T = TypeVar("_T")
 class AmqpConnection:
     """One connection: up() makes it or makes it again, one attempt at a time for all who ask."""
 
-    def __init__(self, url: BrokerURL, options: AdapterOptions, purpose: str) -> None:
+    def __init__(self, url: BrokerURL, options: AdapterOptions, purpose: str, support: Support) -> None:
         """``purpose`` names the connection in the server's own lists."""
         self._purpose = purpose
-        self._connector = Connector(url, options, purpose)
+        self.support: Final = support
+        self._connector = Connector(url, options, purpose, support)
         self.servers: Final = self._connector.servers
         """Their places in the network."""
         self.where: Final = f"RabbitMQ at {self.servers}"

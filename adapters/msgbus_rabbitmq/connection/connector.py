@@ -7,11 +7,12 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from aiormq.connection import TransportFactory
-from aiormq.exceptions import ConnectionClosed, InvalidFrameError
+from aiormq.exceptions import ConnectionClosed
 from yarl import URL
 
 from msgbus.errors import AccessRefused, BrokerUnavailable, ConfigurationError
 from msgbus_rabbitmq.aiormq_internals.connection import Connection
+from msgbus_rabbitmq.aiormq_internals.vhost import is_vhost_refusal
 from msgbus_rabbitmq.errors import translate_client_errors
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from msgbus.adapter.options import AdapterOptions
     from msgbus.adapter.url import BrokerURL
+    from msgbus_rabbitmq.aiormq_internals import Support
 
 __all__ = ["CLOSE_TIMEOUT_SECONDS", "REPLY_TIMEOUT_SECONDS", "Connector", "EstablishedConnection"]
 
@@ -69,11 +71,12 @@ class EstablishedConnection(NamedTuple):
 class Connector:
     """The hosts of a URL; the one that answered last stands first: each that does not may take five seconds."""
 
-    def __init__(self, url: BrokerURL, options: AdapterOptions, purpose: str) -> None:
+    def __init__(self, url: BrokerURL, options: AdapterOptions, purpose: str, support: Support) -> None:
         """``purpose`` names the connection in the server's own lists."""
         self._url = url
         self._options = options
         self._purpose = purpose
+        self._support = support
         self._secure = url.scheme.endswith("s")
         self._port = 5671 if self._secure else 5672
         self._hosts = deque((name, port or self._port) for name, port in url.hosts)
@@ -86,6 +89,7 @@ class Connector:
     async def connect(self) -> EstablishedConnection:
         """A connection to one of them. Raises BrokerUnavailable with what each said, or AccessRefused at once."""
         context = self._context()
+        await self._support.rehearse()
         failures: list[str] = []
         while len(failures) < len(self._hosts):
             try:
@@ -98,7 +102,9 @@ class Connector:
     async def _connect_to(self, host: str, port: int, context: ssl.SSLContext | None) -> EstablishedConnection:
         doing = f"cannot connect to RabbitMQ at {host}:{port}"
         transport = Transport(context)
-        connection = Connection(self._target(host, port), transport_factory=transport)
+        connection = Connection(
+            self._target(host, port), transport_factory=transport, use_frame_reader=self._support.frame_reader
+        )
         connection.vhost = self._url.path or "/"  # as it is: in the URL it would be decoded once more
         properties = {"connection_name": f"msgbus {self._purpose}"}
         call = asyncio.ensure_future(connection.connect(client_properties=properties))
@@ -109,7 +115,7 @@ class Connector:
             with translate_client_errors(doing):
                 await call
         except BrokerUnavailable as error:
-            if isinstance(error.__cause__, InvalidFrameError) and "Close" in str(error.__cause__):
+            if is_vhost_refusal(error.__cause__):
                 raise AccessRefused(f"{doing}: vhost {connection.vhost!r} does not exist or is refused") from error
             raise
         finally:
