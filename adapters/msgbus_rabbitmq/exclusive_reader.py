@@ -12,6 +12,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
+from msgbus.adapter.timeouts import wait_for_event
 from msgbus.errors import BrokerError, BrokerUnavailable, DeadLetterLockLost, DeadLettersLocked
 from msgbus_rabbitmq.aiormq_internals.frame_reader import consume
 from msgbus_rabbitmq.codec import end_marker_of
@@ -200,9 +201,7 @@ class ExclusiveReader:
         before, self._wanted = len(self._places), size
         self._check()
         self._news.clear()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(SILENCE_TIMEOUT_SECONDS):
-                await self._news.wait()
+        await wait_for_event(SILENCE_TIMEOUT_SECONDS, self._news)
         await self._clear_end_markers(self._check())
         if len(self._places) == before:
             raise BrokerUnavailable(

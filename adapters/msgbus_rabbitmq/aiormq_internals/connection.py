@@ -37,10 +37,19 @@ class Connection(aiormq.Connection):
     """Assembles this connection's deliveries; None where aiormq reads the frames itself."""
 
     def __init__(
-        self, url: URL | str, *, transport_factory: TransportFactory | None = None, use_frame_reader: bool = True
+        self,
+        url: URL | str,
+        *,
+        vhost: str = "/",
+        transport_factory: TransportFactory | None = None,
+        use_frame_reader: bool = True,
     ) -> None:
-        """Prepare a connection; with ``use_frame_reader=False`` aiormq reads the frames itself."""
+        """Prepare a connection; with ``use_frame_reader=False`` aiormq reads the frames itself.
+
+        ``vhost`` is taken as it is. aiormq would decode one in ``url`` a second time.
+        """
         super().__init__(url, transport_factory=transport_factory)
+        self.vhost = vhost
         self._use_frame_reader = use_frame_reader
 
     async def _Connection__reader(self, frame_receiver: Any) -> None:  # noqa: N802 - aiormq's mangled name

@@ -103,9 +103,11 @@ class Connector:
         doing = f"cannot connect to RabbitMQ at {host}:{port}"
         transport = Transport(context)
         connection = Connection(
-            self._target(host, port), transport_factory=transport, use_frame_reader=self._support.frame_reader
+            self._target(host, port),
+            vhost=self._url.path or "/",
+            transport_factory=transport,
+            use_frame_reader=self._support.frame_reader,
         )
-        connection.vhost = self._url.path or "/"  # as it is: in the URL it would be decoded once more
         properties = {"connection_name": f"msgbus {self._purpose}"}
         call = asyncio.ensure_future(connection.connect(client_properties=properties))
         try:

@@ -33,7 +33,7 @@ class AckBatcher(Generic[_T]):
 
     def __init__(self, limit: int) -> None:
         """``limit`` is the prefetch."""
-        self.channel: AbstractChannel | None = None
+        self._channel: AbstractChannel | None = None
         self.over = False
         """The channel is lost or left: it is too late for anything."""
         self.writing: Final = asyncio.Lock()
@@ -42,6 +42,10 @@ class AckBatcher(Generic[_T]):
         self._done = Watermark(1)
         self._unsent: dict[int, _T] = {}
         self._later: asyncio.Task[None] | None = None
+
+    def attach(self, channel: AbstractChannel) -> None:
+        """Send the acknowledgements over ``channel``."""
+        self._channel = channel
 
     def delivered(self, tag: int) -> None:
         """The server has delivered it; tags rise."""
@@ -69,17 +73,17 @@ class AckBatcher(Generic[_T]):
     async def flush(self) -> None:
         """Say all that is finished, unless it is too late."""
         async with self.writing:
-            if self.channel is None or self.over:
+            if self._channel is None or self.over:
                 return
             tags, self._unsent = sorted(self._unsent), {}
             # Not the watermark itself: the last below it may be acknowledged already, and once more is an error.
             below = max((tag for tag in tags if tag < self._done.position), default=0)
             with suppress(BrokerUnavailable), translate_client_errors("acknowledging"):
                 if below:
-                    await self.channel.basic_ack(below, multiple=True, wait=False)
+                    await self._channel.basic_ack(below, multiple=True, wait=False)
                 for tag in tags:
                     if tag > below:
-                        await self.channel.basic_ack(tag, wait=False)
+                        await self._channel.basic_ack(tag, wait=False)
 
     def end(self) -> None:
         """Nothing is said any more."""

@@ -82,10 +82,8 @@ class ChannelSession:
         self.limit = limit
         self.ended = False
         """Nothing more is handed out."""
-        self.idle_since: float | None = None
-        """Since when there is surplus but no room and nothing in hand (event loop time)."""
-        self.grow_at = 0.0
-        """When a raised limit may next look whether its hands are empty (event loop time)."""
+        self._idle_since: float | None = None
+        self._grow_at = 0.0
         self._connection = link
         self._group = group
         self._channel: AbstractChannel | None = None
@@ -118,6 +116,19 @@ class ChannelSession:
                     await self._idle.wait()
         return not self._in_flight
 
+    def may_grow(self, now: float) -> bool:
+        """Tell whether a raised limit may be applied now (event loop time), or again."""
+        return now >= self._grow_at
+
+    def postpone_growth(self, until: float) -> None:
+        """Refuse a raised limit until ``until`` (event loop time)."""
+        self._grow_at = until
+
+    def record_idle(self, now: float, *, idle: bool) -> float:
+        """Note whether deliveries lie idle here at ``now``; return the seconds for which they have done so."""
+        self._idle_since = (self._idle_since or now) if idle else None
+        return 0.0 if self._idle_since is None else now - self._idle_since
+
     @property
     def waiting(self) -> int:
         """Messages that were pushed and not handed out."""
@@ -140,7 +151,8 @@ class ChannelSession:
                 self.reason, self._patience = _reason(what), _patience(what)
                 broken(self)
 
-        self._channel = self._acknowledging.channel = channel = await self._connection.channel()
+        self._channel = channel = await self._connection.channel()
+        self._acknowledging.attach(channel)
         channel.closing.add_done_callback(gone)
         channel.on_consumer_cancel_callbacks.add(gone)
         self._arrived = arrived
@@ -148,7 +160,6 @@ class ChannelSession:
         await self._connection.bounded(channel.basic_qos(prefetch_count=self.limit), doing)
         await self._connection.bounded(consume(channel, queue, self._take_in), doing)
         if self._expected is not None:
-            self._expected.unseen = False
             self._expected.begin(self._now())
 
     async def _no_consumers(self, channel: AbstractChannel, queue: str, doing: str) -> bool:
@@ -224,7 +235,7 @@ class ChannelSession:
         elif self._patience or self._newest_again or any(one.redelivered for one in had):
             returning = ExpectedRedeliveries(had, self._patience or DETECTED_LOSS_WAIT_SECONDS)
         if returning is not None and self.alone is not None:
-            returning.unseen = self.alone and self._patience > 0
+            returning.expect_unseen(expected=self.alone and self._patience > 0)
         return returning
 
     def _handed(self, one: PushedMessage) -> Delivery:

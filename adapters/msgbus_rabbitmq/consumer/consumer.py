@@ -238,10 +238,10 @@ class RabbitConsumer(Consumer):
         await self._end([one for one in raised if one.full], DRAIN_SECONDS)
         now = asyncio.get_running_loop().time()
         for session in raised:
-            if not session.full and now >= session.grow_at:
+            if not session.full and session.may_grow(now):
                 if await session.idle(GROW_IDLE_WAIT_SECONDS):
                     await self._end([session], 0)
-                session.grow_at = now + GROW_RETRY_SECONDS
+                session.postpone_growth(now + GROW_RETRY_SECONDS)
 
     async def _give_up_old(self, now: float) -> None:
         """End in good order what the server would end by force, with all that is in hand: see ``consumer_timeout``."""
@@ -274,13 +274,11 @@ class RabbitConsumer(Consumer):
     async def _pause(self, room: Mapping[Address, int], now: float) -> None:
         """Give back what this member has no room for and others may have: closing keeps its order, nack does not."""
         stuck = self._blocked_sessions(room)
-        for session in self._sessions.values():
-            session.idle_since = (session.idle_since or now) if session in stuck else None
+        idle = {one: one.record_idle(now, idle=one in stuck) for one in self._sessions.values()}
         over = [
             one
             for one in stuck
-            if now - (one.idle_since or now)
-            >= (BLOCKED_PAUSE_SECONDS if one.blocked_on_redelivery else IDLE_BUFFER_SECONDS)
+            if idle[one] >= (BLOCKED_PAUSE_SECONDS if one.blocked_on_redelivery else IDLE_BUFFER_SECONDS)
         ]
         await self._end(over, 0)
 

@@ -56,13 +56,21 @@ class ExpectedRedeliveries:
         self._loss_epoch = 1
         self._back: set[int] = set()
         self._pending_by_key: dict[str | None, dict[str, int]] = {}
-        self.unseen = False
-        """The server may have more of a lost channel's than the channel has shown, and nobody else consumes."""
+        self._unseen = False
         self._append(had)
 
     def __bool__(self) -> bool:
         """Something is waited for, or waits."""
-        return bool(self._pending_by_key) or self.unseen
+        return bool(self._pending_by_key) or self._unseen
+
+    @property
+    def unseen(self) -> bool:
+        """Whether the server may still have messages that it sent to a lost channel and the channel never showed."""
+        return self._unseen
+
+    def expect_unseen(self, *, expected: bool) -> None:
+        """Note whether the server may have such messages; begin() forgets it."""
+        self._unseen = expected
 
     def record_loss(self, had: Iterable[OrderedDelivery], patience: float) -> None:
         """The next channel is lost too, with ``had``; or left in good order, and ``patience`` is 0."""
@@ -81,6 +89,7 @@ class ExpectedRedeliveries:
 
     def begin(self, now: float) -> None:
         """The next channel is open."""
+        self._unseen = False
         self._until = now + self._patience if self._until is None else self._until
 
     def remaining_seconds(self, now: float) -> float:
