@@ -1,4 +1,4 @@
-"""The adapter: two kinds of connection, and which work goes over which."""
+"""The RabbitMQ adapter: its publishing connection, its consumers and its dead-letter stores."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from msgbus.adapter import Adapter, Capabilities, Lag
 from msgbus.errors import ConfigurationError
+from msgbus_rabbitmq.aiormq_internals import verify
 from msgbus_rabbitmq.connection.connection import AmqpConnection
 from msgbus_rabbitmq.consumer.consumer import RabbitConsumer
 from msgbus_rabbitmq.dead_letters import RabbitDeadLetterStore
@@ -30,13 +31,17 @@ if TYPE_CHECKING:
 __all__ = ["RabbitAdapter"]
 
 CONSUMER_TIMEOUT_FRACTION: Final = 5 / 6
-"""Of the server's consumer_timeout: what is held for so long goes back before the server takes it."""
+"""Part of the server's consumer_timeout after which unacknowledged deliveries are given back.
+
+It is less than 1, so that the member gives them back in order before the server closes the channel.
+"""
 
 
 class RabbitAdapter(Adapter):
     """RabbitMQ 3.10 or later. Publishing and declaring share a connection; each consumer has its own.
 
-    A server short of memory or disk stops reading from connections that publish: one that also consumed would stand.
+    A server short of memory or disk stops reading from connections that publish. A connection that also consumed could
+    not acknowledge meanwhile.
     """
 
     capabilities: ClassVar[Capabilities] = Capabilities(
@@ -47,38 +52,46 @@ class RabbitAdapter(Adapter):
     supported_starts: AbstractSet[Start] = frozenset({"newest"})
 
     def __init__(self, url: BrokerURL, options: AdapterOptions) -> None:
-        """See Adapter."""
+        """Implement :meth:`Adapter.__init__`.
+
+        Raises:
+            ConfigurationError: The URL or the options are wrong, or the installed aiormq is not supported.
+        """
         if not url.hosts:
-            raise ConfigurationError(f"{url}: name a host, e.g. rabbitmq://localhost:5672")
+            raise ConfigurationError(f"{url}: the URL has no host; name one, e.g. rabbitmq://localhost:5672")
         if not isinstance(options, RabbitOptions):
-            raise ConfigurationError(f"rabbitmq: the options should be RabbitOptions, not {type(options).__name__}")
+            raise ConfigurationError(f"{url}: options are of type {type(options).__name__}; use RabbitOptions")
         self._max_in_flight_seconds: Final = options.consumer_timeout * CONSUMER_TIMEOUT_FRACTION
         self._url = url
         self._options = options
-        self._connection = AmqpConnection(url, options, "publisher")
+        self._support = verify()
+        self._connection = AmqpConnection(url, options, "publisher", self._support)
         self._publisher = Publisher(self._connection)
         self._expected_redeliveries: dict[str, dict[Address, ExpectedRedeliveries]] = {}
         self._consumers: set[RabbitConsumer] = set()
         self._dead_letter_stores: set[RabbitDeadLetterStore] = set()
 
     async def connect(self) -> None:
-        """See Adapter."""
+        """Implement :meth:`Adapter.connect`."""
         await self._connection.ensure_connected()
 
     async def ping(self) -> str:
-        """See Adapter. A server short of memory or disk says so to those who have published since."""
+        """Implement :meth:`Adapter.ping`.
+
+        A server short of memory or disk tells only connections that have published since.
+        """
         return await self._connection.ping()
 
     async def diagnose(self) -> Diagnosis:
-        """See Adapter. By a connection of its own: it publishes, and would be blocked."""
-        link = AmqpConnection(self._url, self._options, "doctor")
+        """Implement :meth:`Adapter.diagnose`, on a connection of its own, since a server may block it."""
+        connection = AmqpConnection(self._url, self._options, "doctor", self._support)
         try:
-            return await diagnose(link)
+            return await diagnose(connection)
         finally:
-            await link.close()
+            await connection.close()
 
     async def close(self) -> None:
-        """See Adapter."""
+        """Implement :meth:`Adapter.close`."""
         while self._consumers:
             await self._consumers.pop().close(0)
         while self._dead_letter_stores:
@@ -87,7 +100,7 @@ class RabbitAdapter(Adapter):
         await self._connection.close()
 
     async def create_queues(self, specs: Sequence[QueueSpec]) -> None:
-        """See Adapter."""
+        """Implement :meth:`Adapter.create_queues`."""
         for spec in specs:
             check_spec(spec)
         if specs:
@@ -96,27 +109,27 @@ class RabbitAdapter(Adapter):
     def publish(
         self, messages: Sequence[Outgoing], timeout: float
     ) -> Coroutine[Any, Any, Sequence[BrokerError | None]]:
-        """See Adapter."""
+        """Implement :meth:`Adapter.publish`."""
         return self._publisher.publish(messages, timeout)
 
     async def lag(self, address: Address, group: str) -> Lag:
-        """See Adapter; what lies in a member's prefetch counts as handed to it."""
+        """Implement :meth:`Adapter.lag`. Messages in a member's prefetch count as handed to it."""
         return Lag(await ready_messages(self._connection, address, group))
 
     async def open_dead_letters(self, address: Address) -> RabbitDeadLetterStore:
-        """See Adapter."""
-        link = AmqpConnection(self._url, self._options, f"letters of {address}")
-        letters = RabbitDeadLetterStore(link, self._publisher, address, self._dead_letter_stores.discard)
-        self._dead_letter_stores.add(letters)
-        return letters
+        """Implement :meth:`Adapter.open_dead_letters`."""
+        connection = AmqpConnection(self._url, self._options, f"letters of {address}", self._support)
+        store = RabbitDeadLetterStore(connection, self._publisher, address, self._dead_letter_stores.discard)
+        self._dead_letter_stores.add(store)
+        return store
 
     async def open_consumer(self, group: str, listener: SessionListener) -> RabbitConsumer:
-        """See Adapter."""
-        link = AmqpConnection(self._url, self._options, f"consumer of {group}")
-        await link.ensure_connected()
-        returning = self._expected_redeliveries.setdefault(group, {})
+        """Implement :meth:`Adapter.open_consumer`."""
+        connection = AmqpConnection(self._url, self._options, f"consumer of {group}", self._support)
+        await connection.ensure_connected()
+        expected = self._expected_redeliveries.setdefault(group, {})
         consumer = RabbitConsumer(
-            link, group, listener, self._consumers.discard, self._max_in_flight_seconds, returning
+            connection, group, listener, self._consumers.discard, self._max_in_flight_seconds, expected
         )
         self._consumers.add(consumer)
         return consumer

@@ -1,7 +1,7 @@
-"""AMQP frames, and what stands in the one between a publish or a delivery and its body: written and read. Pure.
+"""AMQP 0-9-1 frames and content headers: encoding of what msgbus sets, decoding of what any publisher may set. Pure.
 
-What msgbus sets is written, and whatever other publishers may set is read; the client's own encoder and decoder, which
-go from property to property and know all of them, take four times as long (12 and 9 us for what takes 3).
+aiormq's encoder and decoder go through all properties one by one. They take about four times as long: 12 and 9 us,
+where these take 3 us.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ __all__ = [
 ]
 
 FRAME_HEADER: Final = Struct(">BHI")
-"""Kind, channel and size of what follows, behind which there is one byte more."""
+"""Kind, channel and size of the payload, which is followed by one end byte."""
 FRAME_END: Final = 0xCE
 METHOD, HEADER, BODY = 1, 2, 3
 _START: Final = Struct(">HHQH")
-"""Class, weight, size of the body, flags: which of the properties follow, in the order of their bits."""
+"""Class, weight, size of the body, and flags: which properties follow, in the order of their bits."""
 _CONTENT_TYPE: Final = 1 << 15
 _CONTENT_ENCODING: Final = 1 << 14
 _HEADERS: Final = 1 << 13
@@ -56,19 +56,19 @@ _UNUSUAL: Final = _CONTENT_ENCODING | _PRIORITY | sum(_BEFORE_ID) | sum(_AT_LAST
 _TEXT, _BYTES = _TEXTS = b"Sx"
 _BASIC: Final = 60
 PERSISTENT: Final = 2
-"""The delivery mode of what outlives its server."""
+"""Delivery mode of a message that survives a restart of the server."""
 _MODE: Final = bytes((PERSISTENT,))
 _LENGTH: Final = Struct(">I")
 _KIND: Final = Struct(">BI")
 _STAMP: Final = Struct(">Q")
 _SECONDS_MAX: Final = 0xFFFF_FFFF
-"""Seconds of the year 2106: what is more are milliseconds, as some publishers have it."""
+"""Seconds until the year 2106. A larger timestamp is in milliseconds, as some publishers send it."""
 _STAMP_MAX: Final = 10**14
-"""Milliseconds of the year 5138: what is more is no time."""
+"""Milliseconds until the year 5138. A larger timestamp is ignored."""
 
 
 class Properties(NamedTuple):
-    """What stands in front of a body."""
+    """The properties of a message that msgbus reads."""
 
     content_type: str
     headers: Mapping[str, Any]
@@ -78,17 +78,17 @@ class Properties(NamedTuple):
 
 
 class Delivered(NamedTuple):
-    """One message, pushed by the server."""
+    """One delivery of the server."""
 
     tag: int
     redelivered: bool
-    """The server has delivered it before."""
+    """Whether the server has delivered it before."""
     properties: Properties
     body: bytes
 
 
 def from_aiormq(message: DeliveredMessage) -> Delivered:
-    """The same, as aiormq has decoded it."""
+    """Convert a delivery that aiormq has decoded."""
     said = message.header.properties
     time = None if said.timestamp is None else int(said.timestamp.timestamp() * 1000)
     properties = Properties(said.content_type or "", said.headers or {}, said.message_id, time)
@@ -96,17 +96,26 @@ def from_aiormq(message: DeliveredMessage) -> Delivered:
 
 
 def encode_frame(kind: int, channel: int, payload: bytes) -> bytes:
-    """A whole frame."""
+    """Encode a frame."""
     return b"%b%b\xce" % (FRAME_HEADER.pack(kind, channel, len(payload)), payload)
 
 
 def encode_content_header(
     size: int, content_type: str, headers: Mapping[str, str], message_id: str, time: int
 ) -> bytes:
-    """A content header frame's payload: of a persistent message with a body of ``size`` bytes, sent at ``time``.
+    """Encode the payload of the content header frame of a persistent message.
 
-    ``content_type`` (may be empty), ``message_id`` and the names of the headers have at most 255 bytes. What came in as
-    bytes that are no UTF-8 goes out as those. Raises ValueError or struct.error for what cannot be said.
+    Text that was received as bytes that are not UTF-8 is sent as those bytes.
+
+    Args:
+        size: Bytes of the body.
+        content_type: At most 255 bytes; may be empty.
+        headers: Their names have at most 255 bytes each.
+        message_id: At most 255 bytes.
+        time: Milliseconds since 1970.
+
+    Raises:
+        ValueError, struct.error: A value does not fit.
     """
     table = b"".join([part for name, text in headers.items() for part in (_name(name), _value(text))])
     return b"".join(
@@ -139,7 +148,10 @@ _name: Final = lru_cache(maxsize=1024)(_short)
 
 
 def decode_content_header(payload: bytes) -> tuple[int, Properties]:
-    """The size of the body, and the properties, of a content header frame. Raises InvalidFrameError."""
+    """Decode the payload of a content header frame into the size of the body and the properties.
+
+    Raises InvalidFrameError.
+    """
     try:
         _, _, size, flags = _START.unpack_from(payload)
         try:
@@ -147,7 +159,7 @@ def decode_content_header(payload: bytes) -> tuple[int, Properties]:
         except UnicodeDecodeError:
             return size, _properties(payload, flags, "surrogateescape")
     except (struct.error, IndexError, ValueError, RecursionError) as error:
-        raise InvalidFrameError(f"a content header that cannot be read: {error}") from error
+        raise InvalidFrameError(f"cannot read a content header: {error}") from error
 
 
 def _properties(payload: bytes, flags: int, errors: str) -> Properties:
@@ -170,7 +182,7 @@ def _properties(payload: bytes, flags: int, errors: str) -> Properties:
         at += 1
     if unusual:
         at += bool(flags & _PRIORITY)
-        at = _behind(payload, at, flags, _BEFORE_ID)
+        at = _skip_texts(payload, at, flags, _BEFORE_ID)
     if flags & _MESSAGE_ID:
         end = at + 1 + payload[at]
         name = payload[at + 1 : end].decode("utf-8", errors)
@@ -179,14 +191,14 @@ def _properties(payload: bytes, flags: int, errors: str) -> Properties:
         stamp = _milliseconds(_STAMP.unpack_from(payload, at)[0])
         at += _STAMP.size
     if unusual:
-        at = _behind(payload, at, flags, _AT_LAST)
+        at = _skip_texts(payload, at, flags, _AT_LAST)
     if at != len(payload):
-        raise ValueError(f"{len(payload)} bytes, and {at} by what they say")
+        raise ValueError(f"it has {len(payload)} bytes, but its properties end at {at}")
     return Properties(kind, headers, name, stamp)
 
 
 def _table(payload: bytes, at: int, end: int, errors: str) -> dict[str, Any]:
-    """The headers that lie there; text and bytes as text."""
+    """Decode the headers between two offsets; text and bytes become text."""
     headers: dict[str, Any] = {}
     while at < end:
         value = at + 1 + payload[at]
@@ -203,8 +215,8 @@ def _table(payload: bytes, at: int, end: int, errors: str) -> dict[str, Any]:
     return headers
 
 
-def _behind(payload: bytes, at: int, flags: int, texts: tuple[int, ...]) -> int:
-    """Where those of ``texts`` end that are there."""
+def _skip_texts(payload: bytes, at: int, flags: int, texts: tuple[int, ...]) -> int:
+    """Return the offset after those of ``texts`` that are present."""
     for one in texts:
         if flags & one:
             at += 1 + payload[at]

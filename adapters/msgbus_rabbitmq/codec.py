@@ -1,4 +1,4 @@
-"""AMQP properties and headers to and from what the core knows. Pure."""
+"""Conversion between AMQP properties and headers and the messages of msgbus. Pure."""
 
 from __future__ import annotations
 
@@ -49,64 +49,79 @@ __all__ = [
 ]
 
 END_MARKER: Final = "msgbus-fence"
-"""Of a letter that is none: who looks at a dead-letter queue publishes it there, to know where the queue ends."""
+"""Header of an end marker.
 
-_SHORT: Final = 255
-_BROKERS: Final = re.compile(r"x-(death|delivery-count|acquired-count|(first|last)-death-(exchange|queue|reason))")
-"""Headers that the server adds; a user's may begin with x- as well."""
+A walk through a dead-letter queue publishes a message with it to find the end of the queue. It is not a dead letter.
+"""
+
+_SHORT_STRING_MAX_BYTES: Final = 255
+_SERVER_HEADERS: Final = re.compile(
+    r"x-(death|delivery-count|acquired-count|(first|last)-death-(exchange|queue|reason))"
+)
+"""Headers that the server adds. Headers of users may begin with ``x-`` as well."""
 
 
 def route(address: Address) -> tuple[str, str]:
-    """Exchange and routing key: a queue's own exchange, or straight into a retry or dead-letter queue."""
+    """Return exchange and routing key of an address.
+
+    A queue has an exchange of its own. A retry or dead-letter queue is reached through the default exchange.
+    """
     return ("", str(address)) if address.part else (address.queue, address.queue)
 
 
 def encode_publish(outgoing: Outgoing, attempt: str, channel: int, content_max: int) -> bytes:
-    """A publish on ``channel`` as its frames; ``attempt`` is the AMQP message_id.
+    """Encode a publish on ``channel`` as its frames.
 
-    Raises ValueError or struct.error for what AMQP cannot carry.
+    Args:
+        outgoing: The message.
+        attempt: The AMQP message_id.
+        channel: Number of the channel.
+        content_max: Most bytes of one body frame.
+
+    Raises:
+        ValueError, struct.error: AMQP cannot carry the message.
     """
     body = outgoing.body
-    header = encode_content_header(len(body), *_said(outgoing), attempt, outgoing.time)
-    parts = [_opening(*route(outgoing.address), channel), encode_frame(HEADER, channel, header)]
+    header = encode_content_header(len(body), *_content_type_and_headers(outgoing), attempt, outgoing.time)
+    parts = [_publish_frame(*route(outgoing.address), channel), encode_frame(HEADER, channel, header)]
     parts += [encode_frame(BODY, channel, body[at : at + content_max]) for at in range(0, len(body), content_max)]
     return b"".join(parts)
 
 
 @lru_cache(maxsize=1024)
-def _opening(exchange: str, key: str, channel: int) -> bytes:
-    """The first frame, the same for every message of a queue."""
+def _publish_frame(exchange: str, key: str, channel: int) -> bytes:
+    """Encode the Basic.Publish frame, which is the same for every message of a queue."""
     return marshal(Basic.Publish(exchange=exchange, routing_key=key, mandatory=True), channel)
 
 
 def client_properties(outgoing: Outgoing, attempt: str) -> Basic.Properties:
-    """The same for the client to write; ``attempt`` as in encode_publish()."""
-    kind, headers = _said(outgoing)
+    """Return the properties of ``outgoing`` for aiormq to encode; ``attempt`` as in encode_publish()."""
+    kind, headers = _content_type_and_headers(outgoing)
     return Basic.Properties(
         content_type=kind or None,
         delivery_mode=PERSISTENT,
-        headers={name: _outward(text) for name, text in headers.items()},
+        headers={name: _encode_text(text) for name, text in headers.items()},
         message_id=attempt,
         timestamp=datetime.fromtimestamp(outgoing.time // 1000, UTC),
     )
 
 
-def _said(outgoing: Outgoing) -> tuple[str, dict[str, str]]:
-    """The content type, or ``""`` where the property cannot say it, and the headers."""
+def _content_type_and_headers(outgoing: Outgoing) -> tuple[str, dict[str, str]]:
+    """Return the content type, or ``""`` if it does not fit into the property, and the headers."""
     headers = dict(outgoing.headers)
     headers[ID] = outgoing.id
     headers[TIME] = str(outgoing.time)
     if outgoing.key is not None:
         headers[KEY] = outgoing.key
     kind = headers.get(CONTENT_TYPE, "")
-    if not (kind.isascii() and 0 < len(kind) <= _SHORT):
+    if not (kind.isascii() and 0 < len(kind) <= _SHORT_STRING_MAX_BYTES):
         return "", headers
-    del headers[CONTENT_TYPE]  # the property says it
+    del headers[CONTENT_TYPE]  # sent as the property
     return kind, headers
 
 
-def _outward(text: str) -> str | bytearray:
-    """Text as it is; what came in as bytes that are no UTF-8 goes out as those bytes."""
+def _encode_text(text: str) -> str | bytearray:
+    """Return ``text``, or the original bytes if it was received as bytes that are not UTF-8."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -115,33 +130,39 @@ def _outward(text: str) -> str | bytearray:
 
 
 def decode_message(address: Address, group: str, delivered: Delivered) -> Message:
-    """What a callback gets of a delivery, ours or a foreign publisher's."""
+    """Decode a delivery, from msgbus or from a third-party client, into the message for a callback."""
     return _message(address, group, delivered, {})
 
 
 def key_and_id(delivered: Delivered) -> tuple[str | None, str]:
-    """Its key, and its id or ``""`` where the publisher gave none."""
+    """Return the key and the message id of a delivery; ``""`` if the publisher gave no id."""
     properties = delivered.properties
     table = properties.headers
-    key = _inward(table[KEY]) if KEY in table else None
-    return key, _inward(table[ID]) if ID in table else properties.message_id or ""
+    key = _decode_text(table[KEY]) if KEY in table else None
+    return key, _decode_text(table[ID]) if ID in table else properties.message_id or ""
 
 
 def end_marker_of(delivered: Delivered) -> str:
-    """The name of the fence that this letter is, or ``""``."""
-    return _inward(delivered.properties.headers.get(END_MARKER, ""))
+    """Return the name of the end marker; ``""`` if ``delivered`` is a dead letter."""
+    return _decode_text(delivered.properties.headers.get(END_MARKER, ""))
 
 
 def decode_dead_letter(address: Address, delivered: Delivered) -> Message:
-    """A dead letter. One that the server made (delivery limit) or a foreign client gets what our own have."""
+    """Decode a dead letter.
+
+    One from the server (delivery limit) or from a third-party client gets the headers that those of msgbus have.
+    """
     table = delivered.properties.headers
     return _message(
-        address, address.group, delivered, {} if DEAD_LETTER_ID in table else _made(address, delivered, table)
+        address,
+        address.group,
+        delivered,
+        {} if DEAD_LETTER_ID in table else _generated_headers(address, delivered, table),
     )
 
 
-def _made(address: Address, delivered: Delivered, table: Mapping[str, Any]) -> dict[str, str]:
-    """Our headers for it, the same at every look."""
+def _generated_headers(address: Address, delivered: Delivered, table: Mapping[str, Any]) -> dict[str, str]:
+    """Return the headers that msgbus would have set, equal at each call."""
     death = _death(address, table)
     properties = delivered.properties
     about = (properties.message_id, table.get(ID), sorted(map(repr, death.items())), delivered.body)
@@ -150,16 +171,16 @@ def _made(address: Address, delivered: Delivered, table: Mapping[str, Any]) -> d
     if ID not in table and not properties.message_id:
         ours[ID] = name
     if death:
-        ours[REASON] = _inward(death.get("reason", "")).replace("_", " ")
+        ours[REASON] = _decode_text(death.get("reason", "")).replace("_", " ")
     if isinstance(at := death.get("time"), datetime):
         ours[LAST_FAILURE] = str(int(at.timestamp() * 1000))
     return ours
 
 
 def _death(address: Address, table: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The server's word on how it came here from its group's queue: the latest stands first."""
-    told = table.get("x-death")
-    deaths = [one for one in told if isinstance(one, dict)] if isinstance(told, list) else []
+    """Return the entry of ``x-death`` for the group's queue, the latest first; empty if there is none."""
+    entries = table.get("x-death")
+    deaths = [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
     of_group = (one for one in deaths if one.get("queue") == f"{address.queue}.{address.group}")
     return next(of_group, deaths[0] if deaths else {})
 
@@ -182,15 +203,15 @@ def _message(address: Address, group: str, delivered: Delivered, more: Mapping[s
 
 
 def decode_headers(table: Mapping[str, Any]) -> dict[str, str]:
-    """AMQP headers as text, without those that the server added. What is no string becomes JSON."""
+    """Return AMQP headers as text, without those that the server added. Values that are not text become JSON."""
     return {
-        name: value if isinstance(value, str) else _inward(value)
+        name: value if isinstance(value, str) else _decode_text(value)
         for name, value in table.items()
-        if not (name.startswith("x-") and _BROKERS.fullmatch(name))
+        if not (name.startswith("x-") and _SERVER_HEADERS.fullmatch(name))
     }
 
 
-def _inward(value: Any) -> str:
+def _decode_text(value: Any) -> str:
     match value:
         case str():
             return value
@@ -209,7 +230,7 @@ def _jsonable(value: Any) -> str:
 
 
 def refused(reply: str) -> tuple[str, int]:
-    """What a channel error blames: the exchange it names, or the bytes it allows; ``""`` and 0 where it names none."""
+    """Parse a channel error: the exchange that it names, or ``""``, and the most bytes that it allows, or 0."""
     exchange = re.search(r"exchange '([^']*)'", reply)
-    most = re.search(r"larger than (?:configured )?max(?:imum)? size (\d+)", reply)
-    return exchange[1] if exchange else "", int(most[1]) if most else 0
+    max_bytes = re.search(r"larger than (?:configured )?max(?:imum)? size (\d+)", reply)
+    return exchange[1] if exchange else "", int(max_bytes[1]) if max_bytes else 0

@@ -1,4 +1,4 @@
-"""What a RabbitMQ server is and suffers from, as far as AMQP can tell."""
+"""Diagnosis of a RabbitMQ server, as far as AMQP can tell."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 __all__ = ["diagnose", "findings"]
 
 MIN_VERSION: Final = (3, 10)
-"""Quorum queues that dead-letter at least once."""
+"""The first version whose quorum queues dead-letter at least once."""
 CONFIRM_TIMEOUT_SECONDS: Final = 2.0
-"""Seconds for the confirmation of one message that goes nowhere."""
+"""Seconds to wait for the confirmation of a message that is routed to no queue."""
 PUBLISH_REFUSED_FINDING: Final = Finding(
     "error",
     "this user may not write to the default exchange, by which retries and dead letters are published",
@@ -27,16 +27,21 @@ PUBLISH_REFUSED_FINDING: Final = Finding(
 )
 
 
-async def diagnose(link: AmqpConnection) -> Diagnosis:
-    """See Adapter; ``link`` is one of its own, since a server short of memory stops reading from it."""
-    connection = await link.ensure_connected()
-    told = {name: decode_reason(value) for name, value in connection.server_properties.items()}
-    found = [*findings(told), *[one async for one in _published(link)]]
-    return Diagnosis(f"{told.get('product', 'RabbitMQ')} {told.get('version', '')} at {link.servers}", tuple(found))
+async def diagnose(connection: AmqpConnection) -> Diagnosis:
+    """Implement :meth:`Adapter.diagnose`.
+
+    ``connection`` is used for nothing else, since a server short of memory stops reading from it.
+    """
+    client = await connection.ensure_connected()
+    told = {name: decode_reason(value) for name, value in client.server_properties.items()}
+    found = [*findings(told), *[one async for one in _find_alarms(connection)]]
+    return Diagnosis(
+        f"{told.get('product', 'RabbitMQ')} {told.get('version', '')} at {connection.servers}", tuple(found)
+    )
 
 
 def findings(told: Mapping[str, str]) -> Iterator[Finding]:
-    """What endangers the promise, by what the server tells of itself. Pure."""
+    """Find what endangers the guarantees in ``told``, the server's properties. Pure."""
     version = told.get("version", "")
     known = [int(part) for part in version.split(".")[:2] if part.isdigit()]
     if known and tuple(known) < MIN_VERSION:
@@ -45,18 +50,21 @@ def findings(told: Mapping[str, str]) -> Iterator[Finding]:
         )
 
 
-async def _published(link: AmqpConnection) -> AsyncIterator[Finding]:
-    """Who publishes is told of alarms. What is published is routed to no queue, and gone."""
-    channel = await link.channel(confirms=True)
+async def _find_alarms(connection: AmqpConnection) -> AsyncIterator[Finding]:
+    """Find alarms by publishing: the server tells them only to a connection that publishes.
+
+    The messages are routed to no queue and dropped.
+    """
+    channel = await connection.channel(confirms=True)
     name = f"msgbus.doctor.{secrets.token_hex(8)}"
     try:
-        for _ in range(2):  # the first may be confirmed still, and the next is read no more
+        for _ in range(2):  # a blocking server may still confirm the first one
             publish = channel.basic_publish(b"", exchange="", routing_key=name, mandatory=False)
-            await link.bounded(publish, f"{link.where}: publishing", CONFIRM_TIMEOUT_SECONDS)
+            await connection.bounded(publish, f"{connection.where}: publishing", CONFIRM_TIMEOUT_SECONDS)
     except AccessRefused:
         yield PUBLISH_REFUSED_FINDING
     except BrokerUnavailable:
-        if not (reason := await why_blocked(await link.ensure_connected())):
+        if not (reason := await why_blocked(await connection.ensure_connected())):
             raise
         yield Finding(
             "error",

@@ -1,4 +1,4 @@
-"""What aiormq raises, as errors of ours."""
+"""Translation of aiormq's errors into those of msgbus."""
 
 from __future__ import annotations
 
@@ -40,14 +40,18 @@ _TABLE: Final[dict[type[BaseException], type[MsgbusError]]] = {
     ChannelNotFoundEntity: QueueNotFound,
     ChannelLockedResource: DeadLettersLocked,
     ChannelPreconditionFailed: QueueConflict,
-    # Only the client's own calls stand inside guarded(), and it raises a bare Exception or RuntimeError too.
+    # Only calls of the client are made inside translate_client_errors(), and it raises bare Exception and RuntimeError.
     Exception: BrokerUnavailable,
 }
 
 
 @contextmanager
 def translate_client_errors(doing: str) -> Iterator[None]:
-    """The client's errors as ours; also its CancelledError, when it gave up a connection and nobody cancelled us."""
+    """Raise the errors of aiormq as errors of msgbus; ``doing`` opens the message.
+
+    aiormq raises CancelledError in its callers when it gives up a connection. If the current task was not cancelled,
+    that becomes BrokerUnavailable.
+    """
     try:
         with translate_errors(_TABLE, doing):
             yield
@@ -55,4 +59,4 @@ def translate_client_errors(doing: str) -> Iterator[None]:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise
-        raise BrokerUnavailable(f"{doing}: the connection was given up") from error
+        raise BrokerUnavailable(f"{doing}: aiormq gave up the connection") from error

@@ -1,8 +1,10 @@
-"""Dead letters in hand: one channel, ONE consumer, a lock, and everything that was pushed.
+"""The exclusive reader of a dead-letter queue: one channel with one consumer, under the dead-letter lock.
 
-Only so does a quorum queue keep its order when they go back: a second consumer on the channel, a page at a time, or a
-nack shuffles it for good. And only a letter of our own, the *fence*, tells where the queue ends: it may say that it is
-empty while the last holder's letters are still going back.
+A quorum queue keeps the order of dead letters that are given back only under these conditions. A second consumer on the
+channel, reading page by page, or a nack changes the order for good.
+
+The end of the queue is found by an *end marker*, a message of msgbus that is published at the begin of a walk. The
+server's message count is no help: it may be 0 while the dead letters of the last lock holder are still going back.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
+from msgbus.adapter.timeouts import wait_for_event
 from msgbus.errors import BrokerError, BrokerUnavailable, DeadLetterLockLost, DeadLettersLocked
 from msgbus_rabbitmq.aiormq_internals.frame_reader import consume
 from msgbus_rabbitmq.codec import end_marker_of
@@ -31,29 +34,31 @@ if TYPE_CHECKING:
 __all__ = ["ExclusiveReader"]
 
 PREFETCH_COUNT: Final = 20_000
-"""Letters in hand at once: what they cost the server and us is about 8 kB each besides their bodies."""
+"""Dead letters in flight at once. Each costs the server and this process about 8 kB besides its body."""
 SILENCE_TIMEOUT_SECONDS: Final = 30.0
-"""Seconds without a letter and without the fence; a server short of memory holds the fence back."""
+"""Seconds to wait for a dead letter or the end marker. A server short of memory holds the end marker back."""
 CLOSE_STEP_TIMEOUT_SECONDS: Final = 3.0
-"""Seconds for each of the two things waited for on leaving."""
+"""Seconds for each of the two steps that close() waits for."""
 _RETRY_INTERVAL_SECONDS: Final = 0.02
-_LOCK_ARGUMENTS: Final = {"x-queue-type": "classic"}  # whatever the vhost's default: a quorum queue is never exclusive
+_LOCK_ARGUMENTS: Final = {
+    "x-queue-type": "classic"
+}  # also where the vhost's default is quorum: a quorum queue is never exclusive
 
 
 class ExclusiveReader:
-    """The letters that one consumer was pushed, in order. Used from one task.
+    """Dead letters that were pushed to one consumer, in order. Used from one task.
 
-    A letter's place is its delivery tag less one; it is None for a fence and for what was removed.
+    The place of a dead letter is its delivery tag minus one. A place is None for an end marker and for a removed one.
     """
 
-    def __init__(self, link: AmqpConnection, address: Address) -> None:
-        self._connection = link
+    def __init__(self, connection: AmqpConnection, address: Address) -> None:
+        self._connection = connection
         self._address = address
         self._queue = str(address)
         self._channel: AbstractChannel | None = None
         self._places: list[Delivered | None] = []
         self._end_markers: list[int] = []
-        self._there = 0
+        self._ready_at_open = 0
         self._in_flight = 0
         self._low = 0
         self._end_marker = ""
@@ -64,55 +69,70 @@ class ExclusiveReader:
 
     @property
     def in_flight(self) -> int:
-        """Letters that were pushed and not removed."""
+        """Number of dead letters that were pushed and not removed."""
         return self._in_flight
 
     @property
     def gone(self) -> bool:
-        """The server or the network took them back."""
+        """Whether the session is lost: the server has taken the dead letters back."""
         return self._gone or not self._connection.is_up
 
     @property
     def full(self) -> bool:
-        """No more come until some are removed."""
+        """Whether the prefetch is full: no more are pushed until some are removed."""
         return self._in_flight >= PREFETCH_COUNT
 
     @property
     def reached_end_marker(self) -> bool:
-        """All that was in the queue when the walk began is in hand."""
+        """Whether all dead letters from before the walk began have been pushed."""
         return self._end is not None and len(self._places) >= self._end
 
     async def open(self) -> None:
-        """Lock the queue and consume it. Raises DeadLettersLocked, QueueNotFound, BrokerUnavailable."""
-        doing = f"{self._connection.where}: cannot take the letters of queue {self._queue!r}"
+        """Take the dead-letter lock and consume the queue.
+
+        Raises:
+            DeadLettersLocked: Another lock holder, or a third-party client, consumes the queue.
+            QueueNotFound: There is no such queue.
+            BrokerUnavailable: The connection is lost.
+        """
+        doing = f"{self._connection.where}: cannot take the dead letters of queue {self._queue!r}"
         await self._connection.on_temporary_channel(
-            f"queue {self._queue!r}: somebody else has its letters in hand; try again later",
+            f"queue {self._queue!r}: another client holds the dead-letter lock; try again later",
             lambda channel: channel.queue_declare(
                 f"{self._queue}.taker", exclusive=True, auto_delete=True, arguments=dict(_LOCK_ARGUMENTS)
             ),
         )
         if not await self._all_back(REPLY_TIMEOUT_SECONDS):
-            raise DeadLettersLocked(f"queue {self._queue!r}: somebody consumes it, and not by way of msgbus")
-        self._there = (await declare_passive(self._connection, self._queue))[0]
+            raise DeadLettersLocked(
+                f"queue {self._queue!r}: a third-party client consumes it; stop that client and try again"
+            )
+        self._ready_at_open = (await declare_passive(self._connection, self._queue))[0]
         self._channel = channel = await self._connection.channel()
         channel.closing.add_done_callback(self._lost)
         channel.on_consumer_cancel_callbacks.add(self._lost)
         await self._connection.bounded(channel.basic_qos(prefetch_count=PREFETCH_COUNT), doing)
         await self._connection.bounded(consume(channel, self._queue, self._pushed), doing)
 
-    def expect_end_marker(self, fence: str) -> None:
-        """A walk begins, and ends at this fence, which is published next: every letter of before lies in front."""
-        self._end_marker, self._end = fence, None
+    def expect_end_marker(self, marker: str) -> None:
+        """Begin a walk that ends at ``marker``. The caller publishes this end marker next, behind all dead letters."""
+        self._end_marker, self._end = marker, None
 
     async def expect_no_end_marker(self) -> None:
-        """The queue takes none, being full: the walk ends where it ended when we came, or what is ready now ends."""
+        """Begin a walk without an end marker, since the full queue refuses it.
+
+        It ends at the number of messages at open(), or at those that are ready now, whichever is later.
+        """
         ready = (await declare_passive(self._connection, self._queue))[0]
-        self._end_marker, self._end = "", max(self._there, len(self._places) + ready)
+        self._end_marker, self._end = "", max(self._ready_at_open, len(self._places) + ready)
 
     async def read(self, start: int, most: int) -> Sequence[tuple[int, Delivered]]:
-        """Up to ``most`` letters with their places, from ``start`` on: fewer only before the fence or a full hand.
+        """Return up to ``most`` dead letters with their places, from place ``start`` on.
 
-        Raises DeadLetterLockLost, and BrokerUnavailable when nothing comes any more.
+        Return fewer only at the end marker or with a full prefetch.
+
+        Raises:
+            DeadLetterLockLost: The server has taken the dead letters back.
+            BrokerUnavailable: Nothing arrived for ``SILENCE_TIMEOUT_SECONDS``.
         """
         while True:
             found = list(islice(self._from(start), most))
@@ -122,17 +142,17 @@ class ExclusiveReader:
             await self._arrival(len(self._places) + missing)
 
     async def complete(self) -> None:
-        """Wait until the walk's last letter is in hand, or as many as can be."""
+        """Wait until the last dead letter of the walk has been pushed, or the prefetch is full."""
         while not (self.reached_end_marker or self.full):
             await self._arrival(len(self._places) + PREFETCH_COUNT)
 
     async def ready(self) -> int:
-        """Letters in the queue and in nobody's hands, but the fence."""
-        fence_is_out = bool(self._end_marker) and self._end is None
-        return max((await declare_passive(self._connection, self._queue))[0] - fence_is_out, 0)
+        """Return the number of dead letters in the queue that no consumer has, without the end marker."""
+        marker_is_out = bool(self._end_marker) and self._end is None
+        return max((await declare_passive(self._connection, self._queue))[0] - marker_is_out, 0)
 
     async def remove(self, places: Collection[int]) -> None:
-        """Acknowledge these, and hear from the server. Raises DeadLetterLockLost."""
+        """Remove dead letters for good: acknowledge them and wait for the server. Raises DeadLetterLockLost."""
         channel = self._check()
         await self._clear_end_markers(channel)
         mine = sorted(place for place in places if self._places[place] is not None)
@@ -152,29 +172,29 @@ class ExclusiveReader:
         self._in_flight -= len(mine)
 
     async def close(self) -> None:
-        """Give back, in order, what was not removed; on return it is there for others. Never raises."""
+        """Give back, in order, what was not removed. On return, others can take it. Never raises."""
         if self._channel is None:
             return
         with suppress(BrokerError, TimeoutError):
             async with asyncio.timeout(CLOSE_STEP_TIMEOUT_SECONDS):
-                await self.complete()  # a fence that is left behind would be counted
+                await self.complete()  # an end marker that stays in the queue would be counted
                 await self._clear_end_markers(self._channel)
         await self._connection.close_channel(self._channel)
         self._gone = True
         with suppress(BrokerError):
             await self._all_back(
                 CLOSE_STEP_TIMEOUT_SECONDS
-            )  # before the lock goes: the next one may not find an empty queue
+            )  # before the lock is released, so that the next lock holder finds them
 
     def _from(self, start: int) -> Iterator[tuple[int, Delivered]]:
         stop = len(self._places) if self._end is None else min(self._end, len(self._places))
         for place in range(start, stop):
-            letter = self._places[place]
-            if letter is not None:
-                yield place, letter
+            dead_letter = self._places[place]
+            if dead_letter is not None:
+                yield place, dead_letter
 
     def _below(self, mine: Sequence[int]) -> int:
-        """How many places from the first on are removed with ``mine``: one acknowledgement does for all of them."""
+        """Return how many places, from the first on, are removed with ``mine``: one frame acknowledges all of them."""
         below = 0
         for place in mine:
             while self._low < place and self._places[self._low] is None:
@@ -185,41 +205,45 @@ class ExclusiveReader:
         return below
 
     def _pushed(self, delivered: Delivered) -> None:
-        fence = end_marker_of(delivered)
-        if fence:
+        marker = end_marker_of(delivered)
+        if marker:
             self._end_markers.append(len(self._places))
-            self._end = len(self._places) if fence == self._end_marker else self._end
+            self._end = len(self._places) if marker == self._end_marker else self._end
         else:
             self._in_flight += 1
-        self._places.append(None if fence else delivered)
-        if fence or self.full or self.reached_end_marker or len(self._places) >= self._wanted:
+        self._places.append(None if marker else delivered)
+        if marker or self.full or self.reached_end_marker or len(self._places) >= self._wanted:
             self._news.set()
 
     async def _arrival(self, size: int) -> None:
-        """Wait until there are ``size`` places, a fence, or no room for more."""
+        """Wait until there are ``size`` places, an end marker, or a full prefetch."""
         before, self._wanted = len(self._places), size
         self._check()
         self._news.clear()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(SILENCE_TIMEOUT_SECONDS):
-                await self._news.wait()
+        await wait_for_event(SILENCE_TIMEOUT_SECONDS, self._news)
         await self._clear_end_markers(self._check())
         if len(self._places) == before:
             raise BrokerUnavailable(
-                f"queue {self._queue!r}: {self._connection.where} gave no letter for {SILENCE_TIMEOUT_SECONDS:g} s"
+                f"queue {self._queue!r}: {self._connection.where} sent no dead letter for {SILENCE_TIMEOUT_SECONDS:g} s"
             )
 
     async def _clear_end_markers(self, channel: AbstractChannel) -> None:
-        """Acknowledge those in hand, ours and what killed ones left: before letters are, which may reach over them."""
+        """Acknowledge the end markers in flight, those of killed processes as well.
+
+        This comes before dead letters are acknowledged, since one frame may acknowledge all places up to one.
+        """
         with translate_client_errors(f"queue {self._queue!r}"):
             while self._end_markers:
                 await channel.basic_ack(self._end_markers.pop() + 1, wait=False)
 
     async def _all_back(self, seconds: float) -> bool:
-        """Nobody consumes the queue: a consumer counts until the last of its letters has gone back."""
+        """Wait until the queue has no consumer; return False after ``seconds``.
+
+        A consumer is counted until the last of its dead letters has gone back.
+        """
         try:
             async with asyncio.timeout(seconds):
-                while (await declare_passive(self._connection, self._queue))[1]:  # noqa: ASYNC110 - a server tells nobody
+                while (await declare_passive(self._connection, self._queue))[1]:  # noqa: ASYNC110 - the server sends no event
                     await asyncio.sleep(_RETRY_INTERVAL_SECONDS)
         except TimeoutError:
             return False
@@ -232,7 +256,10 @@ class ExclusiveReader:
 
     def _no_longer(self) -> DeadLetterLockLost:
         self._gone = True
-        return DeadLetterLockLost(f"queue {self._queue!r}: its letters are no longer in hand; take them again")
+        return DeadLetterLockLost(
+            f"queue {self._queue!r}: the dead-letter lock is lost: the server took its dead letters back; "
+            "take them again"
+        )
 
     def _lost(self, _: object) -> None:
         self._gone = True

@@ -1,4 +1,4 @@
-"""The RabbitMQ adapter's URL parameters."""
+"""URL parameters of the RabbitMQ adapter."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ __all__ = ["RabbitOptions"]
 
 
 class RabbitOptions(AdapterOptions):
-    """RabbitMQ's own URL parameters."""
+    """URL parameters that only RabbitMQ has."""
 
     consumer_timeout: Annotated[float, Field(ge=1)] = 1800.0
-    """Seconds after which the server takes back what a member has not acknowledged; its own setting has the same name,
-    and cannot be asked for."""
+    """Seconds after which the server takes back what a member has not acknowledged.
+
+    Set it to the server's setting of the same name, which AMQP cannot read.
+    """

@@ -1,6 +1,10 @@
-"""Publishing: one channel with confirms, and what became of each message as its verdict.
+"""The publisher: one channel with confirms, and a publish result for each message.
 
-Messages that are published at the same time go out in one write (see `writing`).
+    publish() -> (queue known?) -> BatchWriter -> _write() -> write_many() -> server
+                  no: _check_queue()                              |
+    results <- _ended() <-------- confirm, refusal or return -----+
+
+Messages that are published at the same time are written together (see `aiormq_internals.batch_publish`).
 """
 
 from __future__ import annotations
@@ -22,7 +26,6 @@ from msgbus.errors import AccessRefused, BrokerError, BrokerUnavailable, Message
 from msgbus.errors import QueueNotFound as Missing
 from msgbus_rabbitmq.aiormq_internals.batch_publish import (
     PendingPublish,
-    supports_batch_publish,
     unconfirmed,
     write_each,
     write_many,
@@ -41,28 +44,27 @@ if TYPE_CHECKING:
 __all__ = ["Publisher"]
 
 MAX_BATCH_MESSAGES: Final = 100
-"""Most messages of one write."""
+"""Most messages in one write."""
 MAX_BATCH_BYTES: Final = 128 * 1024
-"""A write is full when it has so many; a larger message goes alone."""
-_SHORT: Final = " (it takes no messages while it is short of memory or disk)"
+"""Most bytes of bodies in one write. A larger message is written alone."""
+_BLOCKED_HINT: Final = " (it takes no messages while it is short of memory or disk)"
 
 
 class Publisher:
-    """Publishes over a link; a channel that breaks is replaced at the next write."""
+    """Publishes over one connection. The next write after a lost channel opens another."""
 
-    def __init__(self, link: AmqpConnection) -> None:
-        self._connection = link
-        self._channel: Any = None  # aiormq's Channel: its abstract class hides what a batch needs
+    def __init__(self, connection: AmqpConnection) -> None:
+        self._connection = connection
+        self._channel: Any = None  # aiormq's Channel: its abstract class lacks what write_many() needs
         self._retired_channels: set[Any] = set()
-        self._at_once = False
         self._limit: asyncio.Timeout | None = None
-        """Of the write under way."""
+        """Time limit of the write in progress."""
         self._known: set[str] = set()
         self._checks: dict[Address, list[PendingPublish]] = {}
-        self._asking: set[asyncio.Task[None]] = set()
+        self._check_tasks: set[asyncio.Task[None]] = set()
         self._timeouts = CallTimeouts()
         self._writer: BatchWriter[PendingPublish] = BatchWriter(
-            name=f"{link.where}: publishing",
+            name=f"{connection.where}: publishing",
             write=self._write,
             failed=self._failed,
             messages=MAX_BATCH_MESSAGES,
@@ -70,53 +72,56 @@ class Publisher:
         )
 
     async def publish(self, messages: Sequence[Outgoing], timeout: float) -> Sequence[BrokerError | None]:
-        """See Adapter.publish."""
+        """Implement :meth:`Adapter.publish`."""
         call = PublishCall(len(messages), asyncio.get_running_loop().time() + timeout)
         items = [PendingPublish(call, place, message, self._ended) for place, message in enumerate(messages)]
-        there: list[PendingPublish] = []
+        ready: list[PendingPublish] = []
         for item in items:
             if item.message.address.part or item.message.address.queue in self._known:
-                there.append(item)
+                ready.append(item)
             else:
-                self._ask(item)
-        self._writer.add(there)
+                self._hold(item)
+        self._writer.add(ready)
         return await self._timeouts.collect_results(call, items, lambda item: self._late(item, timeout))
 
     async def close(self) -> None:
-        """Write nothing more; what waits fails."""
+        """Stop writing; messages that are not written fail as BrokerUnavailable."""
         await self._writer.close()
-        for task in self._asking:
+        for task in self._check_tasks:
             task.cancel()
-        if self._asking:
-            await asyncio.wait(self._asking, timeout=1.0)
+        if self._check_tasks:
+            await asyncio.wait(self._check_tasks, timeout=1.0)
 
-    # Which queues exist: publishing to an exchange that is missing would close the channel under everybody's messages.
+    # Does the queue exist? A publish to a missing exchange closes the channel, and so fails the messages of others.
 
-    def _ask(self, item: PendingPublish) -> None:
-        """Keep ``item`` until the server has said whether its queue exists; others go on meanwhile."""
+    def _hold(self, item: PendingPublish) -> None:
+        """Hold ``item`` until the server has told whether its queue exists. Messages to other queues are not held."""
         address = item.message.address
         if (waiting := self._checks.get(address)) is not None:
             waiting.append(item)
             return
         self._checks[address] = [item]
-        asking = asyncio.get_running_loop().create_task(self._check_queue(address), name="msgbus rabbitmq looking")
-        self._asking.add(asking)
-        asking.add_done_callback(self._asking.discard)
+        check = asyncio.get_running_loop().create_task(self._check_queue(address), name="msgbus rabbitmq queue check")
+        self._check_tasks.add(check)
+        check.add_done_callback(self._check_tasks.discard)
 
     async def _check_queue(self, address: Address) -> None:
         try:
-            there = await queue_exists(self._connection, address)
+            exists = await queue_exists(self._connection, address)
         except BrokerError as error:
             self._failed(self._checks.pop(address), error)
         except asyncio.CancelledError:
             self._failed(
-                self._checks.pop(address), BrokerUnavailable(f"{self._connection.where}: the connection was closed")
+                self._checks.pop(address),
+                BrokerUnavailable(
+                    f"{self._connection.where}: msgbus closed the connection before the message was published"
+                ),
             )
             raise
         else:
-            # In one step: whoever publishes from now on comes behind those who have waited.
+            # Without an await between: messages published from now on are written after those that were held.
             waiting = self._checks.pop(address)
-            if there:
+            if exists:
                 self._known.add(address.queue)
                 self._writer.add(waiting)
             else:
@@ -130,57 +135,56 @@ class Publisher:
         self._limit = limit = asyncio.timeout_at(end)
         try:
             async with limit:
-                channel = await self._fresh()
+                channel = await self._open_channel()
                 with translate_client_errors(f"{self._connection.where}: publishing"):
-                    await channel.connection.ready()  # it is not while the server is short of memory or disk
+                    await channel.connection.ready()  # waits while the server is short of memory or disk
                     wanted = [item for item in batch if not item.call.over]
-                    await (write_many if self._at_once else write_each)(channel, wanted)
+                    await (write_many if self._connection.support.batch_publish else write_each)(channel, wanted)
         except TimeoutError:
-            if limit.when() != end:  # else each call is late by itself, and knows more about why
+            if limit.when() != end:  # otherwise each call reports its own timeout, with the reason
                 self._failed(batch, BrokerUnavailable(f"{self._connection.where}: the connection broke"))
         finally:
             self._limit = None
 
-    async def _fresh(self) -> Any:
-        """The channel: a new one where the last is closed or was left."""
+    async def _open_channel(self) -> Any:
+        """Return the channel; open a new one if the last is closed or retired."""
         if self._channel is None or self._channel.is_closed or not self._connection.is_up:
             self._channel = None
             self._channel = channel = await self._connection.channel(confirms=True)
             channel.closing.add_done_callback(lambda closing: self._lost(channel, closing))
-            self._at_once = supports_batch_publish(channel)
         if self._retired_channels:
             await self._close_retired()
         return self._channel
 
     def _lost(self, channel: Any, closing: asyncio.Future[Any]) -> None:
-        """The channel is closed: nothing more is confirmed on it, and queues may be gone when there is another."""
+        """End the messages of a closed channel, and check queues again before the next publish."""
         self._known.clear()
         if channel is self._channel and self._limit is not None and not self._limit.expired():
-            # The client would wait for ever until a connection that is gone takes what is written to it.
+            # aiormq would wait indefinitely for a lost connection to take what is written.
             self._limit.reschedule(asyncio.get_running_loop().time())
         error = None if closing.cancelled() else closing.exception()
-        for item in unconfirmed(channel) if self._at_once else ():
+        for item in unconfirmed(channel) if self._connection.support.batch_publish else ():
             item.set_exception(error or ConnectionResetError("the channel was closed"))
 
     def _retire_channel(self, channel: Any) -> None:
-        """The next write takes another channel.
+        """Have the next write open another channel.
 
-        A channel keeps to the leader of a quorum queue that it found at its first publish. Had that one just died, it
-        refuses everything until the node is back, while a new channel finds the new leader.
+        On the server, a channel keeps using the leader of a quorum queue that it found at its first publish. If that
+        node has died, the channel refuses every message until the node is back. A new channel finds the new leader.
         """
         if self._channel is channel:
             self._channel = None
         self._retired_channels.add(channel)
 
     async def _close_retired(self) -> None:
-        """Close those on which nobody waits for a confirmation any more."""
+        """Close the retired channels on which no confirmation is pending."""
         for channel in [
             one for one in self._retired_channels if one.is_closed or not getattr(one, "confirmations", ())
         ]:
             self._retired_channels.discard(channel)
             await self._connection.close_channel(channel)
 
-    # Verdicts.
+    # Results.
 
     def _ended(self, item: PendingPublish, error: BaseException | None) -> None:
         queue = f"queue {str(item.message.address)!r}"
@@ -191,10 +195,10 @@ class Publisher:
         elif isinstance(error, DeliveryError):
             self._retire_channel(item.channel)
             item.complete(
-                BrokerUnavailable(f"{queue}: the server refused it (a group's queue is full or not available)")
+                BrokerUnavailable(f"{queue}: the server refused the message (a group's queue is full or not available)")
             )
         else:
-            self._known.clear()  # its queue may be why the channel was closed
+            self._known.clear()  # the channel may have been closed because the queue is missing
             item.complete(
                 _blamed(item.message, error)
                 or BrokerUnavailable(
@@ -204,22 +208,22 @@ class Publisher:
             )
 
     def _failed(self, batch: list[PendingPublish], error: Exception) -> None:
-        """What of these was not sent will not be; what was sent has its own end."""
+        """Complete, with ``error``, the messages of ``batch`` that were not sent. Sent ones are answered or lost."""
         for item in batch:
             if not item.sent:
                 item.complete(_copy(error))
 
     def _late(self, item: PendingPublish, timeout: float) -> BrokerError:
         if not item.sent:
-            return BrokerUnavailable(f"{self._connection.where}: not ready within {timeout:g} s{_SHORT}")
+            return BrokerUnavailable(f"{self._connection.where}: not ready within {timeout:g} s{_BLOCKED_HINT}")
         return PublishUnknown(
-            f"queue {str(item.message.address)!r}: {self._connection.where} did not confirm in time; the message may "
-            "have arrived"
+            f"queue {str(item.message.address)!r}: {self._connection.where} did not confirm within {timeout:g} s; "
+            "the message may have arrived"
         )
 
 
 def _copy(error: Exception) -> BrokerError:
-    """For each message its own: one that is raised twice would collect tracebacks."""
+    """Return a copy for each message: an error that is raised twice collects tracebacks."""
     return copy.copy(error) if isinstance(error, BrokerError) else BrokerUnavailable(repr(error))
 
 
@@ -237,10 +241,10 @@ def _unroutable(address: Address) -> BrokerError:
 
 
 def _blamed(outgoing: Outgoing, error: BaseException | None) -> BrokerError | None:
-    """What is this message's own fault when the channel was closed; the others of the channel only met it."""
-    exchange, most = refused(str(error))
+    """Return the error if ``outgoing`` caused the channel to be closed; None for other messages of the channel."""
+    exchange, max_bytes = refused(str(error))
     if isinstance(error, ChannelAccessRefused) and exchange == route(outgoing.address)[0]:
         return AccessRefused(f"queue {str(outgoing.address)!r}: {error}")
-    if isinstance(error, ChannelPreconditionFailed) and 0 < most < len(outgoing.body):
+    if isinstance(error, ChannelPreconditionFailed) and 0 < max_bytes < len(outgoing.body):
         return MessageTooLarge(f"queue {str(outgoing.address)!r}: {error}")
     return None

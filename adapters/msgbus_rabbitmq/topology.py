@@ -1,4 +1,8 @@
-"""What lies on the server: names, the arguments that never change, and their declaration."""
+"""Exchanges and queues on the server: their names, their arguments and their declaration.
+
+A queue of msgbus is a topic exchange; a group is a quorum queue bound to it. Retry and dead-letter queues are quorum
+queues without a binding.
+"""
 
 from __future__ import annotations
 
@@ -31,30 +35,31 @@ __all__ = [
 
 Arguments = dict[str, FieldValue]
 
-# Arguments can never change: another value is 406 for everyone who declares the old one. The limits are set because
-# 4.x has 20 by default and then drops; -1 makes 3.10 destroy a message at its first give-back.
-_KEPT: Final[Arguments] = {"x-queue-type": "quorum", "x-delivery-limit": 1_000_000}
-_GROUP: Final[Arguments] = {
+# Arguments of an existing queue cannot change: declaring it with another value fails with 406 (PRECONDITION_FAILED).
+# x-delivery-limit is set because RabbitMQ 4 drops a message after 20 deliveries by default. The value -1 makes 3.10
+# destroy a message when it is given back for the first time.
+_DURABLE_ARGUMENTS: Final[Arguments] = {"x-queue-type": "quorum", "x-delivery-limit": 1_000_000}
+_GROUP_ARGUMENTS: Final[Arguments] = {
     "x-queue-type": "quorum",
     "x-delivery-limit": 1000,
     "x-dead-letter-exchange": "",
     "x-dead-letter-strategy": "at-least-once",
-    "x-overflow": "reject-publish",  # what at-least-once asks for; nothing limits the length
+    "x-overflow": "reject-publish",  # required by at-least-once; the length is not limited
 }
 
 
 def server_queue(address: Address, group: str) -> str:
-    """The quorum queue that members of ``group`` read for ``address``."""
+    """Return the name of the quorum queue that members of ``group`` consume for ``address``."""
     return str(address) if address.part else f"{address.queue}.{group}"
 
 
 def dead_letter_queue(address: Address, group: str) -> str:
-    """Where the group's own dead letters lie, and those that the server makes."""
+    """Return the name of the group's dead-letter queue, for dead letters of msgbus and of the server."""
     return f"{address.queue}.{group}.dlq"
 
 
 def check_spec(spec: QueueSpec) -> None:
-    """Raise Unsupported for what RabbitMQ cannot honour."""
+    """Raise Unsupported for settings that RabbitMQ does not have."""
     refused = {
         "partitions": spec.partitions is not None,
         "retention": spec.retention is not None,
@@ -65,38 +70,40 @@ def check_spec(spec: QueueSpec) -> None:
         raise Unsupported(f"queue {str(spec.address)!r}: RabbitMQ cannot honour {' and '.join(wrong)}; leave it out")
 
 
-async def create_queues(link: AmqpConnection, specs: Sequence[QueueSpec]) -> None:
-    """Make these queues and their groups on one short-lived channel. Raises QueueConflict."""
+async def create_queues(connection: AmqpConnection, specs: Sequence[QueueSpec]) -> None:
+    """Create queues and their groups on a temporary channel. Raises QueueConflict."""
 
     async def work(channel: AbstractChannel) -> None:
         for spec in specs:
             await _create(channel, spec)
 
-    await link.on_temporary_channel(
-        f"{link.where}: cannot create {', '.join(str(spec.address) for spec in specs)}", work
+    await connection.on_temporary_channel(
+        f"{connection.where}: cannot create {', '.join(str(spec.address) for spec in specs)}", work
     )
 
 
 async def _create(channel: AbstractChannel, spec: QueueSpec) -> None:
     if spec.address.part:
-        await channel.queue_declare(str(spec.address), durable=True, arguments=dict(_KEPT))
+        await channel.queue_declare(str(spec.address), durable=True, arguments=dict(_DURABLE_ARGUMENTS))
         return
     await channel.exchange_declare(spec.address.queue, exchange_type="topic", durable=True)
     for group in spec.groups:
-        await _group(channel, spec.address, group)
+        await _declare_group(channel, spec.address, group)
 
 
-async def _group(channel: AbstractChannel, address: Address, group: str) -> None:
-    letters = dead_letter_queue(address, group)
-    # First the place for what the server gives up on, so that there is no moment without one.
-    await channel.queue_declare(letters, durable=True, arguments=dict(_KEPT))
+async def _declare_group(channel: AbstractChannel, address: Address, group: str) -> None:
+    dead_letters = dead_letter_queue(address, group)
+    # The dead-letter queue comes first, so that it exists before the server can dead-letter a message.
+    await channel.queue_declare(dead_letters, durable=True, arguments=dict(_DURABLE_ARGUMENTS))
     name = server_queue(address, group)
-    await channel.queue_declare(name, durable=True, arguments={**_GROUP, "x-dead-letter-routing-key": letters})
+    await channel.queue_declare(
+        name, durable=True, arguments={**_GROUP_ARGUMENTS, "x-dead-letter-routing-key": dead_letters}
+    )
     await channel.queue_bind(name, address.queue, routing_key="#")
 
 
-async def queue_exists(link: AmqpConnection, address: Address) -> bool:
-    """There is something to publish to or to consume at ``address``; asked on a channel of its own."""
+async def queue_exists(connection: AmqpConnection, address: Address) -> bool:
+    """Tell whether the exchange or queue of ``address`` exists, on a temporary channel."""
 
     async def work(channel: AbstractChannel) -> None:
         if address.part:
@@ -105,41 +112,43 @@ async def queue_exists(link: AmqpConnection, address: Address) -> bool:
             await channel.exchange_declare(address.queue, passive=True)
 
     try:
-        await link.on_temporary_channel(f"{link.where}: cannot look for queue {str(address)!r}", work)
+        await connection.on_temporary_channel(f"{connection.where}: cannot check queue {str(address)!r}", work)
     except QueueNotFound:
         return False
     return True
 
 
-async def declare_group(link: AmqpConnection, address: Address, group: str) -> list[QueueConflict]:
-    """Make the group where it is missing. What exists in another shape is to be used as it is; the conflicts."""
+async def declare_group(connection: AmqpConnection, address: Address, group: str) -> list[QueueConflict]:
+    """Create the group if it is missing; return the conflicts with what exists, which is used as it is."""
 
     async def work(channel: AbstractChannel) -> None:
-        await _group(channel, address, group)
+        await _declare_group(channel, address, group)
 
     if address.part:
         return []
     try:
-        await link.on_temporary_channel(f"{link.where}: group {group!r} of queue {address.queue!r}", work)
+        await connection.on_temporary_channel(f"{connection.where}: group {group!r} of queue {address.queue!r}", work)
     except QueueConflict:
-        return await _declare_separately(link, address, group)
+        return await _declare_separately(connection, address, group)
     return []
 
 
-async def _declare_separately(link: AmqpConnection, address: Address, group: str) -> list[QueueConflict]:
-    """The same in pieces, each on a channel of its own, as a conflict closes it."""
-    name, letters = server_queue(address, group), dead_letter_queue(address, group)
-    declared = {letters: _KEPT, name: {**_GROUP, "x-dead-letter-routing-key": letters}}
+async def _declare_separately(connection: AmqpConnection, address: Address, group: str) -> list[QueueConflict]:
+    """Do the same in steps, each on a channel of its own, since a conflict closes the channel."""
+    name, dead_letters = server_queue(address, group), dead_letter_queue(address, group)
+    declared = {dead_letters: _DURABLE_ARGUMENTS, name: {**_GROUP_ARGUMENTS, "x-dead-letter-routing-key": dead_letters}}
     conflicts: list[QueueConflict] = []
     for queue, arguments in declared.items():
         try:
-            await link.on_temporary_channel(
-                f"{link.where}: queue {queue!r}", partial(_declare, queue=queue, arguments=arguments)
+            await connection.on_temporary_channel(
+                f"{connection.where}: queue {queue!r}", partial(_declare, queue=queue, arguments=arguments)
             )
         except QueueConflict as conflict:
             conflicts.append(conflict)
-    doing = f"{link.where}: group {group!r} of queue {address.queue!r}"
-    await link.on_temporary_channel(doing, lambda channel: channel.queue_bind(name, address.queue, routing_key="#"))
+    doing = f"{connection.where}: group {group!r} of queue {address.queue!r}"
+    await connection.on_temporary_channel(
+        doing, lambda channel: channel.queue_bind(name, address.queue, routing_key="#")
+    )
     return conflicts
 
 
@@ -147,20 +156,23 @@ async def _declare(channel: AbstractChannel, queue: str, arguments: Arguments) -
     await channel.queue_declare(queue, durable=True, arguments=dict(arguments))
 
 
-async def declare_passive(link: AmqpConnection, queue: str) -> tuple[int, int]:
-    """Messages of the server's ``queue`` that nobody has, and its consumers. Raises QueueNotFound."""
-    declared = await link.on_temporary_channel(
-        f"{link.where}: cannot count queue {queue!r}",
+async def declare_passive(connection: AmqpConnection, queue: str) -> tuple[int, int]:
+    """Return the number of ready messages of the server's ``queue`` and of its consumers. Raises QueueNotFound."""
+    declared = await connection.on_temporary_channel(
+        f"{connection.where}: cannot count queue {queue!r}",
         lambda channel: channel.queue_declare(queue, passive=True),
     )
     return declared.message_count or 0, declared.consumer_count or 0
 
 
-async def ready_messages(link: AmqpConnection, address: Address, group: str) -> int:
-    """Messages that no member of the group has; 0 where the group is not there yet. Raises QueueNotFound."""
-    if not await queue_exists(link, address):
+async def ready_messages(connection: AmqpConnection, address: Address, group: str) -> int:
+    """Return the number of messages that no member of the group has; 0 if the group does not exist yet.
+
+    Raises QueueNotFound.
+    """
+    if not await queue_exists(connection, address):
         raise QueueNotFound(f"queue {str(address)!r} does not exist: create_queue() makes it")
     try:
-        return (await declare_passive(link, server_queue(address, group)))[0]
+        return (await declare_passive(connection, server_queue(address, group)))[0]
     except QueueNotFound:
         return 0

@@ -1,4 +1,12 @@
-"""Why the server blocks a connection: short of memory or disk, it takes no publishes from it any more."""
+"""The reason why the server blocks a connection: it is short of memory or disk and reads no publishes.
+
+Client: aiormq 7.2.4. Symptom: the client logs the reason of ``Connection.Blocked`` and keeps only the fact. Our
+`Connection` stores the reason as ``blocked_by``. Where that hook is missing, the reason is reported as unknown.
+
+Test that fails without it: tests/faults/test_health.py,
+test_a_server_short_of_memory_blocks_and_says_why_and_that_is_gone_afterwards.
+Remove it when aiormq exposes the reason.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +20,9 @@ __all__ = ["decode_reason", "why_blocked"]
 
 
 async def why_blocked(connection: aiormq.Connection) -> str:
-    """The server's reason for taking no publishes from ``connection`` now; empty while it does. Asks nobody."""
+    """Return the server's reason for blocking ``connection``, or ``""`` if it is not blocked. Sends nothing."""
     try:
-        async with asyncio.timeout(0):  # what need not wait does not
+        async with asyncio.timeout(0):  # ready() returns without waiting unless the connection is blocked
             await connection.ready()
     except TimeoutError:
         return getattr(connection, "blocked_by", "") or "it does not say why"
@@ -22,5 +30,5 @@ async def why_blocked(connection: aiormq.Connection) -> str:
 
 
 def decode_reason(told: object) -> str:
-    """What the server says, as text."""
+    """Return a value of the server's, bytes or not, as text."""
     return told.decode(errors="replace") if isinstance(told, bytes | bytearray) else str(told)

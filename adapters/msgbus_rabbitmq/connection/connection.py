@@ -1,7 +1,7 @@
-"""One plain connection, made when it is needed, and its channels.
+"""A connection of aiormq that is made when it is needed, and its channels.
 
-aiormq is the protocol layer of aio-pika. What aio-pika puts on top (callbacks that it cancels, connections that restore
-themselves or nothing) is what a supervisor of our own replaces, so its connections and channels are used directly.
+aiormq is the protocol layer of aio-pika. aio-pika adds callbacks that it cancels and connections that restore
+themselves or fail to. The supervisor of msgbus replaces both, so aiormq's connections and channels are used directly.
 """
 
 from __future__ import annotations
@@ -24,27 +24,32 @@ if TYPE_CHECKING:
 
     from msgbus.adapter.options import AdapterOptions
     from msgbus.adapter.url import BrokerURL
+    from msgbus_rabbitmq.aiormq_internals import Support
     from msgbus_rabbitmq.connection.connector import EstablishedConnection
 
 __all__ = ["AmqpConnection"]
 
 FRAME_BUFFER_SIZE: Final = 200
-"""Of a channel, that the client reads before it looks at them. With its default, 10, it handed out three messages at a
-time where it reads deliveries itself, and each time cost two turns of the event loop."""
+"""Frames that aiormq buffers for a channel.
+
+With its default, 10, aiormq's own reader passed on three messages at a time, and each time cost two turns of the event
+loop.
+"""
 _T = TypeVar("_T")
 
 
 class AmqpConnection:
-    """One connection: up() makes it or makes it again, one attempt at a time for all who ask."""
+    """One connection, which ensure_connected() makes or makes again. Concurrent callers share one attempt."""
 
-    def __init__(self, url: BrokerURL, options: AdapterOptions, purpose: str) -> None:
-        """``purpose`` names the connection in the server's own lists."""
+    def __init__(self, url: BrokerURL, options: AdapterOptions, purpose: str, support: Support) -> None:
+        """``purpose`` names the connection in the server's management UI and logs."""
         self._purpose = purpose
-        self._connector = Connector(url, options, purpose)
+        self.support: Final = support
+        self._connector = Connector(url, options, purpose, support)
         self.servers: Final = self._connector.servers
-        """Their places in the network."""
+        """Hosts and ports, without credentials."""
         self.where: Final = f"RabbitMQ at {self.servers}"
-        """The same for errors; nothing secret in it."""
+        """The same for error texts."""
         self._established: EstablishedConnection | None = None
         self._attempt: asyncio.Task[aiormq.Connection] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -52,11 +57,11 @@ class AmqpConnection:
 
     @property
     def is_up(self) -> bool:
-        """There is a connection, as far as we know."""
+        """Whether there is a connection, as far as this process knows."""
         return self._established is not None and self._established.connection.is_opened
 
     async def ensure_connected(self) -> aiormq.Connection:
-        """The connection. Raises BrokerUnavailable or AccessRefused, both naming the hosts."""
+        """Return the connection; connect first if there is none. Raises BrokerUnavailable or AccessRefused."""
         if self._established is not None and self._established.connection.is_opened:
             return self._established.connection
         if self._attempt is None:
@@ -66,18 +71,18 @@ class AmqpConnection:
             return await asyncio.shield(self._attempt)
 
     async def channel(self, *, confirms: bool = False) -> AbstractChannel:
-        """A channel of its own; with ``confirms`` an unroutable message fails its confirmation."""
+        """Open a new channel; with ``confirms`` an unroutable message fails its confirmation."""
         connection = await self.ensure_connected()
         async with self._numbering:
-            # The client would take the highest number plus one for ever; the server allows 2,047.
-            number = next(one for one in itertools.count(1) if one not in connection.channels)
+            # aiormq never takes a number again, and the server allows 2,047 of them.
+            number = next(number for number in itertools.count(1) if number not in connection.channels)
             return await self.bounded(
                 connection.channel(number, confirms, FRAME_BUFFER_SIZE, on_return_raises=confirms),
                 f"{self.where}: cannot open a channel",
             )
 
     async def ping(self) -> str:
-        """A channel opened and closed. On a blocked connection nothing is read: then the server's reason instead."""
+        """Open and close a channel, or return the reason why the server blocks the connection and reads nothing."""
         connection = await self.ensure_connected()
         if reason := await why_blocked(connection):
             return f"{self.where} takes no publishes from this connection: {reason}"
@@ -85,7 +90,7 @@ class AmqpConnection:
         return ""
 
     async def on_temporary_channel(self, doing: str, work: Callable[[AbstractChannel], Awaitable[_T]]) -> _T:
-        """``work`` on a channel that is thrown away: what it provokes there costs nobody else anything."""
+        """Do ``work`` on a channel of its own, which is closed afterwards: an error there closes no other channel."""
         channel = await self.channel()
         try:
             return await self.bounded(work(channel), doing)
@@ -93,17 +98,21 @@ class AmqpConnection:
             await self.close_channel(channel)
 
     async def close_channel(self, channel: AbstractChannel) -> bool:
-        """Close the channel; True where the server has then seen every acknowledgement written before. Never raises."""
+        """Close the channel. Never raises.
+
+        Returns:
+            True if the server has seen every acknowledgement that was written before.
+        """
         if not channel.is_closed:
             with suppress(BrokerUnavailable):
                 await self.bounded(channel.close(), "closing a channel", CLOSE_TIMEOUT_SECONDS)
-                return self.is_up  # the client says nothing when the connection breaks over it
+                return self.is_up  # aiormq raises nothing when the connection breaks during the close
         return False
 
     async def bounded(self, call: Awaitable[_T], doing: str, seconds: float = REPLY_TIMEOUT_SECONDS) -> _T:
-        """What ``call`` gives within ``seconds``, else BrokerUnavailable.
+        """Return the result of ``call``, or raise BrokerUnavailable after ``seconds``.
 
-        The client's own timeouts write to a queue that a frozen server leaves full, so they do not bound anything.
+        aiormq's own timeouts bound nothing: they write to a queue that stays full while the server is frozen.
         """
         task = self._spawn(_awaited(call))
         try:
@@ -117,12 +126,12 @@ class AmqpConnection:
             return task.result()
 
     async def close(self) -> None:
-        """Say goodbye for at most two seconds, then hang up. Never raises; the next up() connects again."""
-        dialled, self._established = self._established, None
+        """Close the connection within seconds. Never raises; the next ensure_connected() connects again."""
+        established, self._established = self._established, None
         if self._attempt is not None:
             self._attempt.cancel()
-        if dialled is not None:
-            await dialled.close()
+        if established is not None:
+            await established.close()
         while pending := [task for task in self._tasks if not task.done()]:
             for task in pending:
                 task.cancel()
@@ -135,7 +144,7 @@ class AmqpConnection:
     def _attempted(self, attempt: asyncio.Task[aiormq.Connection]) -> None:
         self._attempt = None
         if not attempt.cancelled():
-            attempt.exception()  # whoever asked may be gone
+            attempt.exception()  # mark it as retrieved: the callers may have been cancelled
 
     def _spawn(self, work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
         task = asyncio.get_running_loop().create_task(work, name=f"msgbus rabbitmq {self._purpose}")

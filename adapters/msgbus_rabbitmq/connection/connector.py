@@ -1,4 +1,7 @@
-"""Connecting: to one host after the other, each within its time; and hanging up on a server that does not answer."""
+"""Connecting to the hosts of a URL, one after the other, and closing with a time limit.
+
+Every step is bounded, because a frozen server accepts connections and then never answers.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,12 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from aiormq.connection import TransportFactory
-from aiormq.exceptions import ConnectionClosed, InvalidFrameError
+from aiormq.exceptions import ConnectionClosed
 from yarl import URL
 
 from msgbus.errors import AccessRefused, BrokerUnavailable, ConfigurationError
 from msgbus_rabbitmq.aiormq_internals.connection import Connection
+from msgbus_rabbitmq.aiormq_internals.vhost import is_vhost_refusal
 from msgbus_rabbitmq.errors import translate_client_errors
 
 if TYPE_CHECKING:
@@ -21,71 +25,82 @@ if TYPE_CHECKING:
 
     from msgbus.adapter.options import AdapterOptions
     from msgbus.adapter.url import BrokerURL
+    from msgbus_rabbitmq.aiormq_internals import Support
 
 __all__ = ["CLOSE_TIMEOUT_SECONDS", "REPLY_TIMEOUT_SECONDS", "Connector", "EstablishedConnection"]
 
 REPLY_TIMEOUT_SECONDS: Final = 5.0
-"""Seconds within which a server answers a connect or a declaration."""
+"""Seconds that a server may take to answer a connect or a declaration."""
 HEARTBEAT_SECONDS: Final = 10
-"""Seconds; a peer that went silent is noticed after 33. (The default, 60, takes 183.)"""
+"""Seconds between heartbeats. A silent peer is noticed after 33 s. (With aiormq's default of 60, after 183 s.)"""
 CLOSE_TIMEOUT_SECONDS: Final = 2.0
-"""Seconds for each step of letting go of a connection."""
+"""Seconds for each step of closing a connection."""
 
 
 class Transport(TransportFactory):
-    """The TCP or TLS stream, kept at hand so that a server that does not answer can be hung up on."""
+    """The TCP or TLS stream of a connection, kept so that it can be aborted when the server does not answer."""
 
     def __init__(self, context: ssl.SSLContext | None) -> None:
         self._context = context
         self._writer: asyncio.StreamWriter | None = None
 
     async def create(self, url: URL, **_: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """See TransportFactory."""
+        """Implement :meth:`TransportFactory.create`."""
         reader, self._writer = await asyncio.open_connection(url.host, url.port, ssl=self._context)
         return reader, self._writer
 
     def abort(self) -> None:
-        """Without a goodbye."""
+        """Abort the stream without closing the connection in good order."""
         if self._writer is not None:
             self._writer.transport.abort()
 
 
 class EstablishedConnection(NamedTuple):
-    """A connection and what it is made over."""
+    """A connection and the stream under it."""
 
     connection: aiormq.Connection
     transport: Transport
 
     async def close(self) -> None:
-        """Say goodbye for at most two seconds, then abort."""
-        goodbye = asyncio.ensure_future(self.connection.close(ConnectionClosed(0, "closed by msgbus")))
-        await asyncio.wait({goodbye}, timeout=CLOSE_TIMEOUT_SECONDS)
+        """Close the connection in good order for at most ``CLOSE_TIMEOUT_SECONDS``, then abort its stream."""
+        closing = asyncio.ensure_future(self.connection.close(ConnectionClosed(0, "closed by msgbus")))
+        await asyncio.wait({closing}, timeout=CLOSE_TIMEOUT_SECONDS)
         self.transport.abort()
-        if not goodbye.done():
-            await asyncio.wait({goodbye}, timeout=CLOSE_TIMEOUT_SECONDS)
-        goodbye.cancel()
+        if not closing.done():
+            await asyncio.wait({closing}, timeout=CLOSE_TIMEOUT_SECONDS)
+        closing.cancel()
 
 
 class Connector:
-    """The hosts of a URL; the one that answered last stands first: each that does not may take five seconds."""
+    """Connects to one of the hosts of a URL.
 
-    def __init__(self, url: BrokerURL, options: AdapterOptions, purpose: str) -> None:
-        """``purpose`` names the connection in the server's own lists."""
+    It tries the host that answered last first, since each host that does not answer may take five seconds.
+    """
+
+    def __init__(self, url: BrokerURL, options: AdapterOptions, purpose: str, support: Support) -> None:
+        """``purpose`` names the connection in the server's management UI and logs."""
         self._url = url
         self._options = options
         self._purpose = purpose
+        self._support = support
         self._secure = url.scheme.endswith("s")
         self._port = 5671 if self._secure else 5672
         self._hosts = deque((name, port or self._port) for name, port in url.hosts)
 
     @property
     def servers(self) -> str:
-        """Their places in the network; nothing secret in it."""
+        """Hosts and ports, without credentials."""
         return self._url.servers(self._port)
 
     async def connect(self) -> EstablishedConnection:
-        """A connection to one of them. Raises BrokerUnavailable with what each said, or AccessRefused at once."""
+        """Connect to the first host that answers.
+
+        Raises:
+            BrokerUnavailable: No host answered; the message has the error of each.
+            AccessRefused: A host refused the user or the virtual host; the others are not tried.
+        """
         context = self._context()
+        await self._support.rehearse()
         failures: list[str] = []
         while len(failures) < len(self._hosts):
             try:
@@ -98,18 +113,22 @@ class Connector:
     async def _connect_to(self, host: str, port: int, context: ssl.SSLContext | None) -> EstablishedConnection:
         doing = f"cannot connect to RabbitMQ at {host}:{port}"
         transport = Transport(context)
-        connection = Connection(self._target(host, port), transport_factory=transport)
-        connection.vhost = self._url.path or "/"  # as it is: in the URL it would be decoded once more
+        connection = Connection(
+            self._target(host, port),
+            vhost=self._url.path or "/",
+            transport_factory=transport,
+            use_frame_reader=self._support.frame_reader,
+        )
         properties = {"connection_name": f"msgbus {self._purpose}"}
         call = asyncio.ensure_future(connection.connect(client_properties=properties))
         try:
             done, _ = await asyncio.wait({call}, timeout=REPLY_TIMEOUT_SECONDS)
             if not done:
-                raise BrokerUnavailable(f"{doing}: no answer within {REPLY_TIMEOUT_SECONDS:g} s")  # noqa: TRY301 - as its errors
+                raise BrokerUnavailable(f"{doing}: no answer within {REPLY_TIMEOUT_SECONDS:g} s")  # noqa: TRY301 - handled as the client's errors are
             with translate_client_errors(doing):
                 await call
         except BrokerUnavailable as error:
-            if isinstance(error.__cause__, InvalidFrameError) and "Close" in str(error.__cause__):
+            if is_vhost_refusal(error.__cause__):
                 raise AccessRefused(f"{doing}: vhost {connection.vhost!r} does not exist or is refused") from error
             raise
         finally:

@@ -1,1 +1,1 @@
-"""Consuming: one channel with one consumer for each queue."""
+"""Consuming: one connection per member and group, and on it one channel with one consumer per queue."""

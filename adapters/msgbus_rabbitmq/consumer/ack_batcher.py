@@ -1,4 +1,8 @@
-"""Acknowledging on a channel: one frame for all up to the first that is not done, single ones behind it."""
+"""Batched acknowledgements on a channel.
+
+One frame acknowledges all deliveries up to the first that is not finished (``multiple``). Those behind it are
+acknowledged one by one.
+"""
 
 from __future__ import annotations
 
@@ -18,48 +22,55 @@ if TYPE_CHECKING:
 __all__ = ["AckBatcher"]
 
 MAX_UNSENT_ACKS: Final = 64
-"""Finished messages that are acknowledged at once; an eighth of the prefetch where that is less.
+"""Finished deliveries that are acknowledged together, or an eighth of the prefetch if that is less.
 
-Acknowledged in threes, as they end, the server sends threes: 3,200 msg/s with 1,000 in the prefetch, and 12,000 so.
+The server sends as many new messages at a time as were acknowledged together. Measured with a prefetch of 1,000: 12,000
+msg/s with batches of 64, 3,200 msg/s when about three were acknowledged at a time.
 """
 FLUSH_DELAY_SECONDS: Final = 0.005
-"""Seconds after which fewer are acknowledged too."""
+"""Seconds after which a smaller batch is sent."""
 
 _T = TypeVar("_T")
 
 
 class AckBatcher(Generic[_T]):
-    """What is finished of a channel's messages, by delivery tag, and said to the server in batches."""
+    """Collects the finished deliveries of one channel by delivery tag, and acknowledges them in batches."""
 
     def __init__(self, limit: int) -> None:
-        """``limit`` is the prefetch."""
-        self.channel: AbstractChannel | None = None
+        """``limit`` is the prefetch of the channel."""
+        self._channel: AbstractChannel | None = None
         self.over = False
-        """The channel is lost or left: it is too late for anything."""
+        """Whether the session has ended, so that nothing can be acknowledged any more."""
         self.writing: Final = asyncio.Lock()
-        """Frames must go out in the order in which the watermark was asked."""
-        self._enough = max(1, min(limit // 8, MAX_UNSENT_ACKS))
+        """Held while frames are written: they must be sent in the order in which the watermark was read."""
+        self._batch_size = max(1, min(limit // 8, MAX_UNSENT_ACKS))
         self._done = Watermark(1)
         self._unsent: dict[int, _T] = {}
         self._later: asyncio.Task[None] | None = None
 
+    def attach(self, channel: AbstractChannel) -> None:
+        """Send the acknowledgements over ``channel``."""
+        self._channel = channel
+
     def delivered(self, tag: int) -> None:
-        """The server has delivered it; tags rise."""
+        """Note a new delivery; tags rise."""
         self._done.started(tag)
 
     def unsent(self) -> Iterable[_T]:
-        """What is finished and not told to the server yet."""
+        """Return what is finished and not acknowledged to the server yet."""
         return self._unsent.values()
 
     async def finished(self, messages: Mapping[int, _T]) -> None:
-        """These are done: said when they are enough, or within ``FLUSH_DELAY_SECONDS``."""
+        """Acknowledge ``messages`` when a batch is full, or within ``FLUSH_DELAY_SECONDS``."""
         for tag in messages:
             self._done.finished(tag)
         self._unsent.update(messages)
-        if len(self._unsent) >= self._enough:
+        if len(self._unsent) >= self._batch_size:
             await self.flush()
         elif self._unsent and self._later is None:
-            self._later = asyncio.get_running_loop().create_task(self._flush_soon(), name="msgbus rabbitmq settling")
+            self._later = asyncio.get_running_loop().create_task(
+                self._flush_soon(), name="msgbus rabbitmq acknowledging"
+            )
 
     async def _flush_soon(self) -> None:
         await asyncio.sleep(FLUSH_DELAY_SECONDS)
@@ -67,22 +78,22 @@ class AckBatcher(Generic[_T]):
         await self.flush()
 
     async def flush(self) -> None:
-        """Say all that is finished, unless it is too late."""
+        """Acknowledge all that is finished, unless the session has ended."""
         async with self.writing:
-            if self.channel is None or self.over:
+            if self._channel is None or self.over:
                 return
             tags, self._unsent = sorted(self._unsent), {}
-            # Not the watermark itself: the last below it may be acknowledged already, and once more is an error.
+            # Not the watermark itself: the tag below it may be acknowledged already, and a second time is an error.
             below = max((tag for tag in tags if tag < self._done.position), default=0)
             with suppress(BrokerUnavailable), translate_client_errors("acknowledging"):
                 if below:
-                    await self.channel.basic_ack(below, multiple=True, wait=False)
+                    await self._channel.basic_ack(below, multiple=True, wait=False)
                 for tag in tags:
                     if tag > below:
-                        await self.channel.basic_ack(tag, wait=False)
+                        await self._channel.basic_ack(tag, wait=False)
 
     def end(self) -> None:
-        """Nothing is said any more."""
+        """Acknowledge nothing any more."""
         self.over = True
         if self._later is not None:
             self._later.cancel()

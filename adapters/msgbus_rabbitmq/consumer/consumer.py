@@ -1,4 +1,4 @@
-"""The general consumer of a group: one connection, a session for each queue, and one event for all that arrives."""
+"""The consumer of a group: one connection with a session per queue, and one event that any arrival sets."""
 
 from __future__ import annotations
 
@@ -27,45 +27,61 @@ __all__ = ["RabbitConsumer"]
 logger = logging.getLogger("msgbus.rabbitmq")
 
 DRAIN_SECONDS: Final = 18.0
-"""Seconds for what is in hand of a queue that is left while the member goes on."""
+"""Seconds to drain the deliveries in flight of one queue while the member keeps consuming the others."""
 IDLE_BUFFER_SECONDS: Final = 0.1
-"""Seconds that messages may lie in the prefetch of a member that has no room for them and nothing in hand."""
+"""Seconds that messages may wait in the prefetch of a member without capacity and with nothing in flight."""
 GROW_IDLE_WAIT_SECONDS: Final = 0.2
-"""Seconds that a raised limit waits for hands that are not full to be empty: it is not worth ending a callback."""
+"""Seconds that a raised limit waits for a session below its limit to have nothing in flight.
+
+A raised limit is not worth draining a callback.
+"""
 GROW_RETRY_SECONDS: Final = 30.0
-"""Seconds after which it is tried again."""
+"""Seconds after which a raised limit is tried again."""
 BLOCKED_PAUSE_SECONDS: Final = 1.0
-"""The same where they wait for older ones of their keys. Each time counts as a delivery of theirs."""
+"""Seconds that messages may wait in the prefetch for redeliveries of their keys before they are given back.
+
+Longer than ``IDLE_BUFFER_SECONDS``, since each time counts as a delivery of these messages.
+"""
 _MAX_CONCURRENT: Final = 8
 
 
 class RabbitConsumer(Consumer):
-    """See Consumer."""
+    """The member's consumer of one group, on a connection of its own.
+
+    Each queue has a `ChannelSession`. A session that ends in good order while its queue stays subscribed is opened
+    again by the next receive() that has capacity for it.
+    """
 
     def __init__(  # noqa: PLR0913, PLR0917 - made in one place
         self,
-        link: AmqpConnection,
+        connection: AmqpConnection,
         group: str,
         listener: SessionListener,
-        closed: Callable[[RabbitConsumer], None],
-        held_most: float = math.inf,
-        returning: dict[Address, ExpectedRedeliveries] | None = None,
+        on_closed: Callable[[RabbitConsumer], None],
+        max_in_flight_seconds: float = math.inf,
+        expected: dict[Address, ExpectedRedeliveries] | None = None,
     ) -> None:
-        """``closed`` is called when it is; nothing is held for longer than ``held_most`` seconds and a drain.
+        """Prepare a consumer that has no queue yet.
 
-        ``returning`` is what the group's consumers before had in hand and lost, and is kept up to date.
+        Args:
+            connection: The connection, which close() closes.
+            group: The group to consume for.
+            listener: Is told of the sessions.
+            on_closed: Is called at the end of close().
+            max_in_flight_seconds: Seconds after which a session with an unacknowledged delivery is drained and closed.
+            expected: Deliveries that earlier consumers of the group lost, by queue. It is kept up to date.
         """
-        self._connection = link
+        self._connection = connection
         self._group = group
         self._listener = listener
-        self._on_closed = closed
-        self._max_in_flight_seconds = held_most
-        self._expected_redeliveries = {} if returning is None else returning
+        self._on_closed = on_closed
+        self._max_in_flight_seconds = max_in_flight_seconds
+        self._expected_redeliveries = {} if expected is None else expected
         self._declared: set[Address] = set()
         self._limits: dict[Address, int] = {}
         self._sessions: dict[Address, ChannelSession] = {}
         self._alone: dict[Address, bool] = {}
-        """Of queues whose session has ended: whether it was their only one."""
+        """Queues whose session has ended, and whether it was the queue's only consumer."""
         self._news = asyncio.Event()
         self._broken: BrokerUnavailable | None = None
         self._closing = False
@@ -74,9 +90,10 @@ class RabbitConsumer(Consumer):
     async def subscribe(
         self, limits: Mapping[Address, int], newest: AbstractSet[Address] = frozenset()
     ) -> AbstractSet[Address]:
-        """See Consumer. A raised limit ends its queue's session, as a consumer's prefetch cannot change.
+        """Implement :meth:`Consumer.subscribe`.
 
-        Every new group begins behind the newest message: there is nothing before it.
+        A raised limit ends the session of its queue, since the prefetch of an AMQP consumer cannot change. A new group
+        always begins after the newest message, since an exchange keeps nothing for later groups.
         """
         del newest
         self._check()
@@ -95,13 +112,13 @@ class RabbitConsumer(Consumer):
         return missing
 
     async def receive(self, capacity: Mapping[Address, int], timeout: float) -> Sequence[Delivery]:
-        """See Consumer."""
+        """Implement :meth:`Consumer.receive`."""
         self._check()
         if len(self._sessions) < len(self._limits):
             await self._resume(capacity)
         deliveries = self._take(capacity)
         if not deliveries and not self._news.is_set():
-            await self._arrival(self._patience(capacity, timeout))
+            await self._arrival(self._receive_timeout(capacity, timeout))
         self._news.clear()
         if (now := asyncio.get_running_loop().time()) >= self._look_at:
             self._look_at = now + IDLE_BUFFER_SECONDS / 2
@@ -118,21 +135,21 @@ class RabbitConsumer(Consumer):
             timer.cancel()
 
     def wake(self) -> None:
-        """See Consumer."""
+        """Implement :meth:`Consumer._arrival`."""
         self._news.set()
 
     async def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
-        """See Consumer; carried out at once."""
+        """Implement :meth:`Consumer.acknowledge`. Acknowledgements are sent in batches, within 5 ms."""
         for session in {delivery.session for delivery in deliveries}:
             if isinstance(session, ChannelSession):
                 await session.acknowledge([one.receipt for one in deliveries if one.session is session])
 
     async def extend(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:  # noqa: ARG002
-        """See Consumer: nothing expires here."""
+        """Implement :meth:`Consumer.extend`. Return nothing: a delivery belongs to its channel without a time limit."""
         return ()
 
     async def close(self, budget: float) -> None:
-        """See Consumer."""
+        """Implement :meth:`Consumer.close`."""
         if self._closing:
             return
         self._closing = True
@@ -145,46 +162,46 @@ class RabbitConsumer(Consumer):
 
     def _check(self) -> None:
         if self._closing:
-            raise BrokerUnavailable(f"the consumer of group {self._group!r} is closed")
+            raise BrokerUnavailable(f"group {self._group!r}: cannot receive: the consumer is closed")
         if self._broken is not None:
             raise self._broken
         if not self._connection.is_up:
-            raise BrokerUnavailable(f"the connection of group {self._group!r} to {self._connection.where} is gone")
+            raise BrokerUnavailable(f"group {self._group!r}: the connection to {self._connection.where} is lost")
 
-    def _take(self, room: Mapping[Address, int]) -> list[Delivery]:
+    def _take(self, capacity: Mapping[Address, int]) -> list[Delivery]:
         taken: list[Delivery] = []
         for session in self._sessions.values():
-            if session.waiting and (most := room.get(session.address, 0)) > 0:
+            if session.waiting and (most := capacity.get(session.address, 0)) > 0:
                 taken += session.take(most)
         return taken
 
     async def _open(self, addresses: Iterable[Address]) -> set[Address]:
-        """Consume these too; returns those that do not exist."""
-        turn = asyncio.Semaphore(_MAX_CONCURRENT)
+        """Open sessions for ``addresses``; return those that do not exist."""
+        limiter = asyncio.Semaphore(_MAX_CONCURRENT)
 
-        async def one(address: Address) -> bool:
-            async with turn:
+        async def begin(address: Address) -> bool:
+            async with limiter:
                 return await self._begin(address)
 
-        # Each is bounded by itself; all are awaited, so that none begins after an error was reported.
+        # Each call is bounded by itself. All are awaited, so that no session begins after an error was raised.
         wanted = list(addresses)
-        began = await asyncio.gather(*(one(address) for address in wanted), return_exceptions=True)
-        for outcome in began:
+        outcomes = await asyncio.gather(*(begin(address) for address in wanted), return_exceptions=True)
+        for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
-        return {address for address, there in zip(wanted, began, strict=True) if not there}
+        return {address for address, exists in zip(wanted, outcomes, strict=True) if not exists}
 
     async def _begin(self, address: Address) -> bool:
         if not await queue_exists(self._connection, address):
             return False
         for conflict in await declare_group(self._connection, address, self._group):
             if address not in self._declared:
-                logger.warning("%s; it is used as it is", conflict)
+                logger.warning("%s; consuming it as it is", conflict)
         self._declared.add(address)
-        returning = self._expected_redeliveries.pop(address, None)
+        expected = self._expected_redeliveries.pop(address, None)
         alone = self._alone.pop(address, False)
         session = ChannelSession(
-            self._connection, address, self._group, self._limits[address], returning, was_alone=alone
+            self._connection, address, self._group, self._limits[address], expected, was_alone=alone
         )
         self._sessions[address] = session
         self._listener.begun(session)
@@ -196,7 +213,7 @@ class RabbitConsumer(Consumer):
         return True
 
     def _lost(self, session: ChannelSession) -> None:
-        """The server or the network ended it."""
+        """Mark ``session`` as lost: the server or the network has ended it."""
         if self._sessions.get(session.address) is not session:
             return
         self._revoke(session)
@@ -209,7 +226,7 @@ class RabbitConsumer(Consumer):
         self.wake()
 
     async def _end(self, sessions: Sequence[ChannelSession], budget: float) -> None:
-        """Let go of these in good order: no more pushes, finish, acknowledge, give back."""
+        """Drain and close ``sessions``: hand out nothing more, finish, acknowledge, give back the rest in order."""
         if not sessions:
             return
         for session in sessions:
@@ -224,68 +241,71 @@ class RabbitConsumer(Consumer):
         del self._sessions[session.address]
         self._alone[session.address] = bool(session.alone)
         if (
-            returning := session.expected_redeliveries()
-        ) and not session.address.part:  # a retry queue has no order of keys
-            self._expected_redeliveries[session.address] = returning
+            expected := session.expected_redeliveries()
+        ) and not session.address.part:  # a retry queue keeps no order per key
+            self._expected_redeliveries[session.address] = expected
 
     async def _grow(self, limits: Mapping[Address, int]) -> None:
-        """End the sessions whose limit was raised: full hands as any other, others only when they are soon empty.
+        """End the sessions whose limit was raised.
 
-        A second consumer on the channel would not do: what the server had under way to the first, when that is
-        cancelled, comes again behind what the second one gets (seen on 3.10.8).
+        A session at its limit is drained. Any other is closed only if nothing of it is in flight within
+        ``GROW_IDLE_WAIT_SECONDS``.
+
+        A second consumer on the same channel does not work: when the first one is cancelled, messages that the server
+        was sending to it are redelivered after those of the second one (seen on 3.10.8).
         """
         raised = [one for address, one in self._sessions.items() if limits[address] > one.limit]
         await self._end([one for one in raised if one.full], DRAIN_SECONDS)
         now = asyncio.get_running_loop().time()
         for session in raised:
-            if not session.full and now >= session.grow_at:
+            if not session.full and session.may_grow(now):
                 if await session.idle(GROW_IDLE_WAIT_SECONDS):
                     await self._end([session], 0)
-                session.grow_at = now + GROW_RETRY_SECONDS
+                session.postpone_growth(now + GROW_RETRY_SECONDS)
 
     async def _give_up_old(self, now: float) -> None:
-        """End in good order what the server would end by force, with all that is in hand: see ``consumer_timeout``."""
+        """Drain and close sessions before the server closes their channel because of its ``consumer_timeout``."""
         old = [one for one in self._sessions.values() if now - one.oldest() > self._max_in_flight_seconds]
         for session in old:
             logger.warning(
-                "queue %s, group %s: held for %.0f s, which is most of the server's consumer_timeout: what is not "
-                "finished goes back",
+                "queue %s, group %s: a delivery is unacknowledged for %.0f s, close to the server's consumer_timeout; "
+                "draining the session and giving back what is not finished",
                 session.address,
                 self._group,
                 now - session.oldest(),
             )
         await self._end(old, DRAIN_SECONDS)
 
-    def _blocked_sessions(self, room: Mapping[Address, int]) -> list[ChannelSession]:
+    def _blocked_sessions(self, capacity: Mapping[Address, int]) -> list[ChannelSession]:
         sessions = self._sessions.values()
         return [
             one
             for one in sessions
-            if one.blocked_on_redelivery or (one.has_idle_buffer and room.get(one.address, 0) < 1)
+            if one.blocked_on_redelivery or (one.has_idle_buffer and capacity.get(one.address, 0) < 1)
         ]
 
-    def _patience(self, room: Mapping[Address, int], wait: float) -> float:
+    def _receive_timeout(self, capacity: Mapping[Address, int], wait: float) -> float:
         return min(
             wait,
-            IDLE_BUFFER_SECONDS if self._blocked_sessions(room) else wait,
+            IDLE_BUFFER_SECONDS if self._blocked_sessions(capacity) else wait,
             *(one.redelivery_wait() for one in self._sessions.values()),
         )
 
-    async def _pause(self, room: Mapping[Address, int], now: float) -> None:
-        """Give back what this member has no room for and others may have: closing keeps its order, nack does not."""
-        stuck = self._blocked_sessions(room)
-        for session in self._sessions.values():
-            session.idle_since = (session.idle_since or now) if session in stuck else None
+    async def _pause(self, capacity: Mapping[Address, int], now: float) -> None:
+        """Give back messages that this member has no capacity for: closing keeps their order, a nack does not."""
+        blocked = self._blocked_sessions(capacity)
+        idle = {one: one.record_idle(now, idle=one in blocked) for one in self._sessions.values()}
         over = [
             one
-            for one in stuck
-            if now - (one.idle_since or now)
-            >= (BLOCKED_PAUSE_SECONDS if one.blocked_on_redelivery else IDLE_BUFFER_SECONDS)
+            for one in blocked
+            if idle[one] >= (BLOCKED_PAUSE_SECONDS if one.blocked_on_redelivery else IDLE_BUFFER_SECONDS)
         ]
         await self._end(over, 0)
 
-    async def _resume(self, room: Mapping[Address, int]) -> None:
-        paused = [one for one, most in room.items() if most > 0 and one in self._limits and one not in self._sessions]
+    async def _resume(self, capacity: Mapping[Address, int]) -> None:
+        paused = [
+            one for one, most in capacity.items() if most > 0 and one in self._limits and one not in self._sessions
+        ]
         if paused:
             missing = await self._open(paused)
             for address in missing:

@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from msgbus.adapter.envelope import Delivery
     from tests.support.servers.native import NativeServer
 
-from msgbus_rabbitmq import publisher
-from msgbus_rabbitmq.aiormq_internals import connection
-from msgbus_rabbitmq.aiormq_internals.batch_publish import supports_batch_publish
+from msgbus_rabbitmq import adapter as adapter_module
+from msgbus_rabbitmq.aiormq_internals import Support
+from msgbus_rabbitmq.aiormq_internals.batch_publish import missing_attributes
 from msgbus_rabbitmq.amqp_frames import BODY, HEADER, encode_content_header, encode_frame
 from tests.support.adapters.base import GROUP, Listener
 from tests.support.adapters.rabbitmq import DEADLINE, Bench, bodies, broken, drained, paused, serving, until
@@ -64,7 +64,7 @@ async def bench(rabbitmq_server: NativeServer) -> AsyncIterator[Bench]:
 class TestPublishing:
     @pytest.fixture(autouse=True)
     def writing(self, at_once: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(publisher, "supports_batch_publish", lambda _: at_once)
+        monkeypatch.setattr(adapter_module, "verify", lambda: Support(batch_publish=at_once))
 
     async def test_a_message_comes_back_as_it_was_sent(self, bench: Bench) -> None:
         adapter = await bench.adapter()
@@ -180,25 +180,10 @@ class TestPublishing:
 class TestTheClient:
     """What is used of aiormq and not promised by it."""
 
-    async def test_many_messages_can_be_written_at_once_by_the_client_that_is_installed(self, bench: Bench) -> None:
+    async def test_the_client_that_is_installed_fits_on_a_real_connection(self, bench: Bench) -> None:
         adapter = await bench.adapter()
-        assert supports_batch_publish(await adapter._connection.channel(confirms=True))
-
-    @pytest.mark.parametrize("name", ["confirmations", "write_queue", "delivery_tag", "create_future"])
-    async def test_a_client_that_has_changed_is_noticed(
-        self, bench: Bench, name: str, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        adapter = await bench.adapter()
-        channel = await adapter._connection.channel(confirms=True)
-
-        class Changed:
-            def __getattr__(self, asked: str) -> Any:
-                if asked == name:
-                    raise AttributeError(asked)
-                return getattr(channel, asked)
-
-        assert not supports_batch_publish(Changed())
-        assert name in caplog.text
+        assert not missing_attributes(await adapter._connection.channel(confirms=True))
+        assert (adapter._connection.support.frame_reader, adapter._connection.support.batch_publish) == (True, True)
 
     async def test_what_it_cannot_read_of_a_strangers_message_stops_nobody(self, bench: Bench) -> None:
         adapter = await bench.adapter()
@@ -294,8 +279,7 @@ class TestConnecting:
 class TestConsuming:
     @pytest.fixture(autouse=True)
     def reading(self, at_once: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-        if not at_once:
-            monkeypatch.delattr(connection.Connection, "_Connection__reader")
+        monkeypatch.setattr(adapter_module, "verify", lambda: Support(frame_reader=at_once))
 
     async def test_what_is_not_acknowledged_goes_back_in_order(self, bench: Bench) -> None:
         adapter = await bench.adapter()

@@ -91,7 +91,7 @@ async def test_what_others_got_is_not_waited_for_for_ever(
     again, _ = await bench.consumer(adapter, {address: 5})
     assert await adapter.publish(bench.outgoing(address, key="k"), 5) == [None]
     assert bodies(await until(again, {address: 5}, 1)) == [5]
-    assert "5 messages that were in hand" in caplog.text
+    assert "5 messages that were in flight" in caplog.text
 
 
 async def test_what_a_lost_connection_never_showed_comes_before_what_is_newer(bench: Bench) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, cast
 
+import pytest
+
 from msgbus.adapter.address import Address
 from msgbus.adapter.envelope import Outgoing
 from msgbus.errors import BrokerUnavailable
+from msgbus_rabbitmq.aiormq_internals import Support
 from msgbus_rabbitmq.publisher import Publisher
 
 if TYPE_CHECKING:
@@ -20,7 +23,9 @@ class Blocked:
     where = "RabbitMQ at nowhere"
     is_up = True
 
-    def __init__(self) -> None:
+    def __init__(self, *, batch_publish: bool = True) -> None:
+        self.support = Support(batch_publish=batch_publish)
+        self.confirmations: dict[int, Any] = {}
         self.connection = self
         self.closing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.is_closed = False
@@ -40,8 +45,11 @@ async def verdict(publisher: Publisher, timeout: float) -> Any:
     return said
 
 
-async def test_whoever_waits_for_a_server_short_of_memory_is_told_why_whichever_timer_is_first() -> None:
-    publisher = Publisher(cast("AmqpConnection", Blocked()))
+@pytest.mark.parametrize("batch_publish", [True, False])
+async def test_whoever_waits_for_a_server_short_of_memory_is_told_why_whichever_timer_is_first(
+    batch_publish: bool,
+) -> None:
+    publisher = Publisher(cast("AmqpConnection", Blocked(batch_publish=batch_publish)))
     loop = asyncio.get_running_loop()
     for earlier in range(8):
         # The loop keeps timers in a heap: which of two equal ones is first depends on the others.
@@ -53,8 +61,9 @@ async def test_whoever_waits_for_a_server_short_of_memory_is_told_why_whichever_
     await publisher.close()
 
 
-async def test_whoever_waits_when_the_channel_is_lost_is_told_that_at_once() -> None:
-    link = Blocked()
+@pytest.mark.parametrize("batch_publish", [True, False])
+async def test_whoever_waits_when_the_channel_is_lost_is_told_that_at_once(batch_publish: bool) -> None:
+    link = Blocked(batch_publish=batch_publish)
     publisher = Publisher(cast("AmqpConnection", link))
     waiting = asyncio.ensure_future(verdict(publisher, 60))
     await link.entered.wait()

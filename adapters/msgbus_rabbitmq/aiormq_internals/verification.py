@@ -1,0 +1,214 @@
+"""The table of aiormq's internals that this package uses, checked when the adapter is made.
+
+Each `Requirement` belongs to a `Part`. A part with a fallback is switched off with one warning when a requirement does
+not hold. For a part without a fallback, verify() raises ConfigurationError.
+
+Names are checked by verify(), without an event loop. Behaviour is checked by `rehearsal`, once per adapter, before its
+first connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import aiormq
+import aiormq.connection
+from aiormq import abc
+
+from msgbus.errors import ConfigurationError
+from msgbus_rabbitmq.aiormq_internals.rehearsal import rehearse_batch_publish, rehearse_frame_reader
+from msgbus_rabbitmq.aiormq_internals.vhost import recognizes_vhost_refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+__all__ = ["BATCH_PUBLISH", "BLOCK_REASON", "FRAME_READER", "REQUIREMENTS", "Part", "Requirement", "Support", "verify"]
+
+logger = logging.getLogger("msgbus.rabbitmq")
+
+SUPPORTED_VERSIONS: Final = ">=7.2,<8"
+TESTED_VERSION: Final = "7.2"
+
+
+class Part(NamedTuple):
+    """A feature of this package that depends on aiormq's internals."""
+
+    name: str
+    fallback: str = ""
+    """What is done without it; empty where the adapter cannot work without it."""
+
+
+FRAME_READER: Final = Part("fast frame reader", "using aiormq's own reader, about 4x slower")
+BATCH_PUBLISH: Final = Part("batch publish", "publishing each message by a write of its own, about 3x slower")
+BLOCK_REASON: Final = Part("reason of a blocked connection", "a blocked connection is reported without its reason")
+VHOST_REFUSAL: Final = Part(
+    "detection of a refused virtual host", "a refused virtual host is reported as BrokerUnavailable"
+)
+CONNECTIONS: Final = Part("connections and channels")
+
+
+class Requirement(NamedTuple):
+    """One name of aiormq's, and whether it is as this package needs it."""
+
+    part: Part
+    name: str
+    holds: Callable[[], bool]
+
+
+def _parameters(owner: object, name: str) -> tuple[str, ...]:
+    """Return the parameter names of a function; empty if it does not exist."""
+    function = getattr(owner, name, None)
+    return tuple(inspect.signature(function).parameters) if callable(function) else ()
+
+
+def _is_coroutine(owner: object, name: str, *parameters: str) -> bool:
+    return inspect.iscoroutinefunction(getattr(owner, name, None)) and _parameters(owner, name) == parameters
+
+
+def _accepts(owner: object, name: str, *parameters: str) -> bool:
+    return set(parameters) <= set(_parameters(owner, name))
+
+
+def _keeps_reader() -> bool:
+    stream: Any = object()
+    return getattr(aiormq.connection.FrameReceiver(stream), "reader", None) is stream
+
+
+REQUIREMENTS: Final = (
+    Requirement(
+        FRAME_READER,
+        "Connection.__reader(frame_receiver)",
+        lambda: _is_coroutine(aiormq.Connection, "_Connection__reader", "self", "frame_receiver"),
+    ),
+    Requirement(FRAME_READER, "FrameReceiver.reader", _keeps_reader),
+    Requirement(
+        BLOCK_REASON,
+        "Connection.__handle_connection_blocked(frame)",
+        lambda: _is_coroutine(aiormq.Connection, "_Connection__handle_connection_blocked", "self", "frame"),
+    ),
+    Requirement(VHOST_REFUSAL, "Connection._rpc()'s error", recognizes_vhost_refusal),
+    Requirement(
+        BATCH_PUBLISH,
+        "ChannelFrame(payload, should_close, drain_future)",
+        lambda: _parameters(abc, "ChannelFrame") == ("payload", "should_close", "drain_future"),
+    ),
+    Requirement(BATCH_PUBLISH, "Channel.lock", lambda: "lock" in vars(aiormq.Channel)),
+    Requirement(BATCH_PUBLISH, "Channel.create_future()", lambda: hasattr(aiormq.Channel, "create_future")),
+    Requirement(
+        CONNECTIONS,
+        "TransportFactory.create(url)",
+        lambda: _accepts(aiormq.connection.TransportFactory, "create", "url"),
+    ),
+    Requirement(
+        CONNECTIONS,
+        "Connection(transport_factory=)",
+        lambda: _accepts(aiormq.Connection, "__init__", "transport_factory"),
+    ),
+    Requirement(
+        CONNECTIONS,
+        "Connection.connect(client_properties=)",
+        lambda: _accepts(aiormq.Connection, "connect", "client_properties"),
+    ),
+    Requirement(
+        CONNECTIONS,
+        "Connection.channel(channel_number, publisher_confirms, frame_buffer_size)",
+        lambda: (
+            _parameters(aiormq.Connection, "channel")[1:4]
+            == ("channel_number", "publisher_confirms", "frame_buffer_size")
+        ),
+    ),
+    Requirement(
+        CONNECTIONS,
+        "Channel(on_return_raises=)",
+        lambda: _accepts(aiormq.Channel, "__init__", "on_return_raises"),
+    ),
+    Requirement(CONNECTIONS, "Connection.ready()", lambda: hasattr(aiormq.Connection, "ready")),
+    Requirement(CONNECTIONS, "Connection.is_opened", lambda: hasattr(aiormq.Connection, "is_opened")),
+    Requirement(CONNECTIONS, "Channel.closing", lambda: hasattr(aiormq.Channel, "closing")),
+    Requirement(
+        CONNECTIONS,
+        "Channel.basic_ack(multiple=, wait=)",
+        lambda: _accepts(aiormq.Channel, "basic_ack", "multiple", "wait"),
+    ),
+)
+
+
+class Support:
+    """Which parts the installed aiormq supports. Shared by all connections of one adapter."""
+
+    def __init__(self, *, frame_reader: bool = True, batch_publish: bool = True) -> None:
+        self.frame_reader = frame_reader
+        self.batch_publish = batch_publish
+        self._rehearsal: asyncio.Future[None] | None = None
+
+    async def rehearse(self) -> None:
+        """Check the behaviour of aiormq once; switch off, with a warning, the parts that it does not fit."""
+        if self._rehearsal is None or self._rehearsal.cancelled():
+            self._rehearsal = asyncio.ensure_future(self._rehearse())
+        await asyncio.shield(self._rehearsal)
+
+    async def _rehearse(self) -> None:
+        if self.frame_reader:
+            self.frame_reader = await _passes(FRAME_READER, rehearse_frame_reader())
+        if self.batch_publish:
+            self.batch_publish = await _passes(BATCH_PUBLISH, rehearse_batch_publish())
+
+
+async def _passes(part: Part, rehearsal: Awaitable[str]) -> bool:
+    if problem := await rehearsal:
+        _warn(part, problem)
+    return not problem
+
+
+def verify() -> Support:
+    """Check the table against the installed aiormq. Needs no event loop.
+
+    Returns:
+        Which of the optional parts can be used. One warning has been logged for each that cannot.
+
+    Raises:
+        ConfigurationError: A part without a fallback does not fit the installed version.
+    """
+    missing: dict[Part, list[str]] = {}
+    for part, name in _unmet():
+        missing.setdefault(part, []).append(name)
+    if names := missing.pop(CONNECTIONS, None):
+        raise ConfigurationError(
+            f"aiormq {_installed()} is not supported: {', '.join(names)} is missing or has changed; "
+            f"install aiormq{SUPPORTED_VERSIONS}, tested with {TESTED_VERSION}"
+        )
+    for part, names in missing.items():
+        _warn(part, f"{', '.join(names)} is missing or has changed")
+    return Support(frame_reader=FRAME_READER not in missing, batch_publish=BATCH_PUBLISH not in missing)
+
+
+def _unmet() -> Iterator[tuple[Part, str]]:
+    for requirement in REQUIREMENTS:
+        try:
+            holds = requirement.holds()
+        except Exception:  # noqa: BLE001 - a check that cannot be carried out is a name that has changed
+            holds = False
+        if not holds:
+            yield requirement.part, requirement.name
+
+
+def _warn(part: Part, problem: str) -> None:
+    logger.warning(
+        "aiormq %s is not supported by the %s (%s); %s. Tested with %s",
+        _installed(),
+        part.name,
+        problem,
+        part.fallback,
+        TESTED_VERSION,
+    )
+
+
+def _installed() -> str:
+    try:
+        return version("aiormq")
+    except PackageNotFoundError:
+        return "of an unknown version"
