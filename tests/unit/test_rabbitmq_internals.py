@@ -74,7 +74,9 @@ def test_what_cannot_be_done_without_is_an_error_with_both_versions(monkeypatch:
     async def channel(self: object, number: int) -> None: ...
 
     monkeypatch.setattr(aiormq.Connection, "channel", channel)
-    with pytest.raises(ConfigurationError, match=rf"aiormq {aiormq.connection.__version__} .*Connection.channel.*>=7\.2,<8"):
+    with pytest.raises(
+        ConfigurationError, match=rf"aiormq {aiormq.connection.__version__} .*Connection.channel.*>=7\.2,<8"
+    ):
         RabbitAdapter(BrokerURL.parse("rabbitmq://localhost"), RabbitOptions())
 
 

@@ -13,7 +13,7 @@ from msgbus.failure.copies import Failure
 from msgbus.in_flight.deliveries import DeliveryState, InFlight, Session
 from msgbus.retry import GiveUp, RetryLater
 from msgbus.subscription import Subscription
-from tests.unit.scripted import QUEUE, ScriptedAdapter, ScriptedConsumer, delivery
+from tests.support.scripted_adapter import QUEUE, ScriptedAdapter, ScriptedConsumer, delivery
 
 if TYPE_CHECKING:
     from msgbus.message import Message
