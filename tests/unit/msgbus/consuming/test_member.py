@@ -245,7 +245,7 @@ async def test_a_drain_tries_at_once_what_waits_for_its_next_try_and_sends_it_to
 async def test_a_drain_finishes_what_failed_and_is_due_again_while_every_place_is_taken() -> None:
     probe = Probe()
     probe.fail("bad", 1)
-    async with member(probe, concurrency=1, retry=RetryPolicy(immediate=1, backoff=Backoff(0.01, 0.01))) as consumer:
+    async with member(probe, concurrency=1, retry=RetryPolicy(immediate=1, backoff=Backoff(0.5, 0.5))) as consumer:
         consumer.give(delivery("s", None, "bad"))
         await probe.until_entered(1)
         probe.hold()
