@@ -83,7 +83,10 @@ class SideBySide(LoadScopeScheduling):  # type: ignore[misc]  # untyped
         self._latest: dict[Any, tuple[str, str]] = {}  # file and broker, of each worker
 
     def schedule(self) -> None:
-        """See LoadScopeScheduling: called first when everything is collected."""
+        """Implement :meth:`LoadScopeScheduling.schedule`.
+
+        Called first when everything is collected.
+        """
         if not self._groups:
             self._groups = grouped(next(iter(self.registered_collections.values())))
             self._numbers = {test: at for at, group in enumerate(self._groups) for test in group.tests}
