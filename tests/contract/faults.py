@@ -1,4 +1,4 @@
-"""What the servers of the contract's tests can be made to suffer. Only our own are restarted, and told of rights."""
+"""Faults of the four brokers' servers. Only servers that these tests started are restarted or get access rules."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ from msgbus.testing import Probe
 from msgbus.testing.harness import publish_all
 from msgbus.testing.probe import within
 from msgbus_rabbitmq.connection import connector
-from tests.integration.any_broker.test_broker_restart import BETWEEN, PUBLISHERS, Load, disorder
+from tests.support.fault_load import MESSAGES_BETWEEN_FAULTS, PUBLISHERS, Load, disorder
 from tests.support.servers import proxied, start_native
 from tests.support.servers.fixtures import or_skip
 
@@ -164,9 +164,9 @@ async def test_connections_cut_under_load_lose_nothing(server: NativeServer) -> 
         load = Load(broker, "cut")
         publishers = [asyncio.ensure_future(load.publish(name)) for name in range(PUBLISHERS)]
         for _ in range(CUTS):
-            await load.until_confirmed(len(load.confirmed) + BETWEEN)
+            await load.until_confirmed(len(load.confirmed) + MESSAGES_BETWEEN_FAULTS)
             assert proxy.cut()
-        await load.until_confirmed(len(load.confirmed) + BETWEEN)
+        await load.until_confirmed(len(load.confirmed) + MESSAGES_BETWEEN_FAULTS)
         load.stop()
         await asyncio.gather(*publishers)
         await probe.until_handled(load.confirmed)
