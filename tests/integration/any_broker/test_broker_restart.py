@@ -1,4 +1,4 @@
-"""The server is killed or frozen and comes back, under load: nothing confirmed is lost, nothing is out of order."""
+"""The server is killed or frozen under load and comes back: no confirmed message is lost, and keys stay in order."""
 
 from __future__ import annotations
 

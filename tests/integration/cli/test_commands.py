@@ -1,4 +1,4 @@
-"""The command, as an operator runs it: what the page for operators prints, and what goes wrong."""
+"""The commands as an operator runs them: the output that docs/operators.md prints, and errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``msgbus doctor`` on servers that are set as they should not be, and on none."""
+"""``msgbus doctor`` on servers with dangerous settings, and on none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``msgbus group``, as an operator runs it."""
+"""``msgbus group`` as an operator runs it."""
 
 from __future__ import annotations
 

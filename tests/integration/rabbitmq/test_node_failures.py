@@ -1,4 +1,4 @@
-"""Three nodes: the leader of a group's queue dies under load, and nothing confirmed is lost."""
+"""Three nodes: the leader of a group's queue dies under load, and no confirmed message is lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a RabbitMQ server does to those who are connected: nothing is lost, and nobody is restarted."""
+"""What a RabbitMQ server does to connected clients: nothing is lost, and no member restarts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Behind sentinels: the primary goes, and members and publishers go on by themselves with the next one."""
+"""Behind sentinels: the primary fails, and members and publishers continue with the next one."""
 
 from __future__ import annotations
 
