@@ -10,7 +10,7 @@
  8 queue, stream or group deleted      rabbitmq/test_adapter, redis/test_adapter, redis/test_server_events
  9 arguments differ                    rabbitmq/test_adapter, redis/test_trimming
 10 a member's process is killed        the contract, test_kill_points
-11 a callback takes too long           rabbitmq/test_server_events, rabbitmq/test_adapter, redis/test_adapter (extending)
+11 a callback takes too long           rabbitmq/test_server_events, rabbitmq/test_adapter, redis/test_adapter
 12 a member is frozen                  the contract, redis/test_adapter (a member that was frozen)
 13 members join and leave              the contract, test_rolling_restarts
 14 a message that ends its process     test_kill_points; beyond the delivery limit: RabbitMQ's dead letters
