@@ -1,4 +1,4 @@
-"""Servers for every test that asks for one, and the summary of the contract: how much ran on what."""
+"""Server fixtures, and the summary of the contract: which cases ran on which servers."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
 _CONTRACT = re.compile(r"tests/contract/test_(\w+)\.py")
 _CASE = re.compile(r"tests/contract/test_(\w+)\.py::test_contract\[(\w+)\]")
 _SERVERS = pytest.StashKey[dict[str, tuple[str, str]]]()
-"""Broker -> the server that this process runs for it: what CONFORMANCE.md calls it, and how it is described."""
+"""Broker -> the server that this process uses: its name in CONFORMANCE.md, and its description."""
 _SERVED_BY = "served by"
-"""The property of a report that says so; it comes along from a worker of pytest-xdist."""
+"""Property of a report with that pair; pytest-xdist passes it from a worker to the controller."""
 _RESULTS = pytest.StashKey["_Results"]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """What the contract's results are for."""
+    """Add the option ``--conformance``."""
     parser.addoption("--conformance", choices=("compare", "write"), help="the contract's results and CONFORMANCE.md")
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _nothing_left_over() -> Iterator[None]:
-    """What a module's tests leave to the collector, an open socket or a failed task, is told there and not anywhere."""
+    """Collect garbage after each module, so that its leaked sockets and failed tasks are reported there."""
     yield
     gc.collect()
 
@@ -59,9 +59,11 @@ def kafka_server(pytestconfig: pytest.Config) -> Iterator[Server]:
 
 
 def _serving(config: pytest.Config, name: str) -> Iterator[Server]:
-    """One server for the whole run; its version is asked of it, over a connection of its own."""
+    """Serve one server for the whole run, and ask it for its version over a connection of its own."""
     for server in serving(name):
-        with ThreadPoolExecutor(1) as elsewhere:  # an async test may be what asks for the server: its loop runs here
+        with ThreadPoolExecutor(
+            1
+        ) as elsewhere:  # an async test may request the server, and its loop runs in this thread
             version = elsewhere.submit(asyncio.run, server_version(server.url)).result()
         described = f"{version}, {server.origin}"
         config.stash.setdefault(_SERVERS, {})[name] = (conformance.label(name, version), described)
@@ -70,14 +72,14 @@ def _serving(config: pytest.Config, name: str) -> Iterator[Server]:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Groups by file and broker; see tests.support.xdist_groups."""
+    """Schedule groups by file and broker: see tests.support.xdist_groups."""
     from tests.support.xdist_groups import SideBySide
 
     return SideBySide(config, log)
 
 
 class _Results:
-    """The contract's, wherever its cases run: reports are told of here in the process that sums them up."""
+    """Results of the contract, collected from reports in the process that summarises them."""
 
     def __init__(self) -> None:
         self.verdicts: conformance.Results = defaultdict(dict)
@@ -85,7 +87,7 @@ class _Results:
         self.differences: list[str] = []
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Note the verdict of a case; what was skipped was not run."""
+        """Note the result of a case; a skipped case was not run."""
         properties: dict[str, Any] = dict(report.user_properties)
         found = _CASE.search(report.nodeid)
         if found is None or _SERVED_BY not in properties:
@@ -97,14 +99,14 @@ class _Results:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Begin to note verdicts."""
+    """Start collecting results."""
     config.stash[_RESULTS] = results = _Results()
     config.pluginmanager.register(results)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A case's report says which server it ran on."""
+    """Add the server to the report of a case."""
     report = yield
     if found := _CASE.search(item.nodeid):
         servers = item.config.stash.get(_SERVERS, {}) | {"memory": ("memory", "this process")}
@@ -114,7 +116,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Write the verdicts to CONFORMANCE.md, or fail where they differ from it. A worker of pytest-xdist does not."""
+    """Write the results to CONFORMANCE.md, or fail where they differ from it; not in a worker of pytest-xdist."""
     if hasattr(session.config, "workerinput"):
         return
     results = session.config.stash[_RESULTS]
@@ -128,7 +130,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """The contract per broker: cases passed, failed, skipped and not offered, and the version of the server."""
+    """Print, per broker, how many cases passed, failed, were skipped and not offered, and the server's version."""
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for outcome in ("passed", "failed", "error", "skipped", NOT_OFFERED):
         for report in terminalreporter.stats.get(outcome, ()):
@@ -144,7 +146,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 def _compare(reporter: pytest.TerminalReporter, results: _Results) -> None:
-    """Say where CONFORMANCE.md says something else, and what it says nothing about."""
+    """Print where the results differ from CONFORMANCE.md, and which servers are not in it."""
     if strangers := set(results.verdicts) - set(conformance.stored().results):
         reporter.write_line(f"not in CONFORMANCE.md and so not compared: {', '.join(sorted(strangers))}")
     if results.differences:

@@ -1,4 +1,4 @@
-"""What a test of a service asks afterwards: what was published, and whether all of it was handled."""
+"""Recorded traffic of one broker, and the assertions that tests of a service make on it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["RecordedTraffic"]
 
 
 class RecordedTraffic:
-    """Of one broker: the watch of its adapter (see ``wrapping``)."""
+    """Messages that one broker published and acknowledged: a watch of :class:`WatchedAdapter`."""
 
     def __init__(self) -> None:
         self._published: dict[Address, list[Message]] = {}
@@ -28,7 +28,7 @@ class RecordedTraffic:
         self._changed = asyncio.Event()
 
     def passing(self, passing: Passing) -> None:
-        """Something passes the boundary."""
+        """Record what passes the adapter's boundary."""
         if passing.point is Point.PUBLISHED:
             for outgoing, verdict in zip(passing.messages, passing.verdicts, strict=True):
                 if verdict is None:
@@ -40,7 +40,7 @@ class RecordedTraffic:
         self._changed.set()
 
     def published(self, queue: str, *bodies: Any) -> list[Message]:
-        """What was published to ``queue``, in order; with ``bodies``, those messages, and that they are there."""
+        """Return what was published to ``queue``, in order; with ``bodies``, assert that these were and return them."""
         found = [
             one
             for address, some in self._published.items()
@@ -69,7 +69,7 @@ class RecordedTraffic:
             ) from None
 
     def _open(self, queue: str, group: str) -> dict[Address, int]:
-        """Where messages of the group's are that were published and not yet acknowledged, and how many."""
+        """Count the messages that were published and that the group has not acknowledged, by place."""
         left = {
             address: len(some) - self._acknowledged[address, group]
             for address, some in self._published.items()
@@ -84,7 +84,7 @@ class RecordedTraffic:
 
 
 def _read(outgoing: Outgoing) -> Message:
-    """As a callback of whatever group will get it."""
+    """Return the message as a callback of any group will get it."""
     address = outgoing.address
     return build_message(
         address,

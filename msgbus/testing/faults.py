@@ -1,8 +1,9 @@
-"""What a server can be made to suffer, by means of its own: each harness offers what it can.
+"""Faults of a server that a harness can inject.
 
-Members are killed, frozen and cut off by the suite itself. The rest takes somebody who knows the server: derive from
-ServerFaults, override what you can do, and give it to the harness. What is not overridden is NotOffered: the case that
-needs it ends there, and the report counts it as "not offered", neither as passed nor as skipped.
+The suite itself kills, freezes and severs members. Faults of the server need knowledge of the server: derive from
+:class:`ServerFaults`, override what you can inject, and give an instance to the harness. A method that is not
+overridden raises :class:`NotOffered`: the case that needs it ends there, and the report counts it as "not offered",
+neither as passed nor as skipped.
 """
 
 from __future__ import annotations
@@ -19,25 +20,25 @@ __all__ = ["NotOffered", "ServerFaults"]
 
 
 class NotOffered(Exception):
-    """This harness has no means for a fault; its text says which, and why."""
+    """The harness cannot inject a fault; the text says which, and why."""
 
 
 class ServerFaults:
-    """This class offers nothing."""
+    """Faults that a harness can inject; this base class offers none."""
 
     async def restart(self) -> None:
-        """Stop the server and start it again with its data; return when it answers. Its clients stay as they are."""
+        """Stop the server, start it again with its data, and return when it answers. Clients are left as they are."""
         raise NotOffered("restarting the server")
 
     def unwritable(self, address: Address) -> AbstractAsyncContextManager[None]:
-        """While the block runs, what is published to ``address`` is refused; one message more may still be taken.
+        """Refuse publishes to ``address`` while the block runs; the server may still accept one more message.
 
-        It is a dead-letter queue or a retry queue of a group with members. What lies there can be read and
-        acknowledged, and everything else can be written, by everybody.
+        ``address`` is a dead-letter queue or a retry queue of a group with members. Its messages can still be read
+        and acknowledged, and every other queue can be written.
         """
         raise NotOffered(f"refusing what is published to {address.part or 'a queue'}")
 
     async def inject(self, address: Address, body: bytes, headers: Mapping[str, bytes]) -> None:
-        """Publish to a queue as a client would that knows the server and has never heard of msgbus."""
+        """Publish to a queue as a third-party client that knows the server but not msgbus."""
         del body, headers
         raise NotOffered(f"publishing to {address} by another client")

@@ -1,4 +1,7 @@
-"""What a case is given: brokers of its own on fresh queues, members that can be killed, and fences."""
+"""Harness of a contract case: brokers on new queues, members that can be killed, and fences.
+
+A fence is a set of messages published behind others. When all of them are handled, everything before them has come.
+"""
 
 from __future__ import annotations
 
@@ -33,11 +36,11 @@ if TYPE_CHECKING:
 __all__ = ["Harness", "dead_letters_of", "publish_all", "until_dead_letters", "until_health"]
 
 FENCE_MESSAGES = 64
-"""Fence messages with keys of their own: with 8 partitions one stays without a fence once in 600 times."""
+"""Messages of a fence, each with its own key: of 8 partitions, one stays without a fence once in 600 times."""
 
 
 class Harness:
-    """One server, by its URL; every case gets a harness of its own."""
+    """One case on one server, which is given by its URL."""
 
     def __init__(
         self,
@@ -47,9 +50,13 @@ class Harness:
         say: Callable[[str], None] = lambda _: None,
         faults: ServerFaults | None = None,
     ) -> None:
-        """``large``: sizes for a long run. ``say`` gets the figures that cases measure, a line each.
+        """Make a harness.
 
-        ``faults`` are what this server can be made to suffer; nothing where they are left out.
+        Args:
+            url: The server's URL.
+            large: Let cases send as many messages as in a long run.
+            say: Takes the figures that cases measure, a line each.
+            faults: Faults that can be injected into this server; none by default.
         """
         self.url = url
         self.say = say
@@ -60,7 +67,7 @@ class Harness:
         self._names = 0
         self._members = 0
         self.events: list[Event] = []
-        """What the brokers of this harness did."""
+        """Events of all brokers of this harness."""
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -73,32 +80,32 @@ class Harness:
 
     @property
     def capabilities(self) -> Capabilities:
-        """What the adapter says of itself."""
+        """The adapter's capabilities."""
         return adapter_type(self.scheme).capabilities
 
     def size(self, small: int, large: int) -> int:
-        """How many, in this run."""
+        """Return ``large`` in a long run, else ``small``."""
         return large if self._large else small
 
     def name(self, word: str = "queue") -> str:
-        """A fresh name for a queue, on a server that others use as well."""
+        """Return a new queue name; it is unique on a server that other runs use too."""
         self._names += 1
         return f"contract-{self._run}.{word}{self._names}"
 
     async def queue(self, *groups: str, word: str = "queue", **settings: Any) -> str:
-        """A fresh queue with ``groups``."""
+        """Create a new queue with ``groups`` and return its name."""
         name = self.name(word)
         async with self.make() as broker:
             await broker.create_queue(name, groups=groups, **settings)
         return name
 
     def make(self, group: str = "g", **settings: Any) -> Broker:
-        """A broker that is not started."""
+        """Make a recorded broker that is not started."""
         self._members += 1
         return recorded(self.url, EventWriter(f"member {self._members}", self.events.append), group=group, **settings)
 
     async def broker(self, group: str = "g", **settings: Any) -> Broker:
-        """A started broker, closed at the end of the case."""
+        """Start a broker, which is closed at the end of the case."""
         return await self._stack.enter_async_context(self.make(group, **settings))
 
     async def member(
@@ -109,7 +116,7 @@ class Harness:
         concurrency: int = 10,
         retry: RetryPolicy | None = None,
     ) -> Broker:
-        """A started broker that consumes ``queue`` with ``probe`` and is ready."""
+        """Start a broker that consumes ``queue`` with ``probe``, and return when it is ready."""
         broker = await self.broker(group)
         subscription = await broker.consume(queue, probe, concurrency=concurrency, retry=retry)
         await subscription.ready()
@@ -118,9 +125,13 @@ class Harness:
     async def killable(
         self, queue: str, group: str = "g", *, hanging: str = "", forward_to: str = ""
     ) -> KillableMember:
-        """A member that can be killed and frozen. It does not return from the call for ``hanging``, or from any.
+        """Start a member that can be killed and frozen.
 
-        With ``forward_to`` it publishes there first.
+        Args:
+            queue: The queue that it consumes.
+            group: Its group.
+            hanging: Id of the message whose callback never returns; empty: no callback returns.
+            forward_to: Queue to which its callback publishes first; empty: none.
         """
         kind = ProcessMember if self.capabilities.durable else SeveredMember
         member = kind(Behaviour(self.url, queue, group, hanging, forward_to))
@@ -129,32 +140,33 @@ class Harness:
         return member
 
     async def until_all_handled(self, probes: Sequence[Probe], ids: AbstractSet[str]) -> None:
-        """Wait until ``probes`` together have handled ``ids``."""
+        """Wait until ``probes`` have together handled all of ``ids``."""
         await _together(probes, lambda: ids <= {one.id for probe in probes for one in probe.handled}, "handling all")
 
     async def fence(self, broker: Broker, queue: str, *probes: Probe) -> None:
-        """Publish fences and wait until ``probes`` together have handled them all: what was before them has come."""
+        """Publish a fence and wait until ``probes`` have together handled all of it."""
         mark = f"fence-{secrets.token_hex(4)}"
         ids = [f"{mark}-{n}" for n in range(FENCE_MESSAGES)]
         await publish_all(broker, queue, [Publication(b"fence", message_id=one, key=one) for one in ids])
         await _together(probes, lambda: _passed(ids, probes), "the fences")
 
     async def quiesce(self, broker: Broker, queue: str) -> None:
-        """Wait until the server says that the group has nothing to come. A commit may be 200 ms late on Kafka."""
+        """Wait until the group's lag is 0. A commit may be 200 ms late on Kafka."""
         async with within(DEADLINE_SECONDS, f"no lag of {queue}"):
             while (await broker.lag(queue)).total:  # noqa: ASYNC110 - as the next line says
-                await asyncio.sleep(0.02)  # a server tells nobody
+                await asyncio.sleep(0.02)  # a server does not announce it
 
     async def until_draining(self) -> None:
-        """Wait until a member of this case has been told to let go of something."""
+        """Wait until a session of this case is being drained."""
         async with within(DEADLINE_SECONDS, "a drain"):
             while not any(event.kind is Kind.DRAINING for event in self.events):  # noqa: ASYNC110 - as the next line says
-                await asyncio.sleep(0.001)  # what is recorded tells nobody
+                await asyncio.sleep(0.001)  # a recording does not announce it
 
     def judge(self, *more: Event) -> None:
-        """The promise was kept, by all that was recorded until now, when nothing is under way any more.
+        """Assert that the promise was kept, by everything recorded so far. Call it when nothing is in progress.
 
-        ``more`` are events of other processes, and faults. Fences are left out: only who was asked has them by now.
+        ``more`` are events of other processes, and faults. Fences are left out: only the probes that were waited for
+        have handled them by now.
         """
         events = [event for event in (*self.events, *more) if not event.id.startswith("fence-")]
         findings = check(events)
@@ -166,7 +178,7 @@ def _passed(ids: Sequence[str], probes: Sequence[Probe]) -> bool:
 
 
 async def _together(probes: Sequence[Probe], condition: Callable[[], bool], what: str) -> None:
-    # Each probe looks at the condition only when it is called itself: the one that is called last sees it hold.
+    # A probe checks the condition only when it is called: the probe that is called last sees that it holds.
     waiting = {asyncio.ensure_future(probe.until(condition, what)) for probe in probes}
     done, others = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
     for one in others:
@@ -177,35 +189,35 @@ async def _together(probes: Sequence[Probe], condition: Callable[[], bool], what
 
 
 async def publish_all(broker: Broker, queue: str, messages: Sequence[Publication]) -> list[str]:
-    """Publish and assert that each was confirmed; the ids."""
+    """Publish ``messages``, assert that each was confirmed, and return their ids."""
     verdicts = await broker.publish_many(queue, messages)
     assert verdicts == [None] * len(messages), f"not all confirmed: {[v for v in verdicts if v][:3]}"
     return [str(one.message_id) for one in messages]
 
 
 async def dead_letters_of(broker: Broker, queue: str) -> list[DeadLetter]:
-    """All dead letters of the broker's own group."""
+    """Return all dead letters of the broker's own group; waits while another process has locked them."""
     while True:
         try:
             return [letter async for letter in broker.dead_letters(queue).look()]
         except DeadLettersLocked:
-            await asyncio.sleep(0.05)  # who has them in hand tells nobody
+            await asyncio.sleep(0.05)  # the holder of the lock does not announce its end
 
 
 async def until_dead_letters(broker: Broker, queue: str, count: int) -> list[DeadLetter]:
-    """Wait until there are ``count`` dead letters; all of them."""
+    """Wait until there are ``count`` dead letters, and return all of them."""
     found: list[DeadLetter] = []
     async with within(DEADLINE_SECONDS, f"{count} dead letters in {queue}"):
         while len(found) < count:
-            await asyncio.sleep(0.05)  # a dead-letter queue tells nobody that it has grown
+            await asyncio.sleep(0.05)  # a dead-letter queue does not announce new messages
             if await broker.dead_letters(queue).count() >= count:
                 found = await dead_letters_of(broker, queue)
     return found
 
 
 async def until_health(broker: Broker, condition: Callable[[Health], bool], what: str) -> Health:
-    """Ask how the broker is until ``condition`` holds, as a probe does; that health."""
+    """Poll the broker's health until ``condition`` holds, and return that health."""
     async with within(DEADLINE_SECONDS, what):
-        while not condition(health := await broker.health()):  # noqa: ASYNC110 - nobody is told
+        while not condition(health := await broker.health()):  # noqa: ASYNC110 - a change is not announced
             await asyncio.sleep(0.05)
     return health

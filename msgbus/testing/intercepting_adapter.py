@@ -1,8 +1,13 @@
-"""An adapter that is watched: what passes the boundary can be recorded, and faults be put there.
+"""Intercepting adapter: records what passes the adapter's boundary, and injects faults there.
 
-It stands between the core and another adapter. Every call passes a point before it and one after it, and each of a
-session's events passes one; a watch is called there. It may note what passes, raise what a server would (then the call
-is not made, or its answer is lost), or end the process. The core and the adapter inside know nothing of it.
+It wraps another adapter. Calls pass a point before and after they are made, and each event of a session passes one. At
+every point a watch is called, which may:
+
+- record what passes,
+- raise what a server would raise: before a call the call is not made, after it the answer is lost,
+- end the process.
+
+Neither the core nor the wrapped adapter notices.
 """
 
 from __future__ import annotations
@@ -28,7 +33,7 @@ __all__ = ["Passing", "Point", "WatchedAdapter"]
 
 
 class Point(Enum):
-    """Where something passes."""
+    """A point of the boundary."""
 
     CREATED = auto()
     PUBLISHING = auto()
@@ -39,19 +44,19 @@ class Point(Enum):
     ACKNOWLEDGED = auto()
     BEGUN = auto()
     ENDING = auto()
-    """A session's drain begins."""
+    """The drain of a session begins."""
     ENDED = auto()
-    """The drain is over; what it acknowledged is flushed now."""
+    """The drain is over; the adapter flushes its acknowledgements next."""
     LOST = auto()
     TAKEN = auto()
     REMOVING = auto()
     REMOVED = auto()
-    """Dead letters were taken, and deleted for good."""
+    """TAKEN: dead letters were locked. REMOVING and REMOVED: before and after they are deleted for good."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Passing:
-    """What passes a point; fields that have nothing to do with it are empty."""
+    """What passes a point; fields that do not apply to the point are empty."""
 
     point: Point
     group: str = ""
@@ -64,7 +69,7 @@ class Passing:
 
 
 class WatchedAdapter(Adapter):
-    """``inner``, watched."""
+    """``inner`` with ``watch`` called at every point."""
 
     capabilities: ClassVar[Capabilities] = Capabilities()
     Options: ClassVar[type[AdapterOptions]] = AdapterOptions
@@ -77,78 +82,78 @@ class WatchedAdapter(Adapter):
         self._watch = watch
 
     async def connect(self) -> None:
-        """See Adapter."""
+        """Implement :meth:`Adapter.connect`."""
         await self.inner.connect()
 
     async def ping(self) -> str:
-        """See Adapter."""
+        """Implement :meth:`Adapter.ping`."""
         return await self.inner.ping()
 
     async def diagnose(self) -> Diagnosis:
-        """See Adapter."""
+        """Implement :meth:`Adapter.diagnose`."""
         return await self.inner.diagnose()
 
     async def close(self) -> None:
-        """See Adapter."""
+        """Implement :meth:`Adapter.close`."""
         await self.inner.close()
 
     async def create_queues(self, specs: Sequence[QueueSpec]) -> None:
-        """See Adapter."""
+        """Implement :meth:`Adapter.create_queues`."""
         await self.inner.create_queues(specs)
         self._watch(Passing(point=Point.CREATED, specs=specs))
 
     async def publish(self, messages: Sequence[Outgoing], timeout: float) -> Sequence[BrokerError | None]:
-        """See Adapter."""
+        """Implement :meth:`Adapter.publish`."""
         self._watch(Passing(point=Point.PUBLISHING, messages=messages))
         verdicts = await self.inner.publish(messages, timeout)
         self._watch(Passing(point=Point.PUBLISHED, messages=messages, verdicts=verdicts))
         return verdicts
 
     async def lag(self, address: Address, group: str) -> Lag:
-        """See Adapter."""
+        """Implement :meth:`Adapter.lag`."""
         return await self.inner.lag(address, group)
 
     async def open_consumer(self, group: str, listener: SessionListener) -> Consumer:
-        """See Adapter."""
+        """Implement :meth:`Adapter.open_consumer`."""
         watched = WatchedListener(listener, group, self._watch)
         return WatchedConsumer(await self.inner.open_consumer(group, watched), group, self._watch)
 
     async def open_dead_letters(self, address: Address) -> DeadLetterStore:
-        """See Adapter."""
+        """Implement :meth:`Adapter.open_dead_letters`."""
         return WatchedDeadLetterStore(await self.inner.open_dead_letters(address), address.group, self._watch)
 
     async def rewind(self, address: Address, group: str, to: Position) -> None:
-        """See Adapter."""
+        """Implement :meth:`Adapter.rewind`."""
         await self.inner.rewind(address, group, to)
 
     async def open_history(
         self, address: Address, group: str, since: Position, until: Position | None
     ) -> HistoryReader:
-        """See Adapter."""
+        """Implement :meth:`Adapter.open_history`."""
         return await self.inner.open_history(address, group, since, until)
 
 
 @dataclass(frozen=True, slots=True)
 class WatchedListener:
-    """The core's side of a session, watched."""
+    """The core's session listener with a watch."""
 
     inner: SessionListener
     group: str
     watch: Callable[[Passing], None]
 
     def begun(self, session: Hashable) -> None:
-        """See SessionListener."""
+        """Implement :meth:`SessionListener.begun`."""
         self._passing(Point.BEGUN, (session,))
         self.inner.begun(session)
 
     async def ending(self, sessions: Sequence[Hashable], budget: float) -> None:
-        """See SessionListener."""
+        """Implement :meth:`SessionListener.ending`."""
         self._passing(Point.ENDING, sessions)
         await self.inner.ending(sessions, budget)
         self._passing(Point.ENDED, sessions)
 
     def lost(self, sessions: Sequence[Hashable]) -> None:
-        """See SessionListener."""
+        """Implement :meth:`SessionListener.lost`."""
         self._passing(Point.LOST, sessions)
         self.inner.lost(sessions)
 
@@ -157,7 +162,7 @@ class WatchedListener:
 
 
 class WatchedConsumer(Consumer):
-    """A general consumer, watched."""
+    """A consumer with a watch."""
 
     def __init__(self, inner: Consumer, group: str, watch: Callable[[Passing], None]) -> None:
         self._inner = inner
@@ -167,38 +172,38 @@ class WatchedConsumer(Consumer):
     async def subscribe(
         self, limits: Mapping[Address, int], newest: AbstractSet[Address] = frozenset()
     ) -> AbstractSet[Address]:
-        """See Consumer."""
+        """Implement :meth:`Consumer.subscribe`."""
         missing = await self._inner.subscribe(limits, newest)
         there = [address for address in limits if address not in missing]
         self._watch(Passing(point=Point.SUBSCRIBED, group=self._group, addresses=there))
         return missing
 
     async def receive(self, capacity: Mapping[Address, int], timeout: float) -> Sequence[Delivery]:
-        """See Consumer."""
+        """Implement :meth:`Consumer.receive`."""
         deliveries = await self._inner.receive(capacity, timeout)
         self._passing(Point.RECEIVED, deliveries)
         return deliveries
 
     def wake(self) -> None:
-        """See Consumer."""
+        """Implement :meth:`Consumer.wake`."""
         self._inner.wake()
 
     async def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
-        """See Consumer."""
+        """Implement :meth:`Consumer.acknowledge`."""
         self._passing(Point.ACKNOWLEDGING, deliveries)
         await self._inner.acknowledge(deliveries)
         self._passing(Point.ACKNOWLEDGED, deliveries)
 
     async def extend(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
-        """See Consumer."""
+        """Implement :meth:`Consumer.extend`."""
         return await self._inner.extend(deliveries)
 
     def problem(self) -> str:
-        """See Consumer."""
+        """Implement :meth:`Consumer.problem`."""
         return self._inner.problem()
 
     async def close(self, budget: float) -> None:
-        """See Consumer."""
+        """Implement :meth:`Consumer.close`."""
         await self._inner.close(budget)
 
     def _passing(self, point: Point, deliveries: Sequence[Delivery]) -> None:
@@ -206,7 +211,7 @@ class WatchedConsumer(Consumer):
 
 
 class WatchedDeadLetterStore(DeadLetterStore):
-    """A dead-letter queue in a person's hands, watched. What was taken and not removed is lost with its closing."""
+    """A dead-letter store with a watch. Dead letters that were taken and not removed go back when it is closed."""
 
     def __init__(self, inner: DeadLetterStore, group: str, watch: Callable[[Passing], None]) -> None:
         self._inner = inner
@@ -215,28 +220,28 @@ class WatchedDeadLetterStore(DeadLetterStore):
         self._sessions: dict[Hashable, None] = {}
 
     async def count(self) -> tuple[int, bool]:
-        """See DeadLetterStore."""
+        """Implement :meth:`DeadLetterStore.count`."""
         return await self._inner.count()
 
     async def look(self, after: Hashable | None, limit: int) -> tuple[Sequence[Delivery], Hashable | None]:
-        """See DeadLetterStore."""
+        """Implement :meth:`DeadLetterStore.look`."""
         return await self._inner.look(after, limit)
 
     async def take(self, after: Hashable | None, limit: int) -> tuple[Sequence[Delivery], Hashable | None]:
-        """See DeadLetterStore."""
+        """Implement :meth:`DeadLetterStore.take`."""
         letters, cursor = await self._inner.take(after, limit)
         self._sessions |= {letter.session: None for letter in letters}
         self._passing(Point.TAKEN, letters)
         return letters, cursor
 
     async def remove(self, letters: Sequence[Delivery]) -> None:
-        """See DeadLetterStore."""
+        """Implement :meth:`DeadLetterStore.remove`."""
         self._passing(Point.REMOVING, letters)
         await self._inner.remove(letters)
         self._passing(Point.REMOVED, letters)
 
     async def close(self) -> None:
-        """See DeadLetterStore."""
+        """Implement :meth:`DeadLetterStore.close`."""
         await self._inner.close()
         self._watch(Passing(point=Point.ENDED, group=self._group, sessions=list(self._sessions)))
 

@@ -1,4 +1,8 @@
-"""Members that can be killed and frozen: another process where messages outlive one, a severed adapter elsewhere."""
+"""Members that can be killed and frozen.
+
+Where the broker is durable, a member is a process of its own. Elsewhere it is a broker of this process whose adapter is
+severed.
+"""
 
 from __future__ import annotations
 
@@ -24,22 +28,22 @@ __all__ = ["Behaviour", "KillableMember", "ProcessMember", "SeveredMember", "for
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """What a killable member's callback does."""
+    """What the callback of a killable member does."""
 
     url: str
     queue: str
     group: str
     hanging: str = ""
-    """The one message whose call does not return; empty: no call returns."""
+    """Id of the message whose callback never returns; empty: no callback returns."""
     forward_to: str = ""
-    """Publish to this queue first."""
+    """Queue to which the callback publishes first; empty: none."""
 
     def hangs(self, message: Message) -> bool:
-        """Whether this call does not return."""
+        """Tell whether the callback for this message never returns."""
         return self.hanging in {"", message.id}
 
     def callback(self, broker: Broker, probe: Probe) -> Callback:
-        """The callback, whose calls are recorded by ``probe`` and held there."""
+        """Return the callback; ``probe`` records its calls and holds them."""
         probe.hold(self.hangs)
         forward = forwarding(broker, self.forward_to) if self.forward_to else None
 
@@ -52,7 +56,7 @@ class Behaviour:
 
 
 def forwarding(broker: Broker, queue: str) -> Callback:
-    """A callback that publishes what it makes of a message, under an id that is the same each time."""
+    """Return a callback that publishes a message to ``queue``, with the same id at every attempt."""
 
     async def forward(message: Message) -> None:
         await broker.publish(queue, message.body, message_id=f"made-of-{message.id}", key=message.key)
@@ -61,26 +65,26 @@ def forwarding(broker: Broker, queue: str) -> Callback:
 
 
 class KillableMember(Protocol):
-    """A member that behaves as told."""
+    """A member with a given behaviour."""
 
     async def start(self) -> None:
-        """Returns when it is ready."""
+        """Start the member; return when it is ready."""
 
     async def until_entered(self, count: int) -> set[str]:
-        """Wait for calls for ``count`` messages; their ids."""
+        """Wait until its callback was called for ``count`` messages, and return their ids."""
         ...
 
     async def kill(self) -> None:
-        """Now, without a goodbye."""
+        """Kill the member at once, without a drain."""
 
     async def freeze(self) -> None:
-        """It stands still, and says nothing to anybody."""
+        """Freeze the member: it keeps its connections and sends nothing."""
 
     async def thaw(self) -> None:
-        """It goes on: its calls return, and it leaves in good order."""
+        """Let a frozen member continue: its callbacks return, and it leaves with a drain."""
 
     async def end(self) -> None:
-        """Clean up."""
+        """End the member whatever its state."""
 
 
 class ProcessMember:
@@ -92,7 +96,7 @@ class ProcessMember:
         self._entered: set[str] = set()
 
     async def start(self) -> None:
-        """See KillableMember."""
+        """Implement :meth:`KillableMember.start`."""
         self._process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", __name__, *astuple(self._behaviour)),
             stdin=asyncio.subprocess.PIPE,
@@ -102,23 +106,23 @@ class ProcessMember:
             assert await self._line() == "ready"
 
     async def until_entered(self, count: int) -> set[str]:
-        """See KillableMember."""
+        """Implement :meth:`KillableMember.until_entered`."""
         async with within(DEADLINE_SECONDS, f"{count} calls in the member's process"):
             while len(self._entered) < count:
                 self._entered.add(await self._line())
         return self._entered
 
     async def kill(self) -> None:
-        """See KillableMember."""
+        """Implement :meth:`KillableMember.kill`."""
         self._running.kill()
         assert await self._running.wait() == -9
 
     async def freeze(self) -> None:
-        """See KillableMember."""
+        """Implement :meth:`KillableMember.freeze`."""
         self._running.send_signal(signal.SIGSTOP)
 
     async def thaw(self) -> None:
-        """See KillableMember."""
+        """Implement :meth:`KillableMember.thaw`."""
         self._running.send_signal(signal.SIGCONT)
         assert self._running.stdin is not None
         self._running.stdin.write(b"go on\n")
@@ -127,7 +131,7 @@ class ProcessMember:
                 pass
 
     async def end(self) -> None:
-        """See KillableMember."""
+        """Implement :meth:`KillableMember.end`."""
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
@@ -150,7 +154,7 @@ class _Severable(Protocol):
 
 
 class SeveredMember:
-    """A broker in this process whose adapter is cut off."""
+    """A broker of this process whose adapter can be severed."""
 
     def __init__(self, behaviour: Behaviour) -> None:
         parsed = BrokerURL.parse(behaviour.url)
@@ -161,14 +165,14 @@ class SeveredMember:
         self._behaviour = behaviour
 
     async def start(self) -> None:
-        """See KillableMember."""
+        """Implement :meth:`KillableMember.start`."""
         await self._broker.__aenter__()
         callback = self._behaviour.callback(self._broker, self._probe)
         subscription = await self._broker.consume(self._behaviour.queue, callback)
         await subscription.ready()
 
     async def until_entered(self, count: int) -> set[str]:
-        """See KillableMember."""
+        """Implement :meth:`KillableMember.until_entered`."""
         await self._probe.until(lambda: len(self._ids) >= count, f"calls for {count} messages")
         return self._ids
 
@@ -177,26 +181,29 @@ class SeveredMember:
         return {one.id for one in self._probe.entered}
 
     async def kill(self) -> None:
-        """See KillableMember."""
+        """Implement :meth:`KillableMember.kill`."""
         cast("_Severable", self._adapter).sever()
 
     async def freeze(self) -> None:
-        """See KillableMember: cut off, as far as anybody else can tell."""
+        """Implement :meth:`KillableMember.freeze`.
+
+        Other members cannot tell a severed adapter from a frozen process.
+        """
         await self.kill()
 
     async def thaw(self) -> None:
-        """See KillableMember."""
+        """Implement :meth:`KillableMember.thaw`."""
         await self._probe.release()
         await self._probe.until(lambda: not self._probe.running, "its calls returning")
         await self._broker.close()
 
     async def end(self) -> None:
-        """See KillableMember."""
+        """Implement :meth:`KillableMember.end`."""
         await self._broker.close()
 
 
 class _Telling(Probe):
-    """Tells whoever started the process of each call."""
+    """A probe that prints the id of each message, for the process that started this one."""
 
     async def __call__(self, message: Message) -> None:
         _say(message.id)

@@ -1,7 +1,7 @@
-"""What the fixtures of the pytest plugin give, and their types. The fixtures stand in ``pytest_msgbus``.
+"""Implementation and types of the pytest plugin's fixtures; the fixtures themselves are in ``pytest_msgbus``.
 
-``broker`` is a started broker on a memory of its own, whose group is ``test`` where nothing else is said. What it
-published and handled is asked of ``published``, ``handled`` and ``dead_letters``. See docs/testing.md.
+``broker`` is a started broker on a memory server of its own; its group is ``test`` by default. The fixtures
+``published``, ``handled`` and ``dead_letters`` tell what it did. See docs/testing.md.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 HANDLED_TIMEOUT_SECONDS: Final = 5.0
-"""Seconds that handled() waits at most."""
+"""How long ``handled()`` waits at most."""
 HANDLED_TIMEOUT_VIRTUAL_SECONDS: Final = 3600.0
 """The same in virtual time: four times the 13 minutes in which the default policy gives a message up."""
 GROUP: Final = "test"
@@ -45,7 +45,7 @@ class HarnessOf(Protocol):
     """The fixture ``harness_of``."""
 
     def __call__(self, url: str, faults: ServerFaults | None = None) -> Harness:
-        """A harness on a URL, and what the server there can be made to suffer."""
+        """Make a harness for the server at ``url``; ``faults`` are those that can be injected into it."""
         ...
 
 
@@ -53,7 +53,10 @@ class Published(Protocol):
     """The fixture ``published``."""
 
     def __call__(self, queue: str, *bodies: Any) -> list[Message]:
-        """What was published to ``queue``, in order; with ``bodies`` those, or an AssertionError saying what was."""
+        """Return what was published to ``queue``, in order.
+
+        With ``bodies``, return those messages; AssertionError, with what was published instead, if any is missing.
+        """
         ...
 
 
@@ -61,10 +64,9 @@ class Handled(Protocol):
     """The fixture ``handled``."""
 
     async def __call__(self, queue: str, *, group: str = GROUP, within: float | None = None) -> None:
-        """Wait until ``group`` has settled all that was published to ``queue``; else AssertionError.
+        """Wait until ``group`` has handled or dead-lettered everything published to ``queue``, retries included.
 
-        Settled is handled or dead-lettered, retries included. ``within`` is seconds: 5, or with ``virtual_time`` an
-        hour of it.
+        Raises AssertionError after ``within`` seconds. Default: 5 s, with ``virtual_time`` one hour of virtual time.
         """
         ...
 
@@ -73,12 +75,15 @@ class DeadLettersOf(Protocol):
     """The fixture ``dead_letters``."""
 
     async def __call__(self, queue: str, *, group: str = GROUP) -> list[DeadLetter]:
-        """What ``group`` has given up of ``queue``, oldest first."""
+        """Return the dead letters of ``group`` in ``queue``, oldest first."""
         ...
 
 
 def watched_broker(notes: RecordedTraffic) -> Broker:
-    """A broker on a memory of its own, not started; ``notes`` hears of all. Its time of day is the event loop's."""
+    """Make a broker on a memory server of its own, not started; ``notes`` records its traffic.
+
+    Its time of day advances with the event loop's clock, so with virtual time too.
+    """
     url = BrokerURL.parse(f"memory://{secrets.token_hex(4)}")
     kind = adapter_type(url.scheme)
     loop = asyncio.get_running_loop()
@@ -88,7 +93,7 @@ def watched_broker(notes: RecordedTraffic) -> Broker:
 
 
 def handled_by(notes: RecordedTraffic, *, virtual: bool) -> Handled:
-    """See Handled."""
+    """Implement :meth:`Handled.handled_by`."""
     usual = HANDLED_TIMEOUT_VIRTUAL_SECONDS if virtual else HANDLED_TIMEOUT_SECONDS
 
     async def handled(queue: str, *, group: str = GROUP, within: float | None = None) -> None:
@@ -98,7 +103,7 @@ def handled_by(notes: RecordedTraffic, *, virtual: bool) -> Handled:
 
 
 def dead_letters_of(broker: Broker) -> DeadLettersOf:
-    """See DeadLettersOf."""
+    """Implement :meth:`DeadLettersOf.dead_letters_of`."""
 
     async def dead_letters(queue: str, *, group: str = GROUP) -> list[DeadLetter]:
         return [letter async for letter in broker.dead_letters(queue, group=group).look()]
@@ -107,7 +112,10 @@ def dead_letters_of(broker: Broker) -> DeadLettersOf:
 
 
 def harness_maker(*, large: bool, figures: dict[str, list[str]]) -> HarnessOf:
-    """See HarnessOf. What cases measure is added to ``figures``, by the URL's scheme."""
+    """Implement :meth:`HarnessOf.harness_maker`.
+
+    Figures that cases measure are added to ``figures``, by the URL's scheme.
+    """
 
     def harness_of(url: str, faults: ServerFaults | None = None) -> Harness:
         say = figures.setdefault(BrokerURL.parse(url).scheme, []).append

@@ -1,4 +1,4 @@
-"""A callback that records what it is given, fails and waits as told, and can be waited for: no sleeps in tests."""
+"""Probe: a callback that records its calls, fails and blocks on demand, and can be waited for without sleeping."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 __all__ = ["DEADLINE_SECONDS", "Probe"]
 
 DEADLINE_SECONDS = float(os.environ.get("MSGBUS_TEST_DEADLINE", "45"))
-"""Seconds that anything a case waits for may take: long enough for a session that must expire."""
+"""Deadline of everything that a case waits for: longer than a session takes to expire."""
 
 
 class Probe:
-    """A callback. ``entered`` are the calls, ``handled`` those that returned."""
+    """A callback. ``entered`` has the message of every call, ``handled`` of every call that returned."""
 
     def __init__(self) -> None:
         self.entered: list[Message] = []
@@ -33,7 +33,7 @@ class Probe:
         self._changed = asyncio.Condition()
 
     async def __call__(self, message: Message) -> None:
-        """Record; wait at the gate; fail if told to."""
+        """Record the call, wait while ``hold()`` is in effect, and fail as ``fail()`` says."""
         self.entered.append(message)
         self.running += 1
         self.most_running = max(self.most_running, self.running)
@@ -52,24 +52,24 @@ class Probe:
         await self._notify()
 
     def fail(self, message_id: str, times: int) -> None:
-        """Raise at the first ``times`` attempts of this message."""
+        """Let the first ``times`` attempts of this message raise RuntimeError."""
         self._failures[message_id] = times
 
     def hold(self, which: Callable[[Message], bool] = lambda _: True) -> None:
-        """Let no message of ``which`` return until release()."""
+        """Block the calls for messages of ``which`` until ``release()``."""
         self._closed = which
 
     async def release(self) -> None:
-        """Open the gate."""
+        """Unblock all calls that ``hold()`` blocks."""
         self._closed = lambda _: False
         await self._notify()
 
     async def look_again(self) -> None:
-        """What hold()'s ``which`` says has changed."""
+        """Ask ``hold()``'s ``which`` again about the blocked calls."""
         await self._notify()
 
     async def until(self, condition: Callable[[], bool], what: str) -> None:
-        """Wait for ``condition``, looked at after every call. AssertionError after DEADLINE seconds: ``what``."""
+        """Wait for ``condition``, checked at every call. AssertionError with ``what`` after ``DEADLINE_SECONDS``."""
         try:
             async with asyncio.timeout(DEADLINE_SECONDS), self._changed:
                 await self._changed.wait_for(condition)
@@ -77,11 +77,11 @@ class Probe:
             raise AssertionError(f"{what}: not within {DEADLINE_SECONDS:g} s; {self}") from None
 
     async def until_handled(self, ids: Iterable[str]) -> None:
-        """Wait until every message of ``ids`` was handled."""
+        """Wait until every message of ``ids`` is handled."""
         missing = set(ids)
         looked_at = 0
 
-        def all_handled() -> bool:  # looked at after each call: of 100,000 handled, only what is new
+        def all_handled() -> bool:  # checked at each call: of 100,000 handled messages only the new ones
             nonlocal looked_at
             missing.difference_update(one.id for one in self.handled[looked_at:])
             looked_at = len(self.handled)
@@ -90,16 +90,16 @@ class Probe:
         await self.until(all_handled, f"handling {len(missing)} messages")
 
     async def until_entered(self, count: int) -> None:
-        """Wait until ``count`` calls were made."""
+        """Wait until ``count`` calls have begun."""
         await self.until(lambda: len(self.entered) >= count, f"{count} calls")
 
     @property
     def ids(self) -> list[str]:
-        """Ids of what was handled, in that order."""
+        """Ids of the handled messages, in the order in which they were handled."""
         return [one.id for one in self.handled]
 
     def times(self, ids: Iterable[str]) -> list[int]:
-        """How often each of ``ids`` was handled."""
+        """Count how often each of ``ids`` was handled."""
         counts = Counter(self.ids)
         return [counts[one] for one in ids]
 
@@ -117,7 +117,7 @@ class Probe:
 
 @asynccontextmanager
 async def within(seconds: float, what: str) -> AsyncGenerator[None]:
-    """AssertionError saying ``what`` if the block takes longer."""
+    """Raise AssertionError with ``what`` if the block takes longer than ``seconds``."""
     try:
         async with asyncio.timeout(seconds):
             yield

@@ -1,4 +1,4 @@
-"""A TCP proxy that stands between a client and a server and does to them what networks do.
+"""TCP proxy between a client and a server that injects faults of a network.
 
 ::
 
@@ -7,7 +7,7 @@
         proxy.hole(up=False)  # requests arrive, replies do not
         await proxy.heal()
 
-What was held back in a black hole is delivered, in order, when it heals: TCP loses nothing while a connection lasts.
+``heal()`` delivers what a hole held back, in order: TCP loses nothing while a connection lasts.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ __all__ = ["Proxy"]
 _HOST: Final = "127.0.0.1"
 _CHUNK: Final = 65_536
 _CHUNKS: Final = 64
-"""Most chunks that one direction of a connection holds back; then its sender waits, as for a full socket."""
+"""Chunks that one direction of a connection holds back at most; then its sender waits, as for a full socket."""
 _RESET: Final = struct.pack("ii", 1, 0)
-"""SO_LINGER with which closing sends RST instead of FIN."""
+"""Value of SO_LINGER with which closing sends RST instead of FIN."""
 
 
 _Chunks = asyncio.Queue[tuple[float, bytes]]
-"""When each is due, and the chunk; an empty one is the end."""
+"""Chunks with the loop times at which they are due; an empty chunk ends the stream."""
 
 
 class Proxy:
-    """Listens on the loopback interface at ``port`` while it is entered. Everything is done from its event loop."""
+    """Listens on the loopback interface at ``port`` while it is entered. Use it from its event loop only."""
 
     def __init__(self, host: str, port: int, *, listen: int = 0) -> None:
-        """``host`` and ``port`` are the server's; ``listen`` is the proxy's own port, 0 for any that is free."""
+        """Make a proxy for the server at ``host`` and ``port``; ``listen`` is its own port, 0 for any free one."""
         self.port = listen
         self._target = (host, port)
         self._wires: set[_Wire] = set()
@@ -50,7 +50,7 @@ class Proxy:
         self._server: asyncio.Server | None = None
 
     async def __aenter__(self) -> Self:
-        # Bound and never listening: the port stays ours, and refuses, while nothing listens.
+        # This socket is bound and never listens: it keeps the port, which refuses connections meanwhile.
         self._held = socket.socket()
         self._held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._held.bind((_HOST, self.port))
@@ -69,31 +69,31 @@ class Proxy:
 
     @property
     def connections(self) -> int:
-        """Connections that stand at this moment."""
+        """Number of open connections."""
         return len(self._wires)
 
     def delay(self, seconds: float) -> None:
-        """Let everything from now on take so much longer, each way."""
+        """Delay everything from now on by so many seconds, in each direction."""
         self._latency = seconds
 
     def hole(self, *, up: bool = True, down: bool = True) -> None:
-        """Hold back what goes up to the server, or what comes down from it: connections stay, and new ones are made."""
+        """Hold back bytes to the server (``up``) or from it (``down``); connections stay, new ones are accepted."""
         for way, wanted in (("up", up), ("down", down)):
             if wanted:
                 self._open[way].clear()
 
     def cut(self) -> int:
-        """Break every connection (RST to both sides); how many. New ones are welcome."""
+        """Break every connection (RST to both sides) and return how many; new ones are accepted."""
         wires = list(self._wires)
         for wire in wires:
             wire.reset()
         return len(wires)
 
     def lose_reply(self, request: bytes) -> asyncio.Event:
-        """Break the connection on which ``request`` goes up when the server's next bytes come down, instead of them.
+        """Break the first connection that carries ``request``, in place of the server's reply to it.
 
-        ``request`` is any part of it; only the first such connection is broken, and then the event is set. The server
-        has received the request in any case.
+        ``request`` is any part of the request. The server has received it in any case. The event is set when the
+        connection is broken.
         """
         self._lost = (request, asyncio.Event())
         return self._lost[1]
@@ -106,7 +106,7 @@ class Proxy:
         self.cut()
 
     async def heal(self) -> None:
-        """End all of that: listen, without delay and without holes."""
+        """End all faults: listen, without delay and without holes."""
         self._latency, self._lost = 0.0, None
         for gate in self._open.values():
             gate.set()
@@ -143,7 +143,7 @@ class Proxy:
                 await chunks.put((loop.time() + self._latency, chunk))
             await chunks.put((0.0, b""))
             await delivering
-        except ConnectionError:  # one side has broken it: so has the other
+        except ConnectionError:  # one side broke the connection: break it for the other side too
             wire.reset()
         finally:
             delivering.cancel()
@@ -163,14 +163,14 @@ class Proxy:
         writer.write_eof()
 
     def _look(self, wire: _Wire, chunk: bytes) -> None:
-        """Whether the request whose reply is to be lost has gone up now, in one piece or in several."""
+        """Mark the connection if the request whose reply is to be lost has been sent, in one chunk or in several."""
         if self._lost is not None:
             request, _ = self._lost
             wire.marked = wire.marked or request in wire.tail + chunk
             wire.tail = (wire.tail + chunk)[-len(request) :]
 
     def _loses(self, wire: _Wire) -> bool:
-        """Whether what has come down is the reply to lose; then its connection is broken."""
+        """Tell whether these bytes are the reply to lose; if so, break the connection."""
         if self._lost is None or not wire.marked:
             return False
         _, lost = self._lost
@@ -191,19 +191,19 @@ class _Wire:
         self.marked = False
 
     def reset(self) -> None:
-        """RST to both sides."""
+        """Send RST to both sides."""
         for writer in (self.down, self.up):
             if writer is not None:
                 _reset(writer)
         self.task.cancel()
 
     def drop(self) -> None:
-        """RST to the client; the server sees a client that has gone, after all that it sent."""
+        """Send RST to the client; the server sees a client that has closed after sending everything."""
         _reset(self.down)
         self.task.cancel()
 
     def close(self) -> None:
-        """Whatever is still open."""
+        """Close what is still open."""
         for writer in (self.down, self.up):
             if writer is not None:
                 writer.close()

@@ -1,4 +1,4 @@
-"""The cases, collected by subject."""
+"""Contract cases, collected from the modules of their subjects."""
 
 from __future__ import annotations
 
@@ -67,4 +67,4 @@ _SUBJECTS = (
 CASES: list[Case] = [case for module in _SUBJECTS for case in _cases(module)]
 
 contract = pytest.mark.parametrize("case", [pytest.param(case, id=case.__name__) for case in CASES])
-"""Runs a test once for each case."""
+"""Mark that runs a test once for each case."""

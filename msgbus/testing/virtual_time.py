@@ -1,7 +1,7 @@
-"""Virtual time in an ordinary event loop: while nobody does anything, time leaps to the next timer.
+"""Virtual time in an ordinary event loop: while no callback is ready, time jumps to the next timer.
 
-Delays of minutes take no time, and all else goes on as it is: threads and sockets work. While a thread of the loop's is
-at work time runs as usual; what comes over a network is not waited for, so a timer beside it may be early.
+Delays of minutes take no time. Threads and sockets work. While a thread of the loop's executor runs, time passes as
+usual. The loop does not wait for the network, so a timeout beside a network call may end early.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["leaping_time"]
 
 @contextmanager
 def leaping_time(loop: AbstractEventLoop) -> Generator[None]:
-    """Have the time of ``loop`` leap from now on; afterwards it goes on from where it is, as time does.
+    """Let the time of ``loop`` jump while the block runs; afterwards it continues from there at its usual pace.
 
     Raises RuntimeError for a loop that is not one of asyncio's own.
     """
@@ -37,7 +37,7 @@ def leaping_time(loop: AbstractEventLoop) -> Generator[None]:
 
 
 class _VirtualTime:
-    """What a loop's selector, its clock and its threads have to do with each other."""
+    """Replacements of a loop's select(), time() and run_in_executor()."""
 
     def __init__(self, loop: AbstractEventLoop, selector: BaseSelector) -> None:
         self._select = selector.select

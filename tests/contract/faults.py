@@ -1,4 +1,4 @@
-"""What the servers of the contract's tests can be made to suffer. Only our own are restarted, and told of rights."""
+"""Faults of the four brokers' servers. Only servers that these tests started are restarted or get access rules."""
 
 from __future__ import annotations
 
@@ -36,12 +36,15 @@ class MemoryFaults(ServerFaults):
         self._name = name
 
     async def restart(self) -> None:
-        """See ServerFaults."""
+        """Implement :meth:`ServerFaults.restart`."""
         raise NotOffered("restarting memory, which lives and ends with its process")
 
     @asynccontextmanager
     async def unwritable(self, address: Address) -> AsyncGenerator[None]:
-        """See ServerFaults: its verdict."""
+        """Implement :meth:`ServerFaults.unwritable`.
+
+        Its verdict.
+        """
         there = memory(self._name)
         publish = there.publish
 
@@ -54,7 +57,7 @@ class MemoryFaults(ServerFaults):
             yield
 
     async def inject(self, address: Address, body: bytes, headers: Mapping[str, bytes]) -> None:
-        """See ServerFaults."""
+        """Implement :meth:`ServerFaults.inject`."""
         now = int(time.time() * 1000)
         memory(self._name).publish([Outgoing(address, secrets.token_hex(4), now, body, None, _text(headers))])
 
@@ -72,7 +75,10 @@ class _Ours(ServerFaults):
         return self._server
 
     async def restart(self) -> None:
-        """See ServerFaults: in good order; tests/integration has it killed."""
+        """Implement :meth:`ServerFaults.restart`.
+
+        In good order; tests/integration has it killed.
+        """
         await asyncio.to_thread(self.native().restart)
 
 
@@ -81,7 +87,10 @@ class RedisFaults(_Ours):
 
     @asynccontextmanager
     async def unwritable(self, address: Address) -> AsyncGenerator[None]:
-        """See ServerFaults: XADD is allowed for every key but this."""
+        """Implement :meth:`ServerFaults.unwritable`.
+
+        XADD is allowed for every key but this.
+        """
         self.native()
         allowed = " ".join(f"~{pattern}" for pattern in _all_but(f"msgbus:{{{address}}}"))
         await self._user("-xadd", f"(+xadd {allowed})")
@@ -91,7 +100,7 @@ class RedisFaults(_Ours):
             await self._user("clearselectors", "+xadd")
 
     async def inject(self, address: Address, body: bytes, headers: Mapping[str, bytes]) -> None:
-        """See ServerFaults."""
+        """Implement :meth:`ServerFaults.inject`."""
         named = json.dumps(_text(headers))
         await self._ask("XADD", f"msgbus:{{{address}}}", "*", "body", body, "headers", named)
 
@@ -111,7 +120,10 @@ class RabbitmqFaults(_Ours):
 
     @asynccontextmanager
     async def unwritable(self, address: Address) -> AsyncGenerator[None]:
-        """See ServerFaults: the queue is full, and says so after the first. Channels may cache permissions."""
+        """Implement :meth:`ServerFaults.unwritable`.
+
+        The queue is full, and says so after the first. Channels may cache permissions.
+        """
         if address.part != "dlq":
             raise NotOffered(
                 "a full retry queue: it is empty as long as its group consumes, so no limit makes it full, and rights "
@@ -125,7 +137,7 @@ class RabbitmqFaults(_Ours):
             await self._ctl("clear_policy", "full")
 
     async def inject(self, address: Address, body: bytes, headers: Mapping[str, bytes]) -> None:
-        """See ServerFaults."""
+        """Implement :meth:`ServerFaults.inject`."""
         import aiormq
 
         table: Any = {name: bytearray(value) for name, value in headers.items() if name != "content-type"}
@@ -151,7 +163,10 @@ class KafkaFaults(_Ours):
 
     @asynccontextmanager
     async def unwritable(self, address: Address) -> AsyncGenerator[None]:
-        """See ServerFaults: a right that is denied, and all others allowed, since one rule ends what nobody forbade."""
+        """Implement :meth:`ServerFaults.unwritable`.
+
+        A right that is denied, and all others allowed, since one rule ends what nobody forbade.
+        """
         place = ("127.0.0.1", self.native().recipe.port)
         await asyncio.to_thread(kafka_acls.create, place, self._USER, [f"all topic {address}"])
         await asyncio.to_thread(kafka_acls.create, place, self._USER, [f"write topic {address}"], deny=True)
@@ -161,7 +176,7 @@ class KafkaFaults(_Ours):
             await asyncio.to_thread(kafka_acls.delete, place, self._USER)
 
     async def inject(self, address: Address, body: bytes, headers: Mapping[str, bytes]) -> None:
-        """See ServerFaults."""
+        """Implement :meth:`ServerFaults.inject`."""
         from aiokafka import AIOKafkaProducer
 
         hosts = BrokerURL.parse(self._server.url).hosts

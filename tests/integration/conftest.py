@@ -1,4 +1,4 @@
-"""Servers of these tests' own, one at a time."""
+"""Servers that only these tests use, one at a time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module", params=["redis", "rabbitmq", "kafka"])
 def server(request: pytest.FixtureRequest) -> Iterator[NativeServer]:
-    """Each in its turn, for a whole file."""
+    """Each broker's server in turn, for a whole file."""
     server = or_skip(lambda: start_native(request.param))
     yield server
     server.stop()
@@ -26,5 +26,5 @@ def server(request: pytest.FixtureRequest) -> Iterator[NativeServer]:
 
 @pytest.fixture
 def quiet() -> None:
-    """Without what aiokafka logs of connections that break."""
+    """Silence aiokafka's log of broken connections."""
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)

@@ -34,7 +34,7 @@ TESTS: Final = (
 
 
 def main(arguments: list[str]) -> int:
-    """The exit code."""
+    """Run the command; return the exit code."""
     whole = "--whole" in arguments
     words = [word for word in arguments if word != "--whole"]
     chosen = [bug for bug in BUGS if not words or any(word in bug.name for word in words)]

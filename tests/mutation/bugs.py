@@ -1,4 +1,4 @@
-"""Classic mistakes, each a few lines of ours made wrong: what the suite is there to catch.
+"""Planted bugs: classic mistakes, each a change of a few lines, that the tests must catch.
 
 ``old`` stands in ``file`` exactly once; ``new`` is the mistake. Which test catches it is in ``caught.json``.
 """
@@ -11,7 +11,7 @@ __all__ = ["BUGS", "Bug"]
 
 
 class Bug(NamedTuple):
-    """One mistake."""
+    """One planted bug."""
 
     name: str
     file: str

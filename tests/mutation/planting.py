@@ -1,4 +1,4 @@
-"""One mistake put into a copy of the sources, and tests run on it."""
+"""Plants a bug in a copy of the sources, and runs tests on the copy."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ _PLACES: Final = re.compile(r"^(\S+?\.py):(\d+): (.*)$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Catch:
-    """What catches a bug."""
+    """A test that catches a bug."""
 
     test: str
     because: str
-    """The first line of what the test said."""
+    """First line of the failure."""
 
 
 def load() -> dict[str, Catch]:
-    """The committed list."""
+    """Read the committed list, caught.json."""
     return {name: Catch(**fields) for name, fields in json.loads(CAUGHT.read_text()).items()}
 
 

@@ -1,4 +1,4 @@
-"""The suite catches every planted bug: each by the test that the list names."""
+"""Every planted bug is caught by the test that caught.json names."""
 
 from __future__ import annotations
 

@@ -149,7 +149,7 @@ class PartitionedConsumer(Consumer):
     async def subscribe(
         self, limits: Mapping[Address, int], newest: AbstractSet[Address] = frozenset()
     ) -> AbstractSet[Address]:
-        """See Consumer."""
+        """Implement :meth:`Consumer.subscribe`."""
         del newest
         self._alive()
         queues = server("").queues
@@ -182,7 +182,7 @@ class PartitionedConsumer(Consumer):
             await self._listener.ending(sessions, budget)
 
     async def receive(self, capacity: Mapping[Address, int], timeout: float) -> Sequence[Delivery]:
-        """See Consumer."""
+        """Implement :meth:`Consumer.receive`."""
         self._alive()
         if not (deliveries := self._take(capacity)):
             try:
@@ -204,11 +204,11 @@ class PartitionedConsumer(Consumer):
         return taken
 
     def wake(self) -> None:
-        """See Consumer."""
+        """Implement :meth:`Consumer.wake`."""
         self._event.set()
 
     async def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
-        """See Consumer."""
+        """Implement :meth:`Consumer.acknowledge`."""
         self._alive()
         for delivery in deliveries:
             session: Session = delivery.session  # type: ignore[assignment]  # the core gives back what it got
@@ -220,7 +220,7 @@ class PartitionedConsumer(Consumer):
         return ()
 
     async def close(self, budget: float) -> None:
-        """See Consumer."""
+        """Implement :meth:`Consumer.close`."""
         if not self._gone:
             async with self._group.lock:
                 await self.let_go(budget)
@@ -251,7 +251,7 @@ class PartitionedAdapter(MemoryAdapter):
     """The memory adapter with another consumer."""
 
     async def open_consumer(self, group: str, listener: SessionListener) -> Consumer:
-        """See Adapter."""
+        """Implement :meth:`Adapter.open_consumer`."""
         await self._reach()
         groups = _groups.setdefault(asyncio.get_running_loop(), {})
         consumer = PartitionedConsumer(groups.setdefault(group, Group(group)), listener)

@@ -1,6 +1,7 @@
-"""CONFORMANCE.md: case by case, on each version of each server. Read, compared, merged and written; no dates in it.
+"""CONFORMANCE.md: results of the contract cases on each version of each server, read, compared, merged and written.
 
-`python -m tests.support.conformance` writes it anew from itself: rows in the order of the cases, counts from the cells.
+The page has no dates. `python -m tests.support.conformance` rewrites it from itself: rows in the order of the cases,
+counts from the cells.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A load with a number for each message of a key, and a ledger of who handled which, when, in what order."""
+"""Load with numbered messages per key, and a ledger of which member handled which message, when and in which order."""
 
 from __future__ import annotations
 

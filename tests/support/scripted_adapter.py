@@ -1,4 +1,4 @@
-"""An adapter whose server is the test: it hands over what it is told to and records what is acknowledged."""
+"""Scripted adapter: the test is its server. It delivers what the test gives, and records acknowledgements."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ QUEUE = Address("q")
 
 
 def delivery(session: Hashable, position: int | None, name: str, key: str | None = None) -> Delivery:
-    """A delivery of queue ``q`` in group ``g``."""
+    """Make a delivery of queue ``q`` in group ``g``."""
     message = build_message(QUEUE, "g", b"", {}, id=name, time=0, key=key)
     return Delivery(message, QUEUE, session, name, position)
 
 
 class ScriptedConsumer(Consumer):
-    """Hands over what ``give()`` got, whatever the room."""
+    """Delivers what ``give()`` got, whatever the capacity."""
 
     def __init__(self, adapter: ScriptedAdapter, listener: SessionListener) -> None:
         self.adapter = adapter
@@ -49,12 +49,12 @@ class ScriptedConsumer(Consumer):
         self._event = asyncio.Event()
 
     def give(self, *deliveries: Delivery) -> None:
-        """The next receive() returns these."""
+        """Let the next receive() return these."""
         self._queue.extend(deliveries)
         self._event.set()
 
     def fail(self, error: Exception) -> None:
-        """The next receive() raises."""
+        """Let the next receive() raise ``error``."""
         self.broken = error
         self._event.set()
 
@@ -101,7 +101,7 @@ class ScriptedConsumer(Consumer):
 
 
 class ScriptedAdapter(Adapter):
-    """Verdicts of publish() come from ``script``: a list for each call, then success. ``asked`` is what was called."""
+    """Publish results come from ``script``: a list per call, then success. ``asked`` lists the calls."""
 
     capabilities: ClassVar[Capabilities] = Capabilities()
     Options: ClassVar[type[AdapterOptions]] = AdapterOptions

@@ -1,4 +1,4 @@
-"""Hand-written histories: what happened to queue ``q`` and group ``g``, a line for each thing, a millisecond apart."""
+"""Hand-written recordings of queue ``q`` and group ``g``, with events a millisecond apart."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MILLISECOND = 1_000_000
 
 
 class Tale:
-    """Told in order; ``later()`` lets time pass."""
+    """Events in the order in which its methods are called."""
 
     def __init__(self, *, ordered: bool = False) -> None:
         self.events: list[Event] = []
@@ -29,19 +29,19 @@ class Tale:
         self.add(Kind.EXISTS, group="g", ordered=ordered)
 
     def add(self, kind: Kind, **fields: Any) -> Event:
-        """Any event."""
+        """Add an event."""
         self._now += MILLISECOND
         event = Event(at=self._now, kind=kind, **{"member": "p", "queue": "q", **fields})
         self.events.append(event)
         return event
 
     def later(self, seconds: float) -> Tale:
-        """Nothing happens for a while."""
+        """Let ``seconds`` pass."""
         self._now += int(seconds * 1e9)
         return self
 
     def published(self, *ids: str, verdict: Kind | None = Kind.CONFIRMED, key: str | None = "k", **more: Any) -> Tale:
-        """One publish_many(); ``verdict`` None: it never ended."""
+        """Add one publish_many() with its result; ``verdict`` None: it never ended."""
         self._calls += 1
         call = self._calls
         for id in ids:
@@ -52,7 +52,7 @@ class Tale:
         return self
 
     def handed(self, member: str, *ids: str, session: int = 1, part: str = "") -> Tale:
-        """In the member's hand."""
+        """Add hand-overs to the member."""
         for id in ids:
             self._calls += 1
             self._hands[member, session, part, id] = self._calls
@@ -67,7 +67,7 @@ class Tale:
     """Whether acknowledging moves a watermark; ids are positions then."""
 
     def called(self, member: str, id: str, attempt: int = 1, content: str = "sum") -> Tale:
-        """The callback begins."""
+        """Add the begin of a call."""
         self._calls += 1
         fields = {"member": member, "group": "g", "id": id, "key": self._keys.get(id), "attempt": attempt}
         self._open[member, id] = self.add(Kind.CALLED, **fields, call=self._calls, content=content)

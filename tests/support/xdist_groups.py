@@ -1,8 +1,10 @@
-"""Which tests run side by side under pytest-xdist (`make test`): by rule, from the names of the tests alone.
+"""Groups of tests for pytest-xdist (`make test`), derived from the names of the tests alone.
 
-Workers share nothing but the machine's time: each starts servers of its own, on free ports and in folders of their
-own, when its first test asks for one. So a group locks nothing. It is what one worker runs in one go, so that the
-server of a file is started once for many tests; and it is short, so that nobody is left with much at the end.
+Workers share nothing but the machine's time: each starts its own servers, on free ports and in its own folders, when
+its first test needs one. So a group needs no lock. A group is what one worker runs in one go:
+
+- tests of one file and one broker, so that the file's server is started once for many tests,
+- at most 16 tests, so that no worker has much left at the end.
 """
 
 from __future__ import annotations
@@ -21,13 +23,13 @@ if TYPE_CHECKING:
 __all__ = ["Group", "SideBySide", "grouped"]
 
 BROKERS: Final = ("kafka", "rabbitmq", "redis", "")
-"""That a test is for, the slowest to wait for first."""
+"""Brokers that a test can be for, the slowest first."""
 SIZE: Final = 16
-"""Tests in a group, at most."""
+"""Most tests in a group."""
 WHOLE: Final = "tests/mutation/"
-"""Here a fixture prepares the tests of all the file at once: they stay together."""
+"""In this folder a fixture prepares all tests of a file at once: they stay in one group."""
 QUICK: Final = "/unit/"
-"""Tests here wait for nothing."""
+"""Tests in this folder wait for no server; they run last."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +42,10 @@ class Group:
 
 
 def grouped(nodeids: Iterable[str]) -> list[Group]:
-    """All of them, in the order to begin them in.
+    """Group all tests, in the order in which to begin them.
 
-    What takes long is begun early: in a file of few tests each is a long story, and what is left for the end is that of
-    which there is most and which is cut smallest.
+    Long tests begin early: a file with few tests has long ones. Files with many tests are cut into many groups and
+    fill the end.
     """
     found: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
     for nodeid in nodeids:
@@ -60,7 +62,7 @@ def grouped(nodeids: Iterable[str]) -> list[Group]:
 
 
 def _broker(nodeid: str) -> str:
-    """The broker that a test's parameters name, else its file; "" if none does."""
+    """Return the broker that a test's parameters name, else its path; "" if neither does."""
     path, _, name = nodeid.partition("::")
     parameters = re.split(r"[\[\]-]", name)[1:]
     words = re.split(r"[_./]", path)
@@ -68,13 +70,13 @@ def _broker(nodeid: str) -> str:
 
 
 def _cut(tests: Sequence[str], size: int) -> list[Sequence[str]]:
-    """In pieces of at most this size, as equal as can be."""
+    """Cut ``tests`` into pieces of at most ``size``, as equal as possible."""
     pieces = -(-len(tests) // size)
     return [tests[begin:end] for begin, end in pairwise(len(tests) * at // pieces for at in range(pieces + 1))]
 
 
 class SideBySide(LoadScopeScheduling):  # type: ignore[misc]  # untyped
-    """Groups for whoever is free: first more of the file and broker it has just had, then what nobody has begun."""
+    """Scheduler: a free worker gets a group of its latest file and broker, else of a file that no worker runs."""
 
     def __init__(self, config: Any, log: Any) -> None:
         super().__init__(config, log)
@@ -83,7 +85,10 @@ class SideBySide(LoadScopeScheduling):  # type: ignore[misc]  # untyped
         self._latest: dict[Any, tuple[str, str]] = {}  # file and broker, of each worker
 
     def schedule(self) -> None:
-        """See LoadScopeScheduling: called first when everything is collected."""
+        """Implement :meth:`LoadScopeScheduling.schedule`.
+
+        Called first when everything is collected.
+        """
         if not self._groups:
             self._groups = grouped(next(iter(self.registered_collections.values())))
             self._numbers = {test: at for at, group in enumerate(self._groups) for test in group.tests}
@@ -99,7 +104,7 @@ class SideBySide(LoadScopeScheduling):  # type: ignore[misc]  # untyped
         super()._assign_work_unit(node)
 
     def _standing(self, number: int, node: Any) -> int:
-        """0: what this worker has a server for; 1: what no other has; 2: the rest."""
+        """Rank a group: 0 if this worker has its server, 1 if no worker has, 2 otherwise."""
         kind = self._kind(number)
         return 0 if self._latest.get(node) == kind else 2 if kind in self._latest.values() else 1
 

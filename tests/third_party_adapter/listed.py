@@ -1,4 +1,4 @@
-"""Somebody's adapter: plain lists in this process, ``listed://name``. It keeps nothing for groups that come later.
+"""A third-party adapter over plain lists in this process, ``listed://name``. It keeps nothing for later groups.
 
 It is what the page for adapter authors promises to be enough, and not a part of msgbus.
 """

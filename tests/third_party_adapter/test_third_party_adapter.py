@@ -1,4 +1,4 @@
-"""Somebody who has never seen the project writes an adapter, and has the suite prove it."""
+"""An adapter outside the tree is proved by the contract suite."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from msgbus.testing.cases.faults import third_party_clients
 
 HERE = Path(__file__).parent
 UNOFFERED = [case.__name__ for case in CASES if case.__module__ == third_party_clients.__name__]
-"""What takes somebody who can do something to the server."""
+"""Cases that need faults injected into the server."""
 
 
 async def test_a_fifth_adapter_outside_the_tree_is_proved_in_fifteen_lines(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What hypothesis is told for all of these tests."""
+"""Profile of hypothesis for all unit tests."""
 
 from __future__ import annotations
 

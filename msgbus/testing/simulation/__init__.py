@@ -1,7 +1,8 @@
-"""The same code in no time and in every order: members that join, leave and crash on a server that fails, by seeds.
+"""Simulation: the shipped code in virtual time and in random order, on a memory server with injected faults.
 
-A scenario is a coroutine function of a Simulation. simulate() runs it once for each seed, in an event loop in which
-time jumps and the order is drawn, and has what happened judged like any other history::
+A scenario is a coroutine function that takes a :class:`Simulation`. :func:`simulate` runs it once for each seed. The
+seed decides the order in which ready callbacks run, and the faults. Each run is recorded and checked like any other
+recording (``msgbus.testing.verification``)::
 
     async def scenario(simulation):
         publisher = await simulation.broker("publisher")

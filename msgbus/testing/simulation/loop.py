@@ -1,8 +1,8 @@
-"""An event loop without clock, network or threads: a seed draws what runs next, and time jumps to the next timer.
+"""Event loop without clock, network or threads: a seed decides what runs next, and time jumps to the next timer.
 
 An hour of waiting takes no time, and the same seed runs the same program in the same order. asyncio promises that
-callbacks run in the order in which they were scheduled; a program that needs it between its tasks has a race, and this
-loop finds it.
+callbacks run in the order in which they were scheduled. A program whose tasks depend on that has a race, which this
+loop finds.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 __all__ = ["SeededLoop", "SimulationDeadlock", "run"]
 
 RESOLUTION_SECONDS: Final = 1e-9
-"""Seconds; far less than any timer, far more than the error of adding them up for a year."""
+"""Far less than any timer, and far more than the rounding error of a year of additions."""
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
 
 
 class SimulationDeadlock(RuntimeError):
-    """Everything waits for something that will never come."""
+    """Every task waits for an event that will never happen."""
 
 
 class SeededLoop(asyncio.BaseEventLoop):
-    """Runs what is ready in an order that ``seed`` decides. Rests on what CPython 3.11 to 3.13 have in common."""
+    """Runs ready callbacks in an order that ``seed`` decides. Uses internals that CPython 3.11 to 3.13 share."""
 
     def __init__(self, seed: object) -> None:
         super().__init__()
@@ -39,57 +39,57 @@ class SeededLoop(asyncio.BaseEventLoop):
         self._selector = TimeJump(self._leap)
 
     def time(self) -> float:
-        """Seconds since the loop was made; they pass only while nothing is ready."""
+        """Return the seconds since the loop was made; they pass only while no callback is ready."""
         return self._now
 
     def _leap(self, seconds: float) -> None:
         self._now += seconds
 
     def _process_events(self, event_list: object) -> None:
-        """There are none."""
+        """Do nothing: there are no events from outside."""
 
     def _write_to_self(self) -> None:
-        """There is no other thread that could have to wake it."""
+        """Do nothing: no other thread has to wake this loop."""
 
     def run_in_executor(self, executor: Executor | None, func: Callable[[*_Ts], _T], *args: *_Ts) -> asyncio.Future[_T]:
-        """Threads run in an order of their own: refused."""
+        """Refuse: the order in which threads run cannot be controlled."""
         del executor, args
         raise RuntimeError(f"a simulation has no threads to run {func!r} in")
 
 
 class RandomOrderQueue(deque[Any]):
-    """A queue whose next item is drawn from all."""
+    """A queue whose next item is drawn at random."""
 
     def __init__(self, random: Random) -> None:
         super().__init__()
         self._random = random
 
     def popleft(self) -> Any:
-        """Any one of them."""
+        """Remove and return a random item."""
         drawn = int(self._random.random() * len(self))
         self[0], self[drawn] = self[drawn], self[0]
         return super().popleft()
 
 
 class TimeJump:
-    """In place of a selector: instead of waiting it lets the time pass."""
+    """A selector that advances the time instead of waiting."""
 
     def __init__(self, leap: Callable[[float], None]) -> None:
         self._leap = leap
 
     def select(self, timeout: float | None) -> tuple[()]:
-        """Nothing ever comes from outside."""
+        """Advance the time by ``timeout``; return no events."""
         if timeout is None:
-            raise SimulationDeadlock("everything waits for something that will never come")
+            raise SimulationDeadlock("every task waits for an event that will never happen")
         if timeout > 0:
             self._leap(timeout)
         return ()
 
     def close(self) -> None:
-        """There is nothing to let go of."""
+        """Do nothing: there is nothing to release."""
 
 
 def run(seed: object, main: Coroutine[Any, Any, _T]) -> _T:
-    """What ``main`` returns, run in a loop of its own."""
+    """Run ``main`` in a loop of its own and return its result."""
     with asyncio.Runner(loop_factory=lambda: SeededLoop(seed)) as runner:
         return runner.run(main)

@@ -1,4 +1,4 @@
-"""Scenarios run by seeds and judged: the seed that breaks the promise is named, and replays it."""
+"""Runner of scenarios: one run per seed; a failure names the seed, which replays it."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ __all__ = ["Run", "replay", "simulate"]
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What one seed did."""
+    """Result of one seed."""
 
     seed: object
     trace: str
-    """A checksum of everything that was recorded, with its times."""
+    """Checksum of all recorded events with their times."""
     schedule: str
-    """A checksum of what happened in which order, whatever its times."""
+    """Checksum of the order of events, without their times."""
 
 
 def simulate(
@@ -41,11 +41,16 @@ def simulate(
     faults: Faults | None = None,
     adapter: Callable[[], Adapter] | None = None,
 ) -> list[Run]:
-    """Run ``scenario`` once for each seed, and judge each run when everything has ended.
+    """Run ``scenario`` once for each seed, and check each run when everything has ended.
 
-    Raises AssertionError at the first seed that breaks the promise or the scenario, with the report; the same seed
-    replays it, in any process. ``faults`` says how likely they are; ``adapter`` makes
-    what each broker connects with; default: the memory broker's.
+    Args:
+        scenario: The scenario.
+        seeds: One run is made for each. The same seed gives the same run, in any process.
+        faults: Probabilities of injected faults.
+        adapter: Makes the adapter of each broker; default: the memory adapter.
+
+    Raises:
+        AssertionError: A run broke the promise or the scenario raised; with the seed and the report.
     """
     make = adapter or memory()
     return [_judged(seed, replay(scenario, seed, faults=faults, adapter=make)) for seed in seeds]
@@ -58,7 +63,7 @@ def replay(
     faults: Faults | None = None,
     adapter: Callable[[], Adapter] | None = None,
 ) -> list[Event]:
-    """What was recorded in one run. Raises AssertionError, naming the seed, when the scenario raises."""
+    """Run ``scenario`` once and return the recorded events. AssertionError with the seed if the scenario raises."""
 
     async def main() -> list[Event]:
         simulation = Simulation(seed, faults or Faults(), adapter or memory())
@@ -69,7 +74,7 @@ def replay(
     try:
         return run(seed, main())
     except Exception as error:
-        raise AssertionError(f"seed {seed!r}: the scenario was broken off: {error!r}") from error
+        raise AssertionError(f"seed {seed!r}: the scenario raised: {error!r}") from error
 
 
 def _judged(seed: object, events: Sequence[Event]) -> Run:

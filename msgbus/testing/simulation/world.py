@@ -1,4 +1,4 @@
-"""What a scenario is given: brokers on one memory server, each with its own weather, and a record of all they did."""
+"""World of a scenario: brokers on one memory server, each with its own faults, and the recording of all of them."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 __all__ = ["SimulatedMember", "Simulation", "memory"]
 
 EPOCH_SECONDS: Final = 1_700_000_000.0
-"""The time of day at which every simulation begins."""
+"""Time of day at which every simulation begins (seconds since 1970)."""
 FINISH_TIMEOUT_SECONDS: Final = 3600.0
-"""Seconds after which what is not finished is judged as it is."""
+"""After this time a run is checked although messages are unfinished."""
 TAIL_SECONDS: Final = 60.0
-"""Seconds in which what comes once too often has come: more than a lazy acknowledgement or a short retry takes."""
+"""How long duplicates are waited for: longer than a delayed acknowledgement or a short retry takes."""
 
 
 class _Severable(Protocol):
@@ -37,20 +37,20 @@ class _Severable(Protocol):
 
 
 def memory() -> Callable[[], Adapter]:
-    """Makes adapters of the memory server of an event loop. Looking the kind up takes longer than most of a run."""
+    """Return a maker of memory adapters; the type is looked up once, which takes longer than most of a run."""
     url = BrokerURL.parse("memory://")
     kind = adapter_type(url.scheme)
     return lambda: kind(url, kind.Options())
 
 
 class Simulation:
-    """One run of a scenario, decided by ``seed``. Everything in it happens in one event loop and in no time."""
+    """One run of a scenario, determined by ``seed``, in one event loop and in virtual time."""
 
     def __init__(self, seed: object, faults: Faults, adapter: Callable[[], Adapter]) -> None:
-        """``adapter`` makes what each broker connects with; all of one event loop share a server."""
+        """Make a simulation; ``adapter`` makes each broker's adapter, and those of one event loop share a server."""
         self.seed = seed
         self.random = Random(f"scenario {seed}")
-        """For what the scenario itself leaves to chance."""
+        """Random numbers for the scenario itself."""
         self.events: list[Event] = []
         self._faults = faults
         self._adapter = adapter
@@ -58,23 +58,23 @@ class Simulation:
         self._last = 0
         self._over = False
         self._ledger = Ledger()
-        self._pen = EventWriter("simulation", self._write, self._tick)
-        self._weathers: list[FaultSource] = []
+        self._writer = EventWriter("simulation", self._write, self._tick)
+        self._fault_sources: list[FaultSource] = []
         self._brokers: list[RecordedBroker] = []
         self._members: list[SimulatedMember] = []
 
     @property
     def now(self) -> float:
-        """Seconds since it began."""
+        """Virtual seconds since the run began."""
         return self._loop.time()
 
     async def broker(self, name: str, group: str = "g") -> RecordedBroker:
-        """A started broker, closed at the end. ``name`` is unique."""
+        """Start a broker, which is closed at the end of the run. ``name`` is unique."""
         return await self._start(name, group, self._write)
 
     async def member(self, queue: str, callback: Callback, group: str = "g", **consuming: Any) -> SimulatedMember:
-        """A member that joins now and is ready; ``consuming`` are consume()'s arguments."""
-        member = SimulatedMember(f"member {len(self._members) + 1}", self._write, self._pen)
+        """Start a member and return when it is ready; ``consuming`` are further arguments of ``consume()``."""
+        member = SimulatedMember(f"member {len(self._members) + 1}", self._write, self._writer)
         self._members.append(member)
         member.broker = await self._start(member.name, group, member.write)
         subscription = await member.broker.consume(queue, callback, **consuming)
@@ -82,7 +82,10 @@ class Simulation:
         return member
 
     def callback(self, *, seconds: float = 0.05, failing: float = 0.2) -> Callback:
-        """A callback that takes up to ``seconds``, one time in twenty 40 times that, and fails as likely as told."""
+        """Return a callback that takes up to ``seconds``, or 40 times that in one of 20 calls.
+
+        ``failing`` is the fraction of calls that fail.
+        """
 
         async def call(message: Message) -> None:
             del message
@@ -94,20 +97,25 @@ class Simulation:
         return call
 
     async def pause(self, seconds: float) -> None:
-        """Up to ``seconds`` pass."""
+        """Wait for a random time of up to ``seconds``."""
         await asyncio.sleep(self.random.random() * seconds)
 
     def stop_faults(self) -> None:
-        """From now on nothing fails but callbacks."""
-        for weather in self._weathers:
-            weather.faults = replace(NO_FAULTS, positions=weather.faults.positions)
+        """Inject no more faults; only callbacks fail from now on."""
+        for fault_source in self._fault_sources:
+            fault_source.faults = replace(NO_FAULTS, positions=fault_source.faults.positions)
 
     async def finish(self) -> None:
-        """In calm weather, until everything is handled or dead; then all leave, and what they left behind comes."""
+        """End the run: stop faults, wait until all messages are handled or dead-lettered, then let all members leave.
+
+        Afterwards a new member of each group receives what was left behind.
+        """
         self.stop_faults()
         settled = await self._ledger.settled(FINISH_TIMEOUT_SECONDS)
         await asyncio.sleep(TAIL_SECONDS)
-        self._over = not settled  # what is stuck in somebody's hands is lost, although a goodbye would free it
+        self._over = (
+            not settled
+        )  # a stalled in-flight delivery counts as lost, although closing its member would release it
         for broker in self._brokers:
             await broker.close()
         for queue, groups in self._ledger.groups.items():
@@ -121,12 +129,12 @@ class Simulation:
 
     async def _start(self, name: str, group: str, write: Callable[[Event], None]) -> RecordedBroker:
         random = Random(f"{name} {self.seed}")
-        pen = EventWriter(name, write, self._tick)
-        weather = FaultSource(self._faults, random, lambda fault: pen.fault(fault, pen.member))
-        self._weathers.append(weather)
-        adapter = FaultyAdapter(self._adapter(), weather)
+        writer = EventWriter(name, write, self._tick)
+        fault_source = FaultSource(self._faults, random, lambda fault: writer.fault(fault, writer.member))
+        self._fault_sources.append(fault_source)
+        adapter = FaultyAdapter(self._adapter(), fault_source)
         began = EPOCH_SECONDS + Random(f"clock of {name} {self.seed}").uniform(-1, 1) * self._faults.skew
-        broker = RecordedBroker(adapter, pen, group=group, clock=lambda: began + self._loop.time(), random=random)
+        broker = RecordedBroker(adapter, writer, group=group, clock=lambda: began + self._loop.time(), random=random)
         self._brokers.append(broker)
         return await broker.__aenter__()
 
@@ -137,7 +145,7 @@ class Simulation:
         self._ledger.hear(event)
 
     def _tick(self) -> int:
-        # No two events are of the same time: what came first is first.
+        # No two events have the same time: their order is kept.
         self._last = max(self._last + 1, round(self._loop.time() * 1e9))
         return self._last
 
@@ -154,16 +162,16 @@ class SimulatedMember:
         self._dead = False
 
     def write(self, event: Event) -> None:
-        """The dead say nothing."""
+        """Record ``event``, unless the member has crashed."""
         if not self._dead:
             self._write(event)
 
     async def leave(self) -> None:
-        """In good order."""
+        """Leave with a drain."""
         await self.broker.close()
 
     async def crash(self) -> None:
-        """As by kill -9: what it holds goes back at once, and nothing it does arrives any more, or is written down."""
+        """Crash as by kill -9: in-flight deliveries go back at once, and nothing more is sent or recorded."""
         with self._world.fault("crashed", self.name):
             self._dead = True
         cast("_Severable", cast("FaultyAdapter", self.broker.watched.inner).inner).sever()
@@ -172,7 +180,7 @@ class SimulatedMember:
 
 
 class Ledger:
-    """Which messages are promised to whom, and not handled or dead yet."""
+    """Messages that were confirmed, per group, and which of them are handled or dead-lettered."""
 
     def __init__(self) -> None:
         self.groups: dict[str, dict[str, None]] = defaultdict(dict)
@@ -181,7 +189,7 @@ class Ledger:
         self._news = asyncio.Event()
 
     def hear(self, event: Event) -> None:
-        """The next event."""
+        """Take the next event into account."""
         if event.kind is Kind.EXISTS:
             self.groups[event.queue][event.group] = None
         elif event.kind is Kind.CONFIRMED:
@@ -190,10 +198,10 @@ class Ledger:
             self._ended.add((event.queue, event.group, event.id))
             self._news.set()
 
-    async def settled(self, patience: float) -> bool:
-        """Wait until all has ended, for at most ``patience`` seconds; whether it has."""
+    async def settled(self, timeout: float) -> bool:
+        """Wait at most ``timeout`` seconds until every message is handled or dead-lettered; tell whether it is."""
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(timeout):
                 while not self._complete():
                     self._news.clear()
                     await self._news.wait()

@@ -1,7 +1,8 @@
-"""Was the promise kept? Record what happens, with faults, and have the recording judged.
+"""Verification: record what brokers do, under faults, and check that the promise was kept.
 
-A broker made by recorded() writes down what it is told and what it does, into a Recorder's file or a list; check() is a
-pure function over all events of all processes. On files: ``python -m msgbus.testing.verification FILE…``.
+A broker made by :func:`recorded` writes its events into the file of a :class:`Recorder` or into a list.
+:func:`check` is a pure function over all events of all processes. For files there is a command:
+``python -m msgbus.testing.verification FILE…``.
 """
 
 from msgbus.testing.verification.checker import check

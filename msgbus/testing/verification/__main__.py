@@ -1,4 +1,7 @@
-"""``python -m msgbus.testing.verification FILE…``: judge a recording. 0: kept, 1: broken, 2: it cannot be read."""
+"""``python -m msgbus.testing.verification FILE…``: check a recording.
+
+Exit code 0: the promise was kept, 1: it was broken, 2: a file cannot be read.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from msgbus.testing.verification.report import report
 
 
 def main(files: list[str]) -> int:
-    """The exit code."""
+    """Check the recording in ``files`` and return the exit code."""
     if not files or files[0].startswith("-"):
         sys.stderr.write(f"{__doc__}\n")
         return 2

@@ -1,4 +1,4 @@
-"""Of each message: is the count of attempts right? Pure."""
+"""Check of the attempt count of each message. Pure."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ if TYPE_CHECKING:
 __all__ = ["miscounted"]
 
 
-def miscounted(story: Timeline) -> Iterator[Violation]:
-    """Of each message, the first attempt that was counted wrong."""
-    for life in story.lives.values():
+def miscounted(timeline: Timeline) -> Iterator[Violation]:
+    """Yield the first wrong attempt count of each message."""
+    for life in timeline.lives.values():
         if life.calls:
-            yield from _Counting(story, life).wrong()
+            yield from _Counting(timeline, life).wrong()
 
 
 class _Counting:
     """Follows the attempts of one message in one group."""
 
-    def __init__(self, story: Timeline, life: MessageLife) -> None:
-        self._story = story
+    def __init__(self, timeline: Timeline, life: MessageLife) -> None:
+        self._timeline = timeline
         self._life = life
-        self._sure = story.bound(life) <= 1
-        """Only one copy of it can be there."""
+        self._sure = timeline.bound(life) <= 1
+        """Only one copy of the message can exist."""
         self._failures = 0
         self._low = 1
-        """What the next attempt must be."""
+        """Lowest number that the next attempt may have."""
         self._handed = 1
-        """What it was when the message was handed over."""
+        """Value of ``_low`` when the message was handed over."""
         self._parked = 1
         self._last: Event | None = None
         self._told = any(event.kind is Kind.FORWARDING for event in life.events)
-        """A copy may be called elsewhere before it is known to be there: what counts is when it was sent."""
+        """A copy may be handled elsewhere before its publish is confirmed: the time of sending counts."""
 
     def wrong(self) -> Iterator[Violation]:
-        """The first mistake."""
+        """Yield the first violation."""
         for event in self._life.events:
             if (what := self._hear(event)) is not None:
                 yield violation_of(ViolationKind.ATTEMPT, f"message {self._life.name.id}: {what}", self._last, event)
@@ -53,7 +53,7 @@ class _Counting:
     def _hear(self, event: Event) -> str | None:
         if event.kind is Kind.RAISED:
             self._failures += 1
-            # A pause takes back what was counted since the message was handed over.
+            # A pause revokes the attempts counted since the message was handed over.
             self._low = self._handed if event.outage else event.attempt + 1
         elif event.kind is Kind.REDRIVEN:
             self._failures = self._failures if not self._sure else 0
@@ -77,6 +77,6 @@ class _Counting:
         return None
 
     def _excused(self, event: Event) -> bool:
-        """What fails in an outage costs no attempt."""
+        """Tell whether a fault explains the attempt: a failure during an outage costs none."""
         since = self._last.at if self._last is not None else event.at
-        return bool(self._story.hits(event.member, since, event.at))
+        return bool(self._timeline.hits(event.member, since, event.at))

@@ -1,6 +1,6 @@
-"""Everything that a recording must not show, each with the shortest excerpt that shows it. Pure.
+"""Checker of recordings: finds every violation of the promise, with the shortest excerpt that shows it. Pure.
 
-A recording is judged from its end: everything published should have been handled or dead-lettered by then.
+At the end of a recording every published message should be handled or dead-lettered.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ _LOOKS: Final = (
 
 
 def check(events: Iterable[Event]) -> list[Violation]:
-    """Everything that is wrong in a recording, by verdict and time."""
-    story = build_timeline(events)
-    findings = [one for look in _LOOKS for one in look(story)]
+    """Return all violations in a recording, by kind and time."""
+    timeline = build_timeline(events)
+    findings = [one for look in _LOOKS for one in look(timeline)]
     order = list(ViolationKind)
     return sorted(findings, key=lambda one: (order.index(one.verdict), one.excerpt[-1].at))

@@ -1,4 +1,4 @@
-"""What a recording consists of: events, one JSON object a line, the same from every process of one machine."""
+"""Events of a recording: one JSON object per line, the same format from every process of a machine."""
 
 from __future__ import annotations
 
@@ -15,95 +15,95 @@ __all__ = ["Event", "Kind", "UnreadableRecording", "as_line", "read"]
 
 
 class Kind(StrEnum):
-    """What happened."""
+    """Kind of an event."""
 
     EXISTS = "group exists"
-    """From here on the group gets what is published to the queue."""
+    """From now on the group gets what is published to the queue."""
     INVOKED = "publish invoked"
     CONFIRMED = "publish confirmed"
     FAILED = "publish failed"
-    """For certain: it will not arrive."""
+    """Certainly: the message will not arrive."""
     UNKNOWN = "publish unknown"
     HANDED = "handed over"
-    """The member has the message in hand; of a dead-letter queue: somebody took the letter."""
+    """The message is in flight in a member; of a dead-letter queue: the dead letter was locked."""
     CALLED = "called"
     RETURNED = "returned"
     RAISED = "raised"
     CANCELLED = "cancelled"
-    """The callback: how a call began and ended."""
+    """Begin and end of a callback's call."""
     SETTLED = "settled"
     """Acknowledged; of a dead-letter queue: removed."""
     FORWARDING = "passed on"
-    """Its copy is on its way to a retry queue or the dead-letter queue."""
+    """The publish of its copy to a retry queue or the dead-letter queue has begun."""
     RETRIED = "retried"
-    """Its copy is confirmed in a retry queue."""
+    """The publish of its copy to a retry queue was confirmed."""
     DEAD_LETTERED = "dead-lettered"
     REDRIVEN = "redriven"
-    """A dead letter is being sent back to its group."""
+    """The publish of a dead letter to its group has begun."""
     ASSIGNED = "assigned"
     DRAINING = "draining"
     REVOKED = "revoked"
-    """A session began; it is about to end, and what runs is finished; it ended in good order."""
+    """A session began; its drain began; it ended after its drain."""
     LOST = "lost"
-    """A session was taken away."""
+    """A session was lost without a drain."""
     FAULT = "fault begins"
     OVER = "fault ends"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One thing that happened; fields that have nothing to do with it are empty."""
+    """One event; fields that do not apply to its kind are empty."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     at: int
-    """When, in nanoseconds of the machine's monotonic clock, which all its processes share."""
+    """Time in nanoseconds of the machine's monotonic clock, which all its processes share."""
     kind: Kind
     member: str = ""
-    """Which broker object; names are unique in a recording."""
+    """Name of the broker object, unique in a recording."""
     queue: str = ""
     group: str = ""
     part: str = ""
-    """Of a queue of the group's own: ``retry.5s``, ``dlq``."""
+    """Part of a group's own queue: ``retry.5s``, ``dlq``."""
     id: str = ""
     key: str | None = None
     call: int = 0
-    """Of one member: joins the beginning and the end of a publish, a hand-over, a callback's call or a fault."""
+    """Number, unique in a member, that joins begin and end of a publish, a hand-over, a call or a fault."""
     content: str = ""
-    """A checksum of body, key, headers and content type."""
+    """Checksum of body, key, headers and content type."""
     attempt: int = 0
-    """Of a call; of a retry: its next one; of a dead letter: how many have failed."""
+    """Attempt of a call; of a retry: the next attempt; of a dead letter: the number of failed attempts."""
     outage: bool = False
-    """Of a call that raised: with an error that costs no attempt if the subscription pauses."""
+    """The call raised an error that costs no attempt if the subscription pauses."""
     session: str = ""
     origin: str = ""
-    """Where the message lies on the server, if that says so."""
+    """The message's place on the server, if the server tells it."""
     position: int | None = None
-    """In a session where acknowledging moves a watermark."""
+    """The message's position in a session whose acknowledgements advance a watermark."""
     detail: str = ""
-    """An error, or the name of a fault."""
+    """Type of an error, or name of a fault."""
     members: tuple[str, ...] = ()
-    """Whom a fault hits; none named: all."""
+    """Members that a fault hits; empty: all."""
     ordered: bool = False
-    """The queue keeps the order of keys across members."""
+    """The queue keeps the order of a key across members."""
     delayed: bool = False
-    """Published with a delay."""
+    """The message was published with a delay."""
 
 
 _EVENT: Final = TypeAdapter(Event)
 
 
 class UnreadableRecording(Exception):
-    """A file that is no recording; says which line."""
+    """A file is not a recording; the text names the line."""
 
 
 def as_line(event: Event) -> bytes:
-    """``event`` as a line of a file."""
+    """Encode ``event`` as a line of a file."""
     return _EVENT.dump_json(event, exclude_defaults=True) + b"\n"
 
 
 def read(*paths: Path) -> list[Event]:
-    """The events of all files, in the order of time. A last line that was cut off is left out.
+    """Read the events of all files, in order of time. An incomplete last line is left out.
 
     Raises UnreadableRecording, OSError.
     """
@@ -112,7 +112,9 @@ def read(*paths: Path) -> list[Event]:
 
 
 def _events(path: Path) -> list[Event]:
-    *lines, _cut = path.read_bytes().split(b"\n")  # what follows the last newline is empty, or was cut off by a kill
+    *lines, _cut = path.read_bytes().split(
+        b"\n"
+    )  # the part behind the last newline is empty, or incomplete after a kill
     return [_event(path, number, line) for number, line in enumerate(lines, 1)]
 
 

@@ -1,4 +1,4 @@
-"""Of each message: is it lost, invented, damaged, or handled too often? Pure."""
+"""Checks of each message: lost, never published, corrupt, or handled too often. Pure."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 __all__ = ["corrupt", "duplicates", "fenced", "lost", "phantoms", "regressed", "settled_early"]
 
 
-def lost(story: Timeline) -> Iterator[Violation]:
-    """Confirmed, and neither handled nor dead-lettered at the end by a group that existed before."""
-    for (queue, group), exists in story.groups.items():
-        for name, publishes in story.publishes.items():
+def lost(timeline: Timeline) -> Iterator[Violation]:
+    """Find confirmed messages that a group, which existed before, has neither handled nor dead-lettered at the end."""
+    for (queue, group), exists in timeline.groups.items():
+        for name, publishes in timeline.publishes.items():
             if name.queue != queue:
                 continue
             promised = [one for one in publishes if one.confirmed and one.begin.at >= exists.at]
-            if promised and (last := _unfinished(story.life(name, group), promised[-1])):
+            if promised and (last := _unfinished(timeline.life(name, group), promised[-1])):
                 yield violation_of(
                     ViolationKind.LOST,
                     f"message {name.id} of {queue}: group {group} has neither handled nor dead-lettered it",
@@ -36,7 +36,7 @@ def lost(story: Timeline) -> Iterator[Violation]:
 
 
 def _unfinished(life: MessageLife, publish: Publish) -> list[Event]:
-    """Empty if it was handled or lies dead; else the last that was seen of it."""
+    """Return the last events of an unfinished message; none if it was handled or dead-lettered."""
     sent_back = [event for event in life.of(Kind.REDRIVEN) if event.part != "dlq"]
     since = sent_back[-1].at if sent_back else 0
     if any(event.at >= since for event in life.of(Kind.RETURNED, Kind.DEAD_LETTERED)):
@@ -44,14 +44,14 @@ def _unfinished(life: MessageLife, publish: Publish) -> list[Event]:
     return [*(sent_back[-1:]), *life.events[-2:]] or [publish.begin]
 
 
-def settled_early(story: Timeline) -> Iterator[Violation]:
-    """Acknowledged although nothing has become of it; or a letter removed and sent back afterwards."""
-    for life in story.lives.values():
+def settled_early(timeline: Timeline) -> Iterator[Violation]:
+    """Find messages acknowledged before they were handled or copied, and dead letters removed before their redrive."""
+    for life in timeline.lives.values():
         for handing in life.handings:
             if handing.settled is not None and not _earned(life, handing, handing.settled):
                 yield violation_of(
                     ViolationKind.LOST,
-                    f"message {life.name.id} of {life.name.queue} was settled before anything had become of it: a "
+                    f"message {life.name.id} of {life.name.queue} was settled before it was handled or copied: a "
                     "crash would lose it",
                     handing.begin,
                     handing.settled,
@@ -67,10 +67,10 @@ def _earned(life: MessageLife, handing: HandOver, settled: Event) -> bool:
     return any(handing.begin.at <= one.at <= settled.at and one.member == settled.member for one in ends)
 
 
-def phantoms(story: Timeline) -> Iterator[Violation]:
-    """Called with what nobody has published."""
-    for life in story.lives.values():
-        publishes = story.publishes.get(life.name, [])
+def phantoms(timeline: Timeline) -> Iterator[Violation]:
+    """Find messages that were handled and never published."""
+    for life in timeline.lives.values():
+        publishes = timeline.publishes.get(life.name, [])
         for call in life.calls[:1]:
             if not any(one.may_arrive and one.begin.at <= call.begin.at for one in publishes):
                 failed = [event for one in publishes for event in (one.begin, one.end)]
@@ -80,10 +80,10 @@ def phantoms(story: Timeline) -> Iterator[Violation]:
                 )
 
 
-def corrupt(story: Timeline) -> Iterator[Violation]:
-    """Called with something else than was published."""
-    for life in story.lives.values():
-        publishes = story.publishes.get(life.name, [])
+def corrupt(timeline: Timeline) -> Iterator[Violation]:
+    """Find messages that were handled with other content than was published."""
+    for life in timeline.lives.values():
+        publishes = timeline.publishes.get(life.name, [])
         sent = {one.begin.content for one in publishes}
         for call in life.calls:
             if publishes and call.begin.content not in sent:
@@ -92,12 +92,12 @@ def corrupt(story: Timeline) -> Iterator[Violation]:
                 break
 
 
-def duplicates(story: Timeline) -> Iterator[Violation]:
-    """Handled more often than its copies and the faults that met it in flight explain."""
-    for life in story.lives.values():
+def duplicates(timeline: Timeline) -> Iterator[Violation]:
+    """Find messages handled more often than their copies, and faults while they were in flight, explain."""
+    for life in timeline.lives.values():
         handled = [call for call in life.calls if call.handled]
-        bound = story.bound(life)
-        if len(handled) > max(bound, 1) and life.name in story.publishes:
+        bound = timeline.bound(life)
+        if len(handled) > max(bound, 1) and life.name in timeline.publishes:
             yield violation_of(
                 ViolationKind.DUPLICATE,
                 f"message {life.name.id} was handled {len(handled)} times by group {life.group}; its publishes and the "
@@ -107,32 +107,34 @@ def duplicates(story: Timeline) -> Iterator[Violation]:
             )
 
 
-def fenced(story: Timeline) -> Iterator[Violation]:
-    """Passed on by a member that knew of the end of its session: somebody else has the message, and a copy is made."""
-    for life in story.lives.values():
+def fenced(timeline: Timeline) -> Iterator[Violation]:
+    """Find messages copied by a member whose session had ended: another member has the message too."""
+    for life in timeline.lives.values():
         for event in life.of(Kind.FORWARDING):
-            hands = [one for one in life.handings if one.begin.member == event.member and one.begin.at < event.at]
-            if hands and not _may_forward(life, hands, event):
+            handovers = [one for one in life.handings if one.begin.member == event.member and one.begin.at < event.at]
+            if handovers and not _may_forward(life, handovers, event):
                 yield violation_of(
                     ViolationKind.DUPLICATE,
                     f"message {life.name.id} was passed on by {event.member}, whose session was over",
-                    *(hands[-1].begin, hands[-1].revoked, event),
+                    *(handovers[-1].begin, handovers[-1].revoked, event),
                 )
                 break
 
 
-def _may_forward(life: MessageLife, hands: list[HandOver], event: Event) -> bool:
-    """It has it in hand, or a person sends it back."""
-    if any(one.revoked is None or one.revoked.at >= event.at for one in hands):
+def _may_forward(life: MessageLife, handovers: list[HandOver], event: Event) -> bool:
+    """Tell whether the message is in flight in the member, or is being redriven by it."""
+    if any(one.revoked is None or one.revoked.at >= event.at for one in handovers):
         return True
-    return any(hands[-1].begin.at < one.at < event.at and one.member == event.member for one in life.of(Kind.REDRIVEN))
+    return any(
+        handovers[-1].begin.at < one.at < event.at and one.member == event.member for one in life.of(Kind.REDRIVEN)
+    )
 
 
-def regressed(story: Timeline) -> Iterator[Violation]:
-    """Settled for good, and handed over again: the server forgot, or a committed position moved back."""
-    for life in story.lives.values():
+def regressed(timeline: Timeline) -> Iterator[Violation]:
+    """Find messages handed over again after a durable acknowledgement: the server or a committed position went back."""
+    for life in timeline.lives.values():
         for earlier, later in _again(life):
-            if earlier.durable <= later.begin.at and not story.met(earlier):
+            if earlier.durable <= later.begin.at and not timeline.met(earlier):
                 yield violation_of(
                     ViolationKind.REGRESS,
                     f"message {life.name.id} at {later.begin.origin} was settled for good and handed over again",
@@ -142,7 +144,7 @@ def regressed(story: Timeline) -> Iterator[Violation]:
 
 
 def _again(life: MessageLife) -> Iterator[tuple[HandOver, HandOver]]:
-    """Hand-overs of what lies at one place, each with the next."""
+    """Yield the hand-overs of one place on the server, each with the next."""
     places: dict[tuple[str, str], list[HandOver]] = defaultdict(list)
     for handing in life.handings:
         if handing.begin.origin and handing.begin.part != "dlq":

@@ -1,4 +1,4 @@
-"""A file of a process of its own that survives its kill: each event is one write, there when the call returns."""
+"""Recorder: appends events to a file that survives a kill of the process. Each event is one write."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ __all__ = ["Recorder"]
 
 
 class Recorder:
-    """Appends to ``path``. What is written survives SIGKILL of the process, not the death of the machine."""
+    """Appends events to ``path``. They survive SIGKILL of the process, not a crash of the machine."""
 
     def __init__(self, path: Path) -> None:
-        """Raises OSError."""
+        """Open the file. Raises OSError."""
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
 
     def __call__(self, event: Event) -> None:
-        """Record ``event``. Raises OSError when it could not be written whole."""
+        """Record ``event``. Raises OSError if it cannot be written completely."""
         line = as_line(event)
         if (written := os.write(self._file, line)) != len(line):
             raise OSError(f"only {written} of {len(line)} bytes were written")
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         os.close(self._file)
 
     def __enter__(self) -> Self:

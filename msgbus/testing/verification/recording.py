@@ -1,7 +1,7 @@
-"""A broker that records what happens to it: what publish() said, what was handed over, what callbacks did with it.
+"""Recorded broker: writes down publish results, hand-overs, and begins and ends of callbacks.
 
-It needs nothing of the core: publishes pass a link of its own, callbacks are wrapped, and the rest is watched at the
-adapter's boundary.
+The core knows nothing of it: publishes pass a connection class of its own, callbacks are wrapped, and everything else
+is watched at the adapter's boundary.
 """
 
 from __future__ import annotations
@@ -41,51 +41,51 @@ __all__ = ["EventWriter", "RecordedBroker", "recorded"]
 
 
 def recorded(
-    url: str, pen: EventWriter, *, group: str = "", clock: Callable[[], float] = time.time, **settings: Any
+    url: str, writer: EventWriter, *, group: str = "", clock: Callable[[], float] = time.time, **settings: Any
 ) -> RecordedBroker:
-    """As connect(), with a broker whose life ``pen`` writes down. ``clock`` is Broker's."""
+    """Make a broker as ``connect()`` does; ``writer`` records its events. ``clock`` is that of Broker."""
     parsed = BrokerURL.parse(url)
     kind = adapter_type(parsed.scheme)
     core, options = load(parsed.scheme, kind.Options, parsed.params, {**settings, "group": group})
     adapter = kind(parsed, options)
-    return RecordedBroker(adapter, pen, group=core.group, deadline=core.deadline, grace=core.grace, clock=clock)
+    return RecordedBroker(adapter, writer, group=core.group, deadline=core.deadline, grace=core.grace, clock=clock)
 
 
 class RecordedBroker(Broker):
-    """A broker whose life ``pen`` writes down."""
+    """A broker whose events ``writer`` records."""
 
-    def __init__(self, adapter: Adapter, pen: EventWriter, **settings: Any) -> None:
-        """``settings`` are Broker's."""
-        self.watched = WatchedAdapter(adapter, pen.passing)
+    def __init__(self, adapter: Adapter, writer: EventWriter, **settings: Any) -> None:
+        """Make a broker; ``settings`` are those of Broker."""
+        self.watched = WatchedAdapter(adapter, writer.passing)
         super().__init__(self.watched, **settings)
-        self.pen = pen
-        self._connection = RecordedConnection(self.watched, self.deadline, self._random, pen)
-        self._members = RecordedGroupMembers(self.watched, self._random, self._clock, pen)
+        self.writer = writer
+        self._connection = RecordedConnection(self.watched, self.deadline, self._random, writer)
+        self._members = RecordedGroupMembers(self.watched, self._random, self._clock, writer)
 
 
 class RecordedGroupMembers(GroupMembers):
-    """Every callback as it is called."""
+    """Group members whose callbacks are recorded."""
 
-    def __init__(self, adapter: Adapter, random: Random, clock: Callable[[], float], pen: EventWriter) -> None:
+    def __init__(self, adapter: Adapter, random: Random, clock: Callable[[], float], writer: EventWriter) -> None:
         super().__init__(adapter, random, clock)
-        self._pen = pen
+        self._writer = writer
 
     def add(self, subscription: Subscription) -> None:
-        """See GroupMembers."""
-        subscription.callback = self._pen.around(subscription.callback)
+        """Implement :meth:`GroupMembers.add`."""
+        subscription.callback = self._writer.around(subscription.callback)
         super().add(subscription)
 
 
 class RecordedConnection(BrokerConnection):
-    """The one way by which publish(), publish_many() and redrives go out, and on which their verdicts come back."""
+    """A connection that records publishes and redrives with their results."""
 
-    def __init__(self, adapter: Adapter, deadline: float, random: Random, pen: EventWriter) -> None:
+    def __init__(self, adapter: Adapter, deadline: float, random: Random, writer: EventWriter) -> None:
         super().__init__(adapter, deadline, random)
-        self._pen = pen
+        self._writer = writer
 
     async def publish(self, messages: Sequence[Outgoing]) -> Sequence[BrokerError | None]:
-        """See Link."""
-        call = self._pen.invoked(messages)
+        """Implement :meth:`Link.publish`."""
+        call = self._writer.invoked(messages)
         verdicts: Sequence[BaseException | None] = [PublishUnknown("cancelled")] * len(messages)
         try:
             answer = await super().publish(messages)
@@ -96,30 +96,30 @@ class RecordedConnection(BrokerConnection):
             verdicts = answer
             return answer
         finally:
-            self._pen.completed(call, messages, verdicts)
+            self._writer.completed(call, messages, verdicts)
 
 
 class EventWriter:
-    """Writes down what one member does, by its unique name ``member``."""
+    """Records what one member does, under its unique name ``member``."""
 
     def __init__(
         self, member: str, write: Callable[[Event], None], clock: Callable[[], int] = time.monotonic_ns
     ) -> None:
-        """``write`` takes each event: a Recorder, or a list's append. ``clock`` gives nanoseconds."""
+        """Make a writer; ``write`` takes each event (a Recorder, or a list's append), ``clock`` gives nanoseconds."""
         self.member = member
         self._write = write
         self._clock = clock
         self._calls = count(1)
         self._sessions: dict[Hashable, str] = {}
-        self._hands: dict[Delivery, int] = {}
+        self._in_flight: dict[Delivery, int] = {}
 
     def note(self, kind: Kind, **fields: Any) -> None:
-        """Write down one event, of now."""
+        """Record an event that happens now."""
         self._write(Event(at=self._clock(), kind=kind, member=self.member, **fields))
 
     @contextmanager
     def fault(self, name: str, *members: str) -> Generator[None]:
-        """While the block runs, and whatever it did not undo, ``members`` (none named: all) are hit by a fault."""
+        """Record a fault that hits ``members`` (none given: all) while the block runs."""
         call = next(self._calls)
         self.note(Kind.FAULT, call=call, detail=name, members=members)
         try:
@@ -130,7 +130,7 @@ class EventWriter:
     # Publishing.
 
     def invoked(self, messages: Sequence[Outgoing]) -> int:
-        """publish() is about to send ``messages``; the number of the call."""
+        """Record that a publish of ``messages`` begins; return the number of the call."""
         call = next(self._calls)
         for one in messages:
             sent_back = bool(one.address.part)
@@ -144,7 +144,7 @@ class EventWriter:
         return call
 
     def completed(self, call: int, messages: Sequence[Outgoing], verdicts: Sequence[BaseException | None]) -> None:
-        """What publish() tells its caller."""
+        """Record the results of a publish."""
         for one, verdict in zip(messages, verdicts, strict=True):
             if not one.address.part:
                 detail = "" if verdict is None else type(verdict).__name__
@@ -153,7 +153,7 @@ class EventWriter:
     # Callbacks.
 
     def around(self, callback: Callback) -> Callback:
-        """``callback``, with its calls written down."""
+        """Wrap ``callback`` so that its calls are recorded."""
 
         async def called(message: Message) -> None:
             call = next(self._calls)
@@ -169,10 +169,10 @@ class EventWriter:
 
         return called
 
-    # The boundary: see wrapping.
+    # The adapter's boundary: see msgbus.testing.intercepting_adapter.
 
     def passing(self, what: Passing) -> None:
-        """A watch."""
+        """Record what passes a point of the boundary."""
         if what.point is Point.CREATED:
             self._exist(what.specs)
         elif what.point is Point.SUBSCRIBED:
@@ -225,8 +225,8 @@ class EventWriter:
 
     def _hand(self, kind: Kind, delivery: Delivery) -> int:
         if kind is Kind.HANDED:
-            return self._hands.setdefault(delivery, next(self._calls))
-        return self._hands.pop(delivery, 0)
+            return self._in_flight.setdefault(delivery, next(self._calls))
+        return self._in_flight.pop(delivery, 0)
 
     def _session(self, session: Hashable) -> str:
         return self._sessions.setdefault(session, f"{self.member}/{len(self._sessions) + 1}")
@@ -266,7 +266,7 @@ def _outgoing(one: Outgoing) -> dict[str, Any]:
 
 
 def _attempt(one: Outgoing) -> int:
-    """Of a dead letter, how many it had; of another copy, which is next."""
+    """Return the failed attempts of a dead letter, or the next attempt of another copy."""
     failed = parse_number(one.headers.get(ATTEMPTS, ""), 0)
     return failed if one.address.part == "dlq" else failed + 1
 
@@ -284,7 +284,7 @@ def _checksum(body: bytes, key: str | None, headers: Mapping[str, str]) -> str:
 
 
 def _text(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode()  # JSON knows no lone surrogates
+    return text.encode("utf-8", "backslashreplace").decode()  # JSON cannot carry lone surrogates
 
 
 def _key(key: str | None) -> str | None:

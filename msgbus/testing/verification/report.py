@@ -1,4 +1,4 @@
-"""Findings as text: what is wrong, and the events that show it, with their times since the first."""
+"""Report of violations as text: each with the events that show it, in seconds since the first event."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 __all__ = ["report"]
 
 MAX_SHOWN_PER_KIND: Final = 3
-"""Findings of one verdict that are shown in full."""
+"""Violations of one kind that are shown with their events; further ones are only counted."""
 
 
 def report(events: Sequence[Event], findings: Sequence[Violation]) -> str:
-    """What was seen, and what is wrong with it."""
+    """Return a summary of the recording, and the violations in it."""
     start = min((event.at for event in events), default=0)
     counts = Counter(finding.verdict for finding in findings)
     total = ", ".join(f"{number} {verdict}" for verdict, number in counts.items())

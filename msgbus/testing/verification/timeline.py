@@ -1,4 +1,4 @@
-"""What a recording tells: publishes and calls with their ends, hand-overs with their sessions, faults. Pure."""
+"""Timeline of a recording: publishes and calls with their ends, hand-overs with their sessions, faults. Pure."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 __all__ = ["LAZY_ACK_NANOSECONDS", "NEVER", "Call", "Fault", "HandOver", "MessageLife", "Name", "Publish", "Timeline"]
 
 NEVER: Final = 2**63
-"""After everything."""
+"""A time after every event."""
 LAZY_ACK_NANOSECONDS: Final = 1_000_000_000
-"""Nanoseconds after which an acknowledgement is on the server: an adapter may take 200 ms, a busy machine more."""
+"""Nanoseconds after which an acknowledgement has reached the server: adapters may take 200 ms, busy machines more."""
 
 
 class Name(NamedTuple):
@@ -33,25 +33,25 @@ class Publish:
     begin: Event
     end: Event | None = None
     place: int = 0
-    """In its call: publish_many() keeps the order."""
+    """Place in its call: publish_many() keeps the order."""
 
     @property
     def may_arrive(self) -> bool:
-        """Confirmed, or nobody knows."""
+        """Whether the message may arrive: confirmed or unknown."""
         return self.end is None or self.end.kind is not Kind.FAILED
 
     @property
     def confirmed(self) -> bool:
-        """The publisher was told so."""
+        """Whether the publisher got a confirmation."""
         return self.end is not None and self.end.kind is Kind.CONFIRMED
 
     @property
     def over(self) -> int:
-        """When it ended."""
+        """Time of its end."""
         return NEVER if self.end is None else self.end.at
 
     def precedes(self, other: Publish) -> bool:
-        """Whether the promise says that this one comes first."""
+        """Tell whether the promise says that this publish comes before ``other``."""
         if (self.begin.member, self.begin.call) == (other.begin.member, other.begin.call):
             return self.place < other.place
         return self.over <= other.begin.at
@@ -67,34 +67,34 @@ class Call:
 
     @property
     def handled(self) -> bool:
-        """The callback returned."""
+        """Whether the callback returned."""
         return self.end is not None and self.end.kind is Kind.RETURNED
 
     @property
     def over(self) -> int:
-        """When it ended."""
+        """Time of its end."""
         return NEVER if self.end is None else self.end.at
 
 
 @dataclass(slots=True)
 class HandOver:
-    """One message in one member's hand."""
+    """A hand-over: one message in flight in one member."""
 
     begin: Event
     settled: Event | None = None
     revoked: Event | None = None
-    """How its session ended."""
+    """Event that ended its session."""
     acknowledged: int = NEVER
-    """When it and, where acknowledging moves a watermark, all below it were settled."""
+    """Event that settled it and, where acknowledging advances a watermark, everything below it."""
 
     @property
     def over(self) -> int:
-        """When no death of the member matters to it any more."""
+        """Time from which a crash of the member does not affect it any more."""
         return min(self.acknowledged, NEVER if self.revoked is None else self.revoked.at) + LAZY_ACK_NANOSECONDS
 
     @property
     def durable(self) -> int:
-        """From when on the server knows that it is settled: a drain ends with a flush, a lost session with none."""
+        """Time from which its acknowledgement is on the server: a drain ends with a flush, a lost session without."""
         known = self.acknowledged + LAZY_ACK_NANOSECONDS
         if self.acknowledged == NEVER or self.revoked is None or self.revoked.at >= known:
             return known
@@ -103,20 +103,20 @@ class HandOver:
 
 @dataclass(slots=True)
 class Fault:
-    """Something that went wrong on purpose."""
+    """An injected fault."""
 
     begin: Event
     end: Event | None = None
 
     def hits(self, member: str, begin: int, end: int) -> bool:
-        """Whether it hit ``member`` between these times."""
+        """Tell whether it hit ``member`` between these times."""
         over = NEVER if self.end is None else self.end.at
         return self.begin.at <= end and begin <= over and (not self.begin.members or member in self.begin.members)
 
 
 @dataclass(slots=True)
 class MessageLife:
-    """What became of one message in one group, in the order of time."""
+    """Events of one message in one group, in order of time."""
 
     name: Name
     group: str
@@ -125,46 +125,46 @@ class MessageLife:
     handings: list[HandOver] = field(default_factory=list[HandOver])
 
     def of(self, *kinds: Kind) -> list[Event]:
-        """Its events of these kinds."""
+        """Return its events of these kinds."""
         return [event for event in self.events if event.kind in kinds]
 
 
 class Timeline:
-    """A recording, put together."""
+    """A recording whose events are joined."""
 
     def __init__(self) -> None:
         self.publishes: dict[Name, list[Publish]] = defaultdict(list)
         self.lives: dict[tuple[Name, str], MessageLife] = {}
         self.faults: list[Fault] = []
         self.groups: dict[tuple[str, str], Event] = {}
-        """The event since which a (queue, group) exists."""
+        """Event since which a (queue, group) exists."""
         self.ordered: set[str] = set()
         self.endings: list[Event] = []
-        """Sessions that ended, in good order or not."""
+        """Ends of sessions, with or without a drain."""
 
     def life(self, name: Name, group: str) -> MessageLife:
-        """What became of a message in a group; empty if nothing did."""
+        """Return the events of a message in a group; empty if there are none."""
         return self.lives.get((name, group)) or MessageLife(name, group)
 
     def hits(self, member: str, begin: int, end: int) -> list[Fault]:
-        """Faults that hit ``member`` between these times."""
+        """Return the faults that hit ``member`` between these times."""
         return [fault for fault in self.faults if fault.hits(member, begin, end)]
 
     def interrupted(self, handing: HandOver | None, member: str, begin: int, end: int) -> bool:
-        """Whether what ``member`` had in hand may have come to somebody else in between."""
+        """Tell whether another member may have received, in between, what was in flight in ``member``."""
         if handing is not None and handing.revoked is not None and begin <= handing.revoked.at <= end:
             return True
         return bool(self.hits(member, begin, end))
 
     def bound(self, life: MessageLife) -> int:
-        """How often a message may be handled: once for each copy, and again for each hand in which a fault met it."""
+        """Return how often a message may be handled: once per copy, and once more per hand-over that a fault hit."""
         return self.copies(life) + sum(1 for handing in life.handings if self.met(handing))
 
     def met(self, handing: HandOver) -> bool:
-        """Whether a fault met it, so that it may come again."""
+        """Tell whether a fault hit it, so that it may be redelivered."""
         return bool(self.hits(handing.begin.member, handing.begin.at, handing.over))
 
     def copies(self, life: MessageLife) -> int:
-        """How often it may have been published: a fault makes a publish be tried again, and both may arrive."""
+        """Return how often it may have been published: after a fault a publish is repeated, and both may arrive."""
         publishes = [one for one in self.publishes.get(life.name, []) if one.may_arrive]
         return len(publishes) + sum(len(self.hits(one.begin.member, one.begin.at, one.over)) for one in publishes)

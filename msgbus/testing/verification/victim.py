@@ -1,4 +1,4 @@
-"""A recorded member that dies with its hands full: a process of its own, or a severed adapter in this one.
+"""Victim: a recorded member that is killed with messages in flight, as a process or by a severed adapter.
 
 It finishes most messages at once and never those whose id is a multiple of three.
 """
@@ -29,22 +29,22 @@ if TYPE_CHECKING:
 __all__ = ["NAME", "Victim", "process_victim", "severed_victim"]
 
 NAME = "victim"
-"""The member's name in its recording."""
+"""Name of the member in its recording."""
 FULL = 3
-"""Messages in its callbacks that never return."""
+"""Number of callbacks that never return."""
 
 
 class Victim(Protocol):
-    """A member that was started and waits for its death."""
+    """A member that is running and will be killed."""
 
     async def until_full(self) -> None:
-        """Wait until it has finished some messages and others are in its hands."""
+        """Wait until it has handled some messages and others are in flight."""
 
     async def kill(self) -> None:
-        """Now, without a goodbye."""
+        """Kill the member at once, without a drain."""
 
     def events(self) -> list[Event]:
-        """What it recorded, when it is dead."""
+        """Return its recorded events; call it after ``kill()``."""
         ...
 
 
@@ -68,7 +68,7 @@ async def process_victim(url: str, queue: str, group: str) -> AsyncGenerator[Vic
 
 @asynccontextmanager
 async def severed_victim(url: str, queue: str, group: str) -> AsyncGenerator[Victim]:
-    """A broker of this process whose adapter can be cut off."""
+    """A broker of this process whose adapter can be severed."""
     events: list[Event] = []
     async with recorded(url, EventWriter(NAME, events.append), group=group, grace=0) as broker:
         yield _Severed(broker, await _take_part(broker, queue), events)
@@ -128,7 +128,7 @@ def _hangs(message: Message) -> bool:
 
 
 async def _until_full(probe: Probe) -> None:
-    await probe.until(lambda: probe.running >= FULL and bool(probe.handled), "the victim's hands being full")
+    await probe.until(lambda: probe.running >= FULL and bool(probe.handled), "the victim having messages in flight")
 
 
 async def _serve(url: str, queue: str, group: str, file: str) -> None:

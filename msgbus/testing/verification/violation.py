@@ -1,4 +1,4 @@
-"""What can be wrong with a recording. Pure."""
+"""Violations of the promise. Pure."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ __all__ = ["Violation", "ViolationKind", "violation_of"]
 
 
 class ViolationKind(StrEnum):
-    """What can be wrong."""
+    """Kind of a violation."""
 
     LOST = "LOST"
-    """Confirmed, and neither handled nor dead-lettered by a group that existed; or acknowledged before it was."""
+    """Confirmed and neither handled nor dead-lettered by a group that existed, or acknowledged before that."""
     PHANTOM = "PHANTOM"
-    """Handled, and never published, or its publish failed for certain."""
+    """Handled although it was never published, or its publish certainly failed."""
     CORRUPT = "CORRUPT"
-    """Handled with another body, key or headers than it was published with."""
+    """Handled with another body, key or headers than were published."""
     ORDER = "ORDER"
-    """Of one key, a later message was handled first."""
+    """A later message of a key was handled first."""
     OVERLAP = "OVERLAP"
-    """Two calls at once of one key in a member, or of one message in a group."""
+    """Concurrent calls of one key in a member, or of one message in a group."""
     DUPLICATE = "DUPLICATE"
     """Handled more often than its publishes and the faults that met it in flight explain."""
     ATTEMPT = "ATTEMPT"
-    """The count of attempts jumped, stood still or fell back."""
+    """The attempt count skipped a number, did not increase, or decreased."""
     REGRESS = "REGRESS"
-    """Acknowledged for good, and handed over again."""
+    """Handed over again after a durable acknowledgement."""
 
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """One thing that is wrong."""
+    """One violation with its excerpt of the recording."""
 
     verdict: ViolationKind
     what: str
     excerpt: tuple[Event, ...]
-    """In the order of time."""
+    """Events that show it, in order of time."""
 
 
 def violation_of(verdict: ViolationKind, what: str, *events: Event | None) -> Violation:
-    """A finding; events that are not there are left out."""
+    """Make a violation; events that are None are left out."""
     there = {id(event): event for event in events if event is not None}
     return Violation(verdict, what, tuple(sorted(there.values(), key=lambda event: event.at)))

@@ -1,4 +1,4 @@
-"""Bad input and a server that is not there: typed errors with the way out, and never a password."""
+"""Bad input, and a server that is not running: typed errors that say what to do, and never a password."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The clusters that other tests lean on: a node dies, and the cluster goes on without it and takes it back."""
+"""The test clusters: a node dies, the cluster continues without it, and takes it back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The demo and the two-process story, as a user runs them."""
+"""``make demo`` and ``make demo-crash`` as a user runs them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One script of failures, drawn by a seed, on memory and on each real broker: the same becomes of every message."""
+"""Differential test: a script of failures drawn by a seed ends alike on memory and on each real broker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Health on servers that are really cut off, silent, short of memory, starting or replicas: in words, and in time."""
+"""Health on servers that are cut off, silent, out of memory, starting or replicas: in words and in time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A member or a redrive killed -9 in every window between publishing and acknowledging: nothing lost."""
+"""A member or a redrive is killed at each point between publishing and acknowledging: nothing is lost."""
 
 from __future__ import annotations
 

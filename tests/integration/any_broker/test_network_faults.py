@@ -1,30 +1,30 @@
-"""The network between us and RabbitMQ or Redis breaks in every way it can; and where each failure is tested.
+"""Network faults between clients and RabbitMQ or Redis, and the list of which failure is tested where.
 
- 1 server killed under load            test_broker_restart, test_rabbitmq_order
+ 1 server killed under load            test_broker_restart, rabbitmq/test_key_order
  2 silence (a black hole)              here
- 3 the client's own CancelledError     test_rabbitmq_adapter
- 4 a caller cancels                    here, test_redis_adapter
- 5 a reply is lost                     here, test_redis_repeating, test_proxied
- 6 memory alarm, OOM, full queue       test_rabbitmq_server, test_redis_adapter
- 7 unroutable, queue missing           test_rabbitmq_server, test_rabbitmq_adapter; Redis: the contract
- 8 queue, stream or group deleted      test_rabbitmq_adapter, test_redis_adapter, test_redis_server
- 9 arguments differ                    test_rabbitmq_adapter, test_redis_trimming
+ 3 the client's own CancelledError     rabbitmq/test_adapter
+ 4 a caller cancels                    here, redis/test_adapter
+ 5 a reply is lost                     here, redis/test_deduplication, test_proxied
+ 6 memory alarm, OOM, full queue       rabbitmq/test_server_events, redis/test_adapter
+ 7 unroutable, queue missing           rabbitmq/test_server_events, rabbitmq/test_adapter; Redis: the contract
+ 8 queue, stream or group deleted      rabbitmq/test_adapter, redis/test_adapter, redis/test_server_events
+ 9 arguments differ                    rabbitmq/test_adapter, redis/test_trimming
 10 a member's process is killed        the contract, test_kill_points
-11 a callback takes too long           test_rabbitmq_server, test_rabbitmq_adapter, test_redis_adapter (extending)
-12 a member is frozen                  the contract, test_redis_adapter (what a zombie may do)
+11 a callback takes too long           rabbitmq/test_server_events, rabbitmq/test_adapter, redis/test_adapter
+12 a member is frozen                  the contract, redis/test_adapter (a member that was frozen)
 13 members join and leave              the contract, test_rolling_restarts
-14 a message that ends its process     test_kill_points; beyond the delivery limit: the letters of RabbitMQ
+14 a message that ends its process     test_kill_points; beyond the delivery limit: RabbitMQ's dead letters
 15 a retry or dead letter fails        the contract, test_kill_points
 16 delayed messages and a restart      test_restarted_service
-17 clocks of members that differ       ages and idle times are the server's own on both; the ladder's: the contract
-18 too large                           the contract, test_rabbitmq_adapter
-19 stop in good order                  test_rolling_restarts
-20 failover                            test_redis_sentinel, test_rabbitmq_cluster
-21 a policy that evicts                test_redis_adapter
-22 one group's queue is full           test_rabbitmq_adapter
+17 clocks of members that differ       ages and idle times are the server's on both; of retry tiers: the contract
+18 too large                           the contract, rabbitmq/test_adapter
+19 stop with a drain                  test_rolling_restarts
+20 failover                            redis/test_sentinel, rabbitmq/test_node_failures
+21 a policy that evicts                redis/test_adapter
+22 one group's queue is full           rabbitmq/test_adapter
 
-Not provoked: a power cut (the kernel keeps what a killed server has written; `appendfsync always` and quorum queues are
-what holds then), a full disk (RabbitMQ's alarm for it is the one for memory; Redis answers MISCONF), and clocks of
+Not provoked: a power cut (the kernel keeps what a killed server has written; `appendfsync always` and quorum queues
+protect from it), a full disk (RabbitMQ's alarm for it is the one for memory; Redis answers MISCONF), and clocks of
 servers that are set back.
 """
 
@@ -45,7 +45,7 @@ from msgbus.testing import Probe
 from msgbus.testing.harness import publish_all
 from msgbus.testing.probe import within
 from msgbus_rabbitmq.connection import connector
-from tests.integration.any_broker.test_broker_restart import BETWEEN, PUBLISHERS, Load, disorder
+from tests.support.fault_load import MESSAGES_BETWEEN_FAULTS, PUBLISHERS, Load, disorder
 from tests.support.servers import proxied, start_native
 from tests.support.servers.fixtures import or_skip
 
@@ -164,9 +164,9 @@ async def test_connections_cut_under_load_lose_nothing(server: NativeServer) -> 
         load = Load(broker, "cut")
         publishers = [asyncio.ensure_future(load.publish(name)) for name in range(PUBLISHERS)]
         for _ in range(CUTS):
-            await load.until_confirmed(len(load.confirmed) + BETWEEN)
+            await load.until_confirmed(len(load.confirmed) + MESSAGES_BETWEEN_FAULTS)
             assert proxy.cut()
-        await load.until_confirmed(len(load.confirmed) + BETWEEN)
+        await load.until_confirmed(len(load.confirmed) + MESSAGES_BETWEEN_FAULTS)
         load.stop()
         await asyncio.gather(*publishers)
         await probe.until_handled(load.confirmed)

@@ -1,4 +1,4 @@
-"""The proxy in front of each broker: everything goes through it, and what it breaks is mended by msgbus."""
+"""The proxy in front of each broker: all traffic passes it, and msgbus recovers from its faults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A service stopped and started between two attempts: the count goes on."""
+"""A service is restarted between two attempts: the attempt count continues."""
 
 from __future__ import annotations
 

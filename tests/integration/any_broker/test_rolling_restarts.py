@@ -1,4 +1,4 @@
-"""Members stop in good order and come back, one after another, with their hands full: nothing is lost or repeated."""
+"""Members are restarted one after another with messages in flight: nothing is lost or repeated."""
 
 from __future__ import annotations
 

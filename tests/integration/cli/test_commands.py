@@ -1,13 +1,11 @@
-"""The command, as an operator runs it: what the page for operators prints, and what goes wrong."""
+"""The commands as an operator runs them: the output that docs/operators.md prints, and errors."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import pty
 import re
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +14,7 @@ from msgbus.publishing.publication import Publication
 from msgbus.retry import RetryPolicy
 from msgbus.testing.harness import Harness, publish_all, until_dead_letters
 from msgbus.testing.probe import Probe
+from tests.support.command_line import command
 from tests.support.paths import ROOT
 
 if TYPE_CHECKING:
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
     from tests.support.servers.server import Server
 
 GROUP = "loyalty"
+
+
 brokers = pytest.mark.parametrize("name", ["redis", "rabbitmq", "kafka"])
 
 
@@ -35,20 +36,6 @@ class TillOffline(Exception):
 
 class NoSuchCustomer(Exception):
     """What nothing mends."""
-
-
-async def command(url: str, *arguments: str, folder: Path = ROOT, stderr: int | None = None) -> tuple[int, str, str]:
-    """Exit code, output and messages of ``msgbus ARGUMENTS``."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "msgbus.cli", *arguments),
-        cwd=folder,
-        env={**os.environ, "MSGBUS_URL": url, "COLUMNS": "200"},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE if stderr is None else stderr,
-    )
-    output, messages = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, output.decode(), (messages or b"").decode()
 
 
 async def dead(broker: Broker, queue: str) -> None:

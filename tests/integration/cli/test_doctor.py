@@ -1,4 +1,4 @@
-"""``msgbus doctor`` on servers that are set as they should not be, and on none."""
+"""``msgbus doctor`` on servers with dangerous settings, and on none."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from msgbus import ConfigurationError, connect
 from msgbus.adapter.address import Address
 from msgbus.testing.probe import within
 from msgbus_kafka import KafkaAdapter
-from tests.integration.cli.test_commands import command
 from tests.support.adapters import rabbitmq as rabbit_bench
 from tests.support.adapters import redis as redis_bench
 from tests.support.adapters.kafka_group import delete
+from tests.support.command_line import command
 from tests.support.paths import ROOT
 from tests.support.servers.url import parse
 

@@ -1,4 +1,4 @@
-"""``msgbus group``, as an operator runs it."""
+"""``msgbus group`` as an operator runs it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from msgbus.publishing.publication import Publication
 from msgbus.testing.harness import Harness, publish_all
 from msgbus.testing.probe import Probe
-from tests.integration.cli.test_commands import command
+from tests.support.command_line import command
 
 if TYPE_CHECKING:
     from tests.support.servers.server import Server

@@ -1,4 +1,4 @@
-"""KafkaAdapter on a real server: sharing, rebalancing, refusing, and what happens when the server or a topic goes."""
+"""KafkaAdapter on a real server: sharing, rebalancing, refused access, and a server or topic that disappears."""
 
 from __future__ import annotations
 

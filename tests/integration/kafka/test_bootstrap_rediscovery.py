@@ -1,4 +1,4 @@
-"""A cluster that comes back at another address is found again at the URL's server, by those who were connected."""
+"""A cluster that moved to other addresses is found again at the URL's server, by clients that were connected."""
 
 from __future__ import annotations
 

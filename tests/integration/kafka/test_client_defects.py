@@ -1,9 +1,12 @@
-"""What aiokafka or a broker does wrong, made to happen, and what the adapter makes of it.
+"""Defects of aiokafka and errors of a broker, provoked, and how the adapter handles them.
 
-Errors that a healthy broker does not give are put into its answers on their way in. What cannot be made to happen here:
-a topic that is deleted, made anew and filled beyond the old position between two fetches (Kafka's protocol as aiokafka
-speaks it has no topic ids, so nobody can tell); an election of a replica that lagged (its verdict is a unit test); a
-half-open network between machines (a frozen broker stands for it); a full disk; quotas.
+Errors that a healthy broker does not give are put into its responses on their way in. Not provoked here:
+
+- a topic that is deleted, re-created and filled beyond the old position between two fetches: aiokafka's version of the
+  protocol has no topic ids, so a client cannot tell,
+- an election of a replica that lagged: its classification is a unit test,
+- a half-open network between machines: a frozen broker stands for it,
+- a full disk, and quotas.
 """
 
 from __future__ import annotations

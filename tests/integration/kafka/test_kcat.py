@@ -1,4 +1,4 @@
-"""kcat, a client that is none of ours: it produces to our queues, consumes from them, and its topics are queues."""
+"""kcat, a third-party client: it produces to our queues, consumes from them, and its topics are queues."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Members killed by SIGKILL, and frozen for longer than their session, under load."""
+"""Members that are killed by SIGKILL, and frozen for longer than their session, under load."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Three nodes, the leader or the coordinator killed under load: nothing confirmed is lost, nobody restarts anything."""
+"""Three nodes, leader or coordinator killed under load: no confirmed message is lost, no member restarts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Offsets that are missing in a partition: the log's own, retention's, and those that a client has lost."""
+"""Missing offsets in a partition: the log's own gaps, retention, and records that the client has lost."""
 
 from __future__ import annotations
 

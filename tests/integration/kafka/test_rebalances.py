@@ -1,4 +1,4 @@
-"""Members join and leave under load, queues come and go: nothing is lost, nothing repeated, every key in order."""
+"""Members join and leave under load, and queues come and go: nothing is lost or repeated, and keys stay in order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A service that is told to stop while every broker is dead or frozen stops, and leaves nothing behind."""
+"""A service that is stopped while every broker is dead or frozen stops in time, and leaves nothing behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Changes of subscriptions that come together cost a group one rebalance, with a drain and a commit before it."""
+"""Subscription changes that come together cost a group one rebalance, with a drain and a commit before it."""
 
 from __future__ import annotations
 

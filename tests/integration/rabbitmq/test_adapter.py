@@ -1,4 +1,4 @@
-"""RabbitAdapter on a real server: confirms, giving back, acknowledging, and what happens when the server goes."""
+"""RabbitAdapter on a real server: confirms, giving back, acknowledging, and a server that goes away."""
 
 from __future__ import annotations
 

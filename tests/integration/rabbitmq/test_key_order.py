@@ -1,4 +1,4 @@
-"""RabbitMQ and the order of a key when a connection breaks that the server has not missed yet."""
+"""Order per key when a connection breaks and the server has not noticed yet."""
 
 from __future__ import annotations
 

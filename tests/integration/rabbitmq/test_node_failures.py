@@ -1,4 +1,4 @@
-"""Three nodes: the leader of a group's queue dies under load, and nothing confirmed is lost."""
+"""Three nodes: the leader of a group's queue dies under load, and no confirmed message is lost."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 from msgbus import connect
 from msgbus.testing import Probe
 from msgbus.testing.probe import within
-from tests.integration.any_broker.test_broker_restart import BETWEEN, PUBLISHERS, SETTLED, Load, disorder
 from tests.support.adapters.rabbitmq import ctl
+from tests.support.fault_load import MESSAGES_BETWEEN_FAULTS, PUBLISHERS, QUEUE_AGE_SECONDS, Load, disorder
 from tests.support.servers import start_cluster
 from tests.support.servers.fixtures import or_skip
 
@@ -57,11 +57,11 @@ async def test_nothing_confirmed_is_lost_when_leaders_die_under_load(cluster: Cl
         await broker.consume("load", probe)
         load = Load(broker, "load")
         publishers = [asyncio.ensure_future(load.publish(name)) for name in range(PUBLISHERS)]
-        await load.until(created + SETTLED)
+        await load.until(created + QUEUE_AGE_SECONDS)
         for _ in range(LEADERS):
             node = await asyncio.to_thread(leader, cluster)
             await asyncio.to_thread(node.kill)
-            await load.until_confirmed(len(load.confirmed) + BETWEEN)
+            await load.until_confirmed(len(load.confirmed) + MESSAGES_BETWEEN_FAULTS)
             await asyncio.to_thread(node.run)
             async with within(60, "the replica being back"):
                 while await asyncio.to_thread(replicas, cluster) < len(cluster.nodes):

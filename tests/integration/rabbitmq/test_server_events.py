@@ -1,4 +1,4 @@
-"""What a RabbitMQ server does to those who are connected: nothing is lost, and nobody is restarted."""
+"""What a RabbitMQ server does to connected clients: nothing is lost, and no member restarts."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from msgbus.testing.harness import publish_all, until_dead_letters
 from msgbus.testing.probe import within
 from msgbus_rabbitmq import publisher
 from tests.contract.faults import RabbitmqFaults
-from tests.integration.any_broker.test_broker_restart import BETWEEN, PUBLISHERS, Load
 from tests.support.adapters.rabbitmq import ctl, serving
+from tests.support.fault_load import MESSAGES_BETWEEN_FAULTS, PUBLISHERS, Load
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,9 +70,9 @@ async def test_all_connections_closed_under_load_lose_nothing(server: NativeServ
         load = Load(broker, "closures")
         publishers = [asyncio.ensure_future(load.publish(name)) for name in range(PUBLISHERS)]
         for _ in range(CLOSURES):
-            await load.until_confirmed(len(load.confirmed) + BETWEEN)
+            await load.until_confirmed(len(load.confirmed) + MESSAGES_BETWEEN_FAULTS)
             await do(server, "close_all_connections", "told to")
-        await load.until_confirmed(len(load.confirmed) + BETWEEN)
+        await load.until_confirmed(len(load.confirmed) + MESSAGES_BETWEEN_FAULTS)
         load.stop()
         await asyncio.gather(*publishers)
         await probe.until_handled(load.confirmed)

@@ -1,4 +1,4 @@
-"""RedisAdapter on a real server: giving back, taking over, fencing, waking, and what happens when the server goes."""
+"""RedisAdapter on a real server: giving back, claiming, fencing, waking, and a server that goes away."""
 
 from __future__ import annotations
 

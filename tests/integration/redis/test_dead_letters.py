@@ -1,4 +1,4 @@
-"""Dead letters on Redis: the lock, and what is deleted when."""
+"""Dead letters on Redis: the lock, and when they are deleted."""
 
 from __future__ import annotations
 

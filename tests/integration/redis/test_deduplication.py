@@ -1,4 +1,4 @@
-"""A publish whose reply was lost is repeated by the core, and lies in the stream once."""
+"""A publish whose reply was lost is repeated by the core and is in the stream once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Behind sentinels: the primary goes, and members and publishers go on by themselves with the next one."""
+"""Behind sentinels: the primary fails, and members and publishers continue with the next one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from msgbus.testing.probe import within
 from msgbus_redis.connection.pool import ConnectionPool
 from msgbus_redis.connection.sentinel import Sentinels
 from msgbus_redis.connection.server import ServerAddress
-from tests.integration.any_broker.test_broker_restart import BETWEEN, Load
+from tests.support.fault_load import MESSAGES_BETWEEN_FAULTS, Load
 from tests.support.servers import start_cluster
 from tests.support.servers.fixtures import or_skip
 from tests.support.servers.ports import LOOPBACK
@@ -102,13 +102,13 @@ async def test_members_and_publishers_follow_the_primary(servers: Cluster) -> No
         publishers = [asyncio.ensure_future(load.publish(name)) for name in range(PUBLISHERS)]
         doubtful: list[slice] = []
         for move in (moved, killed):
-            await load.until_confirmed(len(load.confirmed) + BETWEEN)
+            await load.until_confirmed(len(load.confirmed) + MESSAGES_BETWEEN_FAULTS)
             before = await replicating(servers)
-            begin = len(load.confirmed) - BETWEEN
+            begin = len(load.confirmed) - MESSAGES_BETWEEN_FAULTS
             await move(servers, before)
             doubtful.append(slice(begin, len(load.confirmed) + PUBLISHERS))
             await another_primary(servers, before)
-        await load.until_confirmed(len(load.confirmed) + BETWEEN)
+        await load.until_confirmed(len(load.confirmed) + MESSAGES_BETWEEN_FAULTS)
         load.stop()
         await asyncio.gather(*publishers)
         may_be_lost = {one for stretch in doubtful for one in load.confirmed[stretch]}

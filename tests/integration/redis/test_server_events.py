@@ -1,4 +1,4 @@
-"""What a Redis server does to those who are connected, and what lies there as the docs say."""
+"""What a Redis server does to connected clients, and that its keys are as documented."""
 
 from __future__ import annotations
 

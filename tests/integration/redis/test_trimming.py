@@ -1,4 +1,4 @@
-"""What leaves a stream, and when: never what a group has not handled."""
+"""Trimming of streams: what is deleted, and when; never a message that a group has not handled."""
 
 from __future__ import annotations
 

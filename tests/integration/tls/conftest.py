@@ -1,4 +1,4 @@
-"""A secured server of each broker for a whole module."""
+"""A secured server of each broker, for all modules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is not let in, or may not do something, is told so at once: AccessRefused, long before any deadline."""
+"""Failed logins and missing rights are AccessRefused at once, long before any deadline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cases of the contract over TLS, as a user who may do what a service needs and nothing else."""
+"""Contract cases over TLS, as a user with only the rights that a service needs."""
 
 from __future__ import annotations
 

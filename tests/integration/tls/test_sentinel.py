@@ -1,4 +1,4 @@
-"""Sentinels and servers behind TLS and logins of their own."""
+"""Sentinels and servers with TLS and different logins."""
 
 from __future__ import annotations
 

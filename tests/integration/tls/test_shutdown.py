@@ -1,4 +1,4 @@
-"""With TLS as well a broker that is closed leaves no connection behind, whatever the server does."""
+"""A broker that is closed leaves no TLS connection behind, whatever the server does."""
 
 from __future__ import annotations
 

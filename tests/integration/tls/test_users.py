@@ -1,4 +1,4 @@
-"""The servers themselves: who is let in, and who may do what."""
+"""The secured servers themselves: logins and rights."""
 
 from __future__ import annotations
 

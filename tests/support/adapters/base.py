@@ -1,4 +1,4 @@
-"""What every test of an adapter without its core is given: a server that it may kill, and queues of its own."""
+"""Base for tests of an adapter without the core: a server of their own that can be killed, and new queues."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Half a core over a KafkaAdapter: a group whose members receive, handle and drain, and what they handled."""
+"""KafkaAdapter under test: a group whose members receive, handle and drain as the core does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a test of RabbitAdapter is given: adapters on a server that it may kill, on queues of its own."""
+"""RabbitAdapter under test: adapters on a server that can be killed, and new queues."""
 
 from __future__ import annotations
 

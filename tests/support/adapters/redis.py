@@ -1,4 +1,4 @@
-"""What a test of RedisAdapter is given: adapters on a server that it may kill, on queues of its own."""
+"""RedisAdapter under test: adapters on a server that can be killed, and new queues."""
 
 from __future__ import annotations
 

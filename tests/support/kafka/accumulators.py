@@ -16,11 +16,11 @@ ONE, OTHER = TopicPartition("orders", 0), TopicPartition("orders", 1)
 BATCH_BYTES = 1000
 BATCH_TIMEOUT_SECONDS = 0.05
 LARGE_BODY = b"x" * 600
-"""The body of a record that no other goes into one batch with."""
+"""Body of a record that fills a batch alone."""
 
 
 class Leaders:
-    """As metadata has them: node 1 leads whatever is not said otherwise."""
+    """Leaders of partitions; node 1 by default."""
 
     def __init__(self) -> None:
         self.of: dict[TopicPartition, int | None] = {}
@@ -30,11 +30,11 @@ class Leaders:
 
 
 def writer(batches: Accumulator, partition: TopicPartition = ONE) -> PartitionWriter:
-    """Goes on as soon as it may."""
+    """Make a writer that resumes as soon as it can."""
     return PartitionWriter(batches, partition, ended, lambda itself: itself.resume())
 
 
 def taken(batches: Accumulator) -> dict[TopicPartition, Batch]:
-    """What the sender would send to the only node."""
+    """Take the batches that the sender would send to node 1."""
     nodes, _ = batches.take((), ())
     return nodes.get(1, {})

@@ -1,4 +1,4 @@
-"""Records that tell what becomes of them."""
+"""Records that note how their publish ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Kafka as another client leaves it: batches byte by byte, transactions, deleted records, and rights that are taken."""
+"""Kafka records as third-party clients write them: raw batches, transactions, deleted records and denied access."""
 
 from __future__ import annotations
 

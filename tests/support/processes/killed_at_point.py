@@ -55,7 +55,7 @@ class Killer:
         self._left = n
 
     def watch(self, passing: Passing) -> None:
-        """See WatchedAdapter."""
+        """Implement :meth:`WatchedAdapter.watch`."""
         if passing.point is Point.ACKNOWLEDGED:
             _say("acknowledged", len(passing.deliveries))
         for name in _settles(passing) if self._point in SETTLING else _REDRIVES.get(passing.point, ()):

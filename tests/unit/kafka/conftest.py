@@ -11,13 +11,13 @@ from tests.support.kafka.accumulators import BATCH_BYTES, BATCH_TIMEOUT_SECONDS,
 
 @pytest.fixture
 async def leaders() -> Leaders:
-    """Of all partitions."""
+    """Leaders of all partitions."""
     return Leaders()
 
 
 @pytest.fixture
 async def batches(leaders: Leaders) -> Accumulator:
-    """Those of producer 7 in its epoch 3."""
+    """Accumulator of producer 7 in epoch 3."""
     sequences = TransactionManager(None, 1000)
     sequences.set_pid_and_epoch(7, 3)
     return Accumulator(leaders, sequences, BATCH_BYTES, BATCH_TIMEOUT_SECONDS)

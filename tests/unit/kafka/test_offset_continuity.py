@@ -1,4 +1,4 @@
-"""What is missing in a partition, and what the headers of its batches say of it."""
+"""Missing offsets in a partition, and what the headers of its batches say about them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which errors say that something a callback needs is off."""
+"""Errors that say that a dependency of a callback is down."""
 
 from __future__ import annotations
 

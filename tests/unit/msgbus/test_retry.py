@@ -1,4 +1,4 @@
-"""Backoff, and what becomes of a message whose callback raised."""
+"""Backoff, and the outcome of a message whose callback raised."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a setting comes from, and what is wrong with it."""
+"""Sources of settings, and errors in them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What README and docs print is run."""
+"""The programs in README and docs run."""
 
 from __future__ import annotations
 

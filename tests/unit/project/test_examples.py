@@ -1,4 +1,4 @@
-"""The demo's own parts: the data set, points, and a ledger that counts each purchase once."""
+"""Parts of the demo: the data set, points, and a ledger that counts each purchase once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What importing and installing give, and do not."""
+"""What importing and installing msgbus loads, and what it does not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The places of planted bugs: whoever changes such a line finds out at once, and moves the bug along."""
+"""The places of planted bugs exist: a change of such a line fails here, so that the bug moves along."""
 
 from __future__ import annotations
 

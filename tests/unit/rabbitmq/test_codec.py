@@ -1,4 +1,4 @@
-"""AMQP properties and headers: what a message's own are, and what is a header."""
+"""AMQP properties and headers: which are a message's fields, and which are its headers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""RabbitMQ's publisher beside a server that takes nothing: what each caller is told."""
+"""RabbitMQ's publisher on a server that accepts nothing: the result of each caller."""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""CONFORMANCE.md: read, compared, merged and written."""
+
 from __future__ import annotations
 
 from tests.support import conformance

@@ -1,3 +1,5 @@
+"""The pure parts of the test servers."""
+
 import json
 import os
 import signal

@@ -1,3 +1,5 @@
+"""Groups of tests for pytest-xdist, and the summary of a run on workers."""
+
 from __future__ import annotations
 
 import os

@@ -1,3 +1,5 @@
+"""The proxy and its faults."""
+
 from __future__ import annotations
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Queues come and go while others flow."""
+"""Subscriptions that are added and cancelled at run time, while other queues are consumed."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ async def a_cancelled_queue_can_be_consumed_again(harness: Harness) -> None:
     await broker.publish(queue, b"x", message_id="old")
     await old.until_handled(["old"])
     cancelling = asyncio.ensure_future(subscription.cancel())
-    await asyncio.sleep(0)  # the cancellation has begun, and is not yet carried out
+    await asyncio.sleep(0)  # the cancellation has begun and is not carried out yet
     await broker.consume(queue, new)
     await broker.publish(queue, b"x", message_id="new")
     await new.until_handled(["new"])

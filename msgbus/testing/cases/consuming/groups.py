@@ -1,4 +1,4 @@
-"""Every group gets everything; its members share."""
+"""Groups: every group gets every message, and its members share them."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def members_of_a_group_share(harness: Harness) -> None:
     queue, one, other = await harness.queue("g"), Probe(), Probe()
     broker = await harness.member(queue, one)
     await harness.member(queue, other)
-    # Held at first, so that neither can take all before the other has looked.
+    # Held at first, so that neither member can receive everything before the other has received once.
     one.hold()
     other.hold()
     ids = await publish_all(broker, queue, [Publication(b"x", message_id=str(n), key=f"k{n}") for n in range(200)])
@@ -59,7 +59,7 @@ async def members_of_a_group_share(harness: Harness) -> None:
     await other.until_entered(1)
     await one.release()
     await other.release()
-    await harness.until_all_handled([one, other], set(ids))  # what a member gave back may come after a fence
+    await harness.until_all_handled([one, other], set(ids))  # messages that a member gave back may come after the fence
     await harness.fence(broker, queue, one, other)
     together = [id for id in one.ids + other.ids if not id.startswith("fence")]
     assert sorted(together) == sorted(ids)

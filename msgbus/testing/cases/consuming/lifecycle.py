@@ -1,4 +1,4 @@
-"""Starting, closing and starting again."""
+"""Lifecycle of a broker: starting, closing, and starting again."""
 
 from __future__ import annotations
 

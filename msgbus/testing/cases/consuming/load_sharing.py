@@ -1,4 +1,4 @@
-"""Members of one group, groups of one queue, queues of one member: each has its part, and nobody another's."""
+"""Load sharing between the members of a group, the groups of a queue and the queues of a member."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def five_members_share_and_none_is_idle(harness: Harness) -> None:
     broker = await harness.broker()
     for probe in probes:
         await harness.member(queue, probe, concurrency=5)
-        probe.hold()  # none can take all before the others have looked
+        probe.hold()  # no member can receive everything before the others have received once
     count = harness.size(1000, 10_000)
     ids = await publish_all(broker, queue, [Publication(b"x", message_id=str(n), key=str(n)) for n in range(count)])
     for probe in probes:
@@ -123,7 +123,7 @@ async def a_hot_queue_leaves_a_cold_one_its_turn(harness: Harness) -> None:
     count = harness.size(2000, 10_000)
 
     async def work(message: Message) -> None:
-        await asyncio.sleep(0.005)  # so that the hot one is not done at once
+        await asyncio.sleep(0.005)  # so that the busy queue is not empty at once
         await hot(message)
 
     ids = await publish_all(broker, hot_queue, [Publication(b"x", message_id=str(n)) for n in range(count)])
@@ -169,7 +169,7 @@ async def a_member_holds_no_more_than_its_hands_can_work_on(harness: Harness) ->
     broker = await harness.member(queue, probe, concurrency=2)
     ids = await publish_all(broker, queue, [Publication(b"x", message_id=str(n)) for n in range(100)])
     await probe.until_entered(2)
-    await asyncio.sleep(1.2)  # longer than a read: it would have taken more by now
+    await asyncio.sleep(1.2)  # longer than a read: the member would have received more by now
     assert len(probe.entered) == 2
     assert (await broker.lag(queue)).total >= 96, "twice the concurrency at most"
     await probe.release()

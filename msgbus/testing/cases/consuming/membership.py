@@ -1,4 +1,4 @@
-"""Members come, go, die and freeze; subscriptions change under load."""
+"""Membership: members join, leave, crash and freeze, and subscriptions change, under load."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 async def _stream(broker: Broker, queue: str, until: asyncio.Event, ids: list[str]) -> None:
-    """Publish in small batches until told to stop; each confirmed."""
+    """Publish small batches until told to stop, and assert that each message is confirmed."""
     while not until.is_set():
         batch = [Publication(b"x", message_id=f"{len(ids) + n}", key=str(n)) for n in range(20)]
         ids += await publish_all(broker, queue, batch)
-        await asyncio.sleep(0.02)  # the pace of a publisher
+        await asyncio.sleep(0.02)  # interval between two batches
 
 
 def _each_once(probes: list[Probe], ids: list[str]) -> None:
@@ -52,7 +52,7 @@ async def a_member_that_joins_gets_its_share(harness: Harness) -> None:
     publishing = asyncio.ensure_future(_stream(publisher, queue, enough, ids))
     await first.until(lambda: len(first.handled) > 50, "the first one being busy")
     await harness.member(queue, second)
-    first.hold()  # it could be quick enough for all
+    first.hold()  # this member could be quick enough to handle everything
     await second.until(lambda: bool(second.handled), "the second one having its share")
     await first.release()
     enough.set()

@@ -1,4 +1,4 @@
-"""Order, concurrency and failures of callbacks."""
+"""Ordering: order per key, concurrency, and the order after failures of callbacks."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def messages_of_one_key_are_handled_one_at_a_time_in_order(harness: Harnes
         running.add(key)
         most = max(most, len(running))
         for _ in range(int(message.text) % 5):
-            await asyncio.sleep(0)  # lets the others in between
+            await asyncio.sleep(0)  # lets other tasks run
         running.discard(key)
         order[key].append(int(message.text))
         total += 1

@@ -1,4 +1,4 @@
-"""What becomes of sessions is counted, the same on every server."""
+"""Session counts: begun, drained and lost sessions are counted alike on every broker."""
 
 from __future__ import annotations
 

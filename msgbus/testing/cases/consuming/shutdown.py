@@ -1,4 +1,4 @@
-"""Closing, from whatever state, and what a stop leaves to the next member."""
+"""Shutdown from any state, and what it leaves to the next member."""
 
 from __future__ import annotations
 
@@ -172,12 +172,12 @@ async def many_rounds_of_entering_and_closing_leave_no_task_and_no_open_file(har
 
 
 async def _nothing_left(tasks: set[asyncio.Task[Any]], files: int) -> None:
-    """Of tasks and open files there are only those."""
+    """Wait until no other tasks and open files are left than these."""
     left = [task for task in asyncio.all_tasks() - tasks if not task.done()]
     assert left == []
     async with within(DEADLINE_SECONDS, f"{files} open files again"):
         while _open_files() > files:  # noqa: ASYNC110 - as the next line says
-            await asyncio.sleep(0.05)  # the kernel tells nobody
+            await asyncio.sleep(0.05)  # the kernel does not announce it
 
 
 def _open_files() -> int:

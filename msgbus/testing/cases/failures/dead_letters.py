@@ -1,4 +1,4 @@
-"""Dead letters in a person's hands."""
+"""Dead letters: reading, redriving and purging them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def _reject(message: Message) -> None:
 
 
 async def _dead(harness: Harness, queue: str, count: int) -> Broker:
-    """A broker that consumes nothing; ``count`` messages of ``queue`` lie dead."""
+    """Dead-letter ``count`` messages of ``queue``; return a broker that consumes nothing."""
     broker = await harness.broker()
     subscription = await broker.consume(queue, _reject)
     messages = [Publication(f"body {n}", message_id=str(n), key=str(n % 3)) for n in range(count)]
@@ -142,7 +142,7 @@ async def a_redriven_message_that_fails_again_is_a_new_letter(harness: Harness) 
             found = await dead_letters_of(broker, queue)
             if found and found[0].letter_id != first.letter_id:
                 break
-            await asyncio.sleep(0.05)  # a dead-letter queue tells nobody
+            await asyncio.sleep(0.05)  # a dead-letter queue does not announce changes
     (second,) = found
     assert (second.message.id, second.redrives, second.attempts) == ("1", 1, 1)
     assert first.last_failure is not None
@@ -174,7 +174,7 @@ async def a_message_that_fails_after_every_redrive_does_not_grow_and_is_shown_as
     for n in range(harness.size(10, 50)):
         (letter,) = await until_dead_letters(broker, queue, 1)
         assert letter.redrives == n
-        counting = {"msgbus-redrives", "msgbus-origin-position"}  # numbers that grow
+        counting = {"msgbus-redrives", "msgbus-origin-position"}  # values that differ between brokers or redrives
         ours = {name: text for name, text in letter.message.system.items() if name not in counting}
         sizes.add(sum(len(name) + len(text) for name, text in ours.items()))
         looping = await broker.dead_letters(queue).redrive()

@@ -1,4 +1,4 @@
-"""Messages that are published with a delay."""
+"""Delayed delivery: messages that are published with a delay."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def a_message_that_was_due_while_nobody_was_there_comes_at_once(harness: H
     await broker.publish(queue, b"x", message_id="m", delay=1.0)
     await harness.fence(broker, queue, first)
     await broker.close()
-    await asyncio.sleep(1.0)  # its time passes, with nobody there who could tell
+    await asyncio.sleep(1.0)  # the delay passes while no member is running
     other = await harness.member(queue, second)
     await second.until_handled(["m"])
     await harness.fence(other, queue, second)

@@ -1,4 +1,4 @@
-"""Something a callback needs is off, or messages are bad: which of both, what it costs, and when all goes on."""
+"""Outages: pausing when a dependency of the callback is down, telling that from bad messages, and resuming."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ QUICK = RetryPolicy(immediate=1, backoff=Backoff(0.05, 0.05), delays=(1.0,), pro
 
 
 class _Downstream:
-    """A callback whose downstream is on or off, and for which some messages are bad."""
+    """A callback whose dependency is up or down, and for which some messages are bad."""
 
     def __init__(self, bad: Callable[[Message], BaseException | None] = lambda _: None) -> None:
         self.on = True
@@ -51,7 +51,7 @@ class _Downstream:
 
 
 def _bad(error: type[Exception]) -> Callable[[Message], BaseException | None]:
-    """Messages whose id begins with ``bad`` fail with ``error``, whatever is done."""
+    """Let messages whose id begins with ``bad`` always fail with ``error``."""
     return lambda message: error(message.id) if message.id.startswith("bad") else None
 
 
@@ -62,7 +62,7 @@ def _messages(word: str, count: int) -> list[Publication]:
 async def _until_paused(subscription: Subscription) -> None:
     async with within(DEADLINE_SECONDS, "pausing"):
         while subscription.state != "paused":  # noqa: ASYNC110 - as the next line says
-            await asyncio.sleep(0.01)  # a state tells nobody that it has changed
+            await asyncio.sleep(0.01)  # a change of the state is not announced
 
 
 async def messages_that_always_fail_on_a_quiet_queue_are_all_dead_lettered(harness: Harness) -> None:

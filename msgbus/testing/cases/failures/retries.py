@@ -1,4 +1,4 @@
-"""Failures: how often a callback is called, when, and by whom."""
+"""Retries: how often a callback is called, when, and in which member."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from msgbus.testing.harness import Harness
 
 FRESH = 20
-"""Messages whose way is timed, one after another."""
+"""Number of messages whose delays are measured, one after another."""
 QUICK = RetryPolicy(immediate=1, backoff=Backoff(0.01, 0.01), delays=(1.0, 1.0), pause_after=None)
 """Four attempts within two seconds."""
 
@@ -102,7 +102,7 @@ async def messages_that_wait_for_a_retry_hold_up_no_fresh_one(harness: Harness) 
     beside: list[float] = []
     waiting: list[str] = []
     due = 0.0
-    for delay in (harness.size(8, 40), 60):  # a machine that needs longer for the fresh ones is given longer
+    for delay in (harness.size(8, 40), 60):  # a slow machine gets a longer delay
         due = time.time() + delay
         messages = [
             Publication(b"x", message_id=f"w{delay}-{n}", key=str(n % 9), delay=float(delay)) for n in range(count)
@@ -117,7 +117,7 @@ async def messages_that_wait_for_a_retry_hold_up_no_fresh_one(harness: Harness) 
     harness.say(
         f"a fresh message beside {count:,} that wait: p50 {_ms(median(beside))}; without them {_ms(median(alone))}"
     )
-    await asyncio.sleep(max(due - time.time(), 0.0))  # their time passes, and only then the deadline begins
+    await asyncio.sleep(max(due - time.time(), 0.0))  # wait until they are due; only then the deadline begins
     await probe.until_handled(waiting)
     assert probe.times(waiting) == [1] * len(waiting)
 
@@ -198,7 +198,7 @@ async def an_outage_pauses_a_subscription_and_costs_no_attempt(harness: Harness)
     await publish_all(broker, queue, [Publication(b"x", message_id=str(n)) for n in range(1000)])
     async with within(DEADLINE_SECONDS, "pausing"):
         while subscription.state != "paused":  # noqa: ASYNC110 - as the next line says
-            await asyncio.sleep(0.01)  # a state tells nobody that it has changed
+            await asyncio.sleep(0.01)  # a change of the state is not announced
     assert subscription.counts.retried < 20
     harness.say(f"sent to retry queues before the pause: {subscription.counts.retried} of 1,000")
     off = False

@@ -1,4 +1,4 @@
-"""What is given up, and what a dead letter says of it."""
+"""Retry exhaustion: messages that are dead-lettered, and what their dead letters say."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nothing is silent: each refusal is a typed error that names the queue and the way out."""
+"""Access errors: every refusal is a typed error that names the queue and what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Brokers whose clocks differ by minutes: nothing is lost, counted twice, or waits for as long as the clocks differ."""
+"""Clock skew: with clocks minutes apart nothing is lost or counted twice, and delays stay near their length."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from msgbus.testing.harness import Harness
 
 OFF: Final = 2 * DEADLINE_SECONDS
-"""Seconds: what waits for them is not there in time."""
+"""Seconds of skew; a message that waited so long would miss the deadline."""
 POLICY: Final = RetryPolicy(immediate=0, delays=(1.0, 2.0), pause_after=None)
-"""One step of the ladder, and then two."""
+"""Delays of one retry tier, and of two."""
 EARLY: Final = 0.002
-"""Times are kept to the millisecond."""
+"""Rounding error: times are stored in milliseconds."""
 
 
 class _Failing:
-    """A callback that fails twice, and when each message was called."""
+    """A callback that fails twice for each message, and the times of its calls."""
 
     def __init__(self, count: int) -> None:
         self.calls: dict[str, list[tuple[int, float]]] = defaultdict(list)
@@ -50,7 +50,7 @@ class _Failing:
         return {tuple(attempt for attempt, _ in calls) for calls in self.calls.values()}
 
     def waits(self, attempt: int) -> list[float]:
-        """Seconds between this attempt of each message and the next."""
+        """Return, for each message, the seconds between this attempt and the next."""
         return [calls[attempt][1] - calls[attempt - 1][1] for calls in self.calls.values()]
 
 

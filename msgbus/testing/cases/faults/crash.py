@@ -1,4 +1,4 @@
-"""A member dies with its hands full."""
+"""Crash: a member is killed with messages in flight."""
 
 from __future__ import annotations
 

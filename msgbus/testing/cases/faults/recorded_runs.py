@@ -1,4 +1,4 @@
-"""Everything at once, recorded and judged as a whole: see ``msgbus.testing.verification``."""
+"""Recorded runs: many members and faults at once, recorded and verified (``msgbus.testing.verification``)."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ BATCH = 60
 
 
 class _Troubled(Probe):
-    """Of twenty messages one is rejected, and two fail once or twice."""
+    """Reject one of twenty messages, and fail once or twice for two."""
 
     async def __call__(self, message: Message) -> None:
-        await asyncio.sleep(0)  # lets the others in between
+        await asyncio.sleep(0)  # lets other tasks run
         if _rejected(message.id):
             raise Reject("told to")
         number = int(message.id) if message.id.isdecimal() else 0

@@ -1,4 +1,4 @@
-"""What comes from outside: a client that has never heard of msgbus, an operator, a server that refuses.
+"""Third-party clients, operators, and servers that refuse publishes.
 
 Each case needs something of ``harness.faults``, and asks for it first.
 """
@@ -112,7 +112,7 @@ async def a_server_that_goes_away_is_told_and_so_is_its_return(harness: Harness)
     restarting = asyncio.ensure_future(harness.faults.restart())
     while not restarting.done():
         told.append(await broker.health(within=0.5))
-        await asyncio.sleep(0.01)  # as a probe asks: health tells nobody
+        await asyncio.sleep(0.01)  # health does not announce changes
     await restarting
     away = [one for one in told if not one.connected]
     assert away, f"not seen in {len(told)} answers"
@@ -173,7 +173,7 @@ async def _consuming(broker: Broker, queue: str, probe: Probe, policy: RetryPoli
 async def _until_noticed(subscription: Subscription) -> None:
     async with within(DEADLINE_SECONDS, "noticing that it cannot be written"):
         while not subscription.counts.outages:  # noqa: ASYNC110 - as the next line says
-            await asyncio.sleep(0.02)  # a count tells nobody that it has changed
+            await asyncio.sleep(0.02)  # a count does not announce changes
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What a broker says of itself, to readiness probes: true, in words, within its time, and never an error."""
+"""Health for readiness probes: correct, in words, within its time limit, and never an exception."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ async def _a_member_that_was_cut_off_is_told(harness: Harness) -> None:
     queue = await harness.queue("g")
     broker = await harness.member(queue, Probe())
     await until_health(broker, lambda one: one.ready, "being ready")
-    cast("Any", broker).watched.inner.sever()  # what a harness makes is a RecordedBroker
+    cast("Any", broker).watched.inner.sever()  # a harness makes RecordedBroker objects
     health = await until_health(broker, lambda one: not one.connected, "being cut off")
     assert not health.ready
     assert "severed" in health.reasons[0]

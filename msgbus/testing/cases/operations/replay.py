@@ -1,4 +1,4 @@
-"""Where a group begins, and what is kept once more: a group is rewound, a stretch is replayed."""
+"""Start positions, rewinding a group, and replaying a part of a queue's history."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def a_new_group_may_begin_with_what_is_new(harness: Harness) -> None:
     members = [await each.consume(queue, probe, start="newest") for each, probe in ((broker, one), (second, other))]
     await asyncio.gather(*(member.ready() for member in members))
     ids = await publish_all(broker, queue, [Publication(b"x", message_id=f"new{n}", key=str(n)) for n in range(50)])
-    await harness.until_all_handled([one, other], set(ids))  # what a member gave back may come after a fence
+    await harness.until_all_handled([one, other], set(ids))  # messages that a member gave back may come after the fence
     await harness.fence(broker, queue, one, other)
     handled = [id for id in one.ids + other.ids if not id.startswith("fence")]
     assert sorted(handled) == sorted(ids)
@@ -75,13 +75,13 @@ async def a_start_that_is_none_is_refused(harness: Harness) -> None:
 
 
 async def _published(broker: Broker, queue: str, word: str, key: str | None = None) -> list[str]:
-    """Ten messages, each with its own key unless there is one."""
+    """Publish ten messages, each with a key of its own unless ``key`` is given."""
     messages = [Publication(b"x", message_id=f"{word}{n}", key=key or str(n)) for n in range(10)]
     return await publish_all(broker, queue, messages)
 
 
 async def _moment() -> datetime:
-    """A time after all that was published and before all that will be: servers count in milliseconds."""
+    """Return a time between earlier and later publishes: servers store milliseconds."""
     await _tick()
     moment = datetime.now(UTC)
     await _tick()
@@ -120,7 +120,7 @@ async def a_group_without_members_is_rewound_and_no_other_notices(harness: Harne
 async def a_group_is_rewound_to_a_message_or_a_time_or_the_end(harness: Harness) -> None:
     queue, probe = await harness.queue("g"), Probe()
     if not harness.capabilities.history:
-        return  # refused, as above
+        return  # the position is refused, as above
     broker = await harness.broker()
     subscription = await broker.consume(queue, probe)
     await _published(broker, queue, "early", key="k")

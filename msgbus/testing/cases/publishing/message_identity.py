@@ -1,4 +1,4 @@
-"""A message is the same whenever it comes, wherever it lies, and whoever had it before."""
+"""Message identity: id, key, time, body and headers are the same at every delivery, in every queue."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 BODY = bytes(range(256))
 EVERYWHERE = RetryPolicy(immediate=1, backoff=Backoff(0.01, 0.01), delays=(1.0,), pause_after=None)
-"""In place, in a retry queue and in the dead-letter queue."""
+"""Immediate retry, retry queue, dead-letter queue."""
 
 
 def _said(message: Message) -> tuple[object, ...]:
-    """All that the publisher said, and what was made of it."""
+    """Return everything that the publisher gave, and what msgbus derived from it."""
     return (
         *(message.id, message.key, message.body, dict(message.headers)),
         *(message.content_type, message.published_at, message.queue, message.group),

@@ -1,4 +1,4 @@
-"""What is published is what is handled."""
+"""Payload: body, key and headers arrive as they were published."""
 
 from __future__ import annotations
 
@@ -67,7 +67,11 @@ async def key_headers_id_and_time_arrive(harness: Harness) -> None:
     assert all(before <= one.published_at <= after for one in got.values())
     assert {(one.queue, one.group, one.attempt, one.redelivered) for one in got.values()} == {(queue, "g", 1, False)}
     assert dict(got["no key"].headers) == {}
-    assert [dict(one.system) for one in got.values()] == [{}, {}, {}]  # what is a field is no header, on any broker
+    assert [dict(one.system) for one in got.values()] == [
+        {},
+        {},
+        {},
+    ]  # fields of a message are not headers, on any broker
 
 
 async def ids_are_unique_where_none_is_given(harness: Harness) -> None:

@@ -1,4 +1,4 @@
-"""Queues as they are made and published to, before anybody consumes."""
+"""Queues: creating them, and publishing to them before they are consumed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Asking a cluster while it is closed, and afterwards."""
+"""Requests to the cluster while the admin client is closed, and afterwards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What aiokafka's fetcher does differently."""
+"""Changes to aiokafka's fetcher."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Kafka's sessions: what is handed out, what is committed, and what dies with its session."""
+"""Partition sessions: what is delivered, what is committed, and what ends with the session."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whom an answer is told to, and when: by turns of the event loop, and by a thread's work that is made up."""
+"""Ack pacing: which callers complete in which turn of the event loop, with simulated processor time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The grammar of names."""
+"""Grammar of queue and group names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The writer that calls of publish() share."""
+"""Batch writer, which concurrent publish calls share."""
 
 from __future__ import annotations
 

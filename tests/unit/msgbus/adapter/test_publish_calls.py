@@ -1,4 +1,4 @@
-"""Calls of publish(): each ends by its own deadline, by one timer for all."""
+"""Publish calls: each ends by its own deadline, with one timer for all."""
 
 from __future__ import annotations
 

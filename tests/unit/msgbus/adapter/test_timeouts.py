@@ -1,4 +1,4 @@
-"""A limit is asyncio.timeout() for one block after another, by one timer."""
+"""ReusableTimeout: like asyncio.timeout() for many blocks, with one timer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Watermark: how far is everything done."""
+"""Watermark: the position up to which everything is acknowledged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The session loop over a scripted server: the cut drain, fences, acknowledging and beginning again."""
+"""A member over a scripted server: the cut of a drain, fencing, acknowledging, and new sessions."""
 
 from __future__ import annotations
 

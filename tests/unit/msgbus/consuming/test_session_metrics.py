@@ -1,4 +1,4 @@
-"""What becomes of sessions is counted and said."""
+"""Session metrics: counted and logged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a subscription pauses, what it tries meanwhile and when it goes on: rules one by one, then a model of hours."""
+"""The circuit breaker: each rule, then a model of hours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is published of a message that failed or is not due."""
+"""Copies of messages that failed or are not due."""
 
 from __future__ import annotations
 

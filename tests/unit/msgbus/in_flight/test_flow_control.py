@@ -1,4 +1,4 @@
-"""How much of a queue a member holds."""
+"""Flow control: how many messages of a queue a member holds."""
 
 from __future__ import annotations
 

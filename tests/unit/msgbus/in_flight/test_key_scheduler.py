@@ -1,4 +1,4 @@
-"""Lanes: who may run now."""
+"""Key scheduler: which message may run next."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bodies and headers on their way out, and the way back in."""
+"""Encoding of bodies and headers, and decoding."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names for messages."""
+"""Message ids."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Returning: what is newer of a key waits for what a lost channel had in hand."""
+"""Expected redeliveries: newer messages of a key wait for those that were in flight on a lost channel."""
 
 from __future__ import annotations
 

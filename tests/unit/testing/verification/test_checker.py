@@ -1,4 +1,4 @@
-"""The checker's corpus: of each verdict, histories that must be reported and near misses that must not."""
+"""Corpus of the checker: for each violation recordings that must be reported, and near misses that must not."""
 
 from __future__ import annotations
 
