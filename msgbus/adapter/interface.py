@@ -398,7 +398,7 @@ class Adapter(ABC):
 
         Args:
             group: The group to consume in.
-            listener: Is told of the consumer's sessions.
+            listener: The core's side of the consumer's sessions.
 
         Returns:
             The consumer.
