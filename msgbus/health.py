@@ -70,10 +70,10 @@ class Health:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the answer as a dict for JSON, with times in ISO 8601."""
-        told = asdict(self)
-        for one in (told, *told["queues"]):
+        answer = asdict(self)
+        for one in (answer, *answer["queues"]):
             one["since"] = one["since"] and one["since"].isoformat()
-        return told
+        return answer
 
 
 def queue_health(

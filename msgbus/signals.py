@@ -18,22 +18,22 @@ _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 async def until_told_to_stop(
-    stop: asyncio.Event, hurry: Callable[[], None], close: Callable[[], Awaitable[None]]
+    stop: asyncio.Event, end_grace: Callable[[], None], close: Callable[[], Awaitable[None]]
 ) -> None:
-    """Wait for a signal or for ``stop``, then ``close()``; a second signal calls ``hurry()`` meanwhile.
+    """Wait for a signal or for ``stop``, then ``close()``; a second signal calls ``end_grace()`` meanwhile.
 
     Where an event loop accepts no signal handlers (Windows, or not the main thread), Ctrl-C raises KeyboardInterrupt.
     """
 
-    def told(name: str) -> None:
+    def received(name: str) -> None:
         if stop.is_set():
             logger.warning("%s again: cancelling the callbacks that still run", name)
-            hurry()
+            end_grace()
         else:
             logger.info("%s: finishing in-flight messages, then stopping; send it again to stop at once", name)
             stop.set()
 
-    installed = list(_install(told))
+    installed = list(_install(received))
     try:
         await stop.wait()
         await close()
@@ -42,11 +42,11 @@ async def until_told_to_stop(
             asyncio.get_running_loop().remove_signal_handler(number)
 
 
-def _install(told: Callable[[str], None]) -> Iterator[signal.Signals]:
+def _install(received: Callable[[str], None]) -> Iterator[signal.Signals]:
     loop = asyncio.get_running_loop()
     for number in _SIGNALS:
         try:
-            loop.add_signal_handler(number, told, number.name)
+            loop.add_signal_handler(number, received, number.name)
         except (NotImplementedError, RuntimeError, ValueError):
             continue
         yield number

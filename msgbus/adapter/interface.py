@@ -383,7 +383,7 @@ class Adapter(ABC):
 
         Args:
             address: The queue.
-            group: The group; one that does not exist has the whole queue before it.
+            group: The group; it need not exist.
 
         Returns:
             The count, in total and for each partition where there are any.
@@ -398,7 +398,7 @@ class Adapter(ABC):
 
         Args:
             group: The group to consume in.
-            listener: Is told of the consumer's sessions.
+            listener: The core's side of the consumer's sessions.
 
         Returns:
             The consumer.

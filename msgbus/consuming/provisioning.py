@@ -29,7 +29,7 @@ class QueueProvisioner:
         self._adapter = adapter
         self._group = group
         self._conflicts: set[Address] = set()
-        """Queues that exist with other settings, of which the log has told."""
+        """Queues that exist with other settings, which the log has reported."""
 
     async def provision(self, fresh: Sequence[WorkerPool]) -> dict[WorkerPool, dict[Address, RetryIntake]]:
         """Create the group's queues beside the queues of ``fresh`` that exist, so that failures have a place to go.

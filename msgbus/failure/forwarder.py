@@ -47,7 +47,7 @@ class Forwarder:
     """Publishes the copies of one member, one :class:`DestinationQueue` for each address."""
 
     def __init__(self, adapter: Adapter, confirmed: Callable[[InFlight], None], random: Random) -> None:
-        """``confirmed`` is called with each delivery whose copy is confirmed while its outcome still counts."""
+        """Create a forwarder that calls ``confirmed`` with each delivery whose copy is confirmed and still counts."""
         self._adapter = adapter
         self._confirmed = confirmed
         self._random = random

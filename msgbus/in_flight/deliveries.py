@@ -173,8 +173,8 @@ class InFlight:
     def first_failure(self, now: float) -> float:
         """Return when it failed first, in any member and by that member's clock; it fails ``now``."""
         system = self.delivery.message.system
-        told = parse_number(system.get(FIRST_FAILURE, ""), 0) / 1000
-        return told if told and FREE_TRIES not in system else self.failing_since(now)
+        recorded = parse_number(system.get(FIRST_FAILURE, ""), 0) / 1000
+        return recorded if recorded and FREE_TRIES not in system else self.failing_since(now)
 
     def count_free_tries(self) -> None:
         """Count its free tries as attempts."""
