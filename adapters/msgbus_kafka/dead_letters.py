@@ -17,6 +17,7 @@ from msgbus.adapter import DeadLetterStore
 from msgbus.adapter.envelope import Delivery
 from msgbus.adapter.headers import DEAD_LETTER_ID
 from msgbus.errors import BrokerError, BrokerUnavailable, DeadLetterLockLost, DeadLettersLocked, translate_errors
+from msgbus_kafka.aiokafka_internals.consumer_state import has_assignment, has_joined, network_client
 from msgbus_kafka.aiokafka_internals.install import install_patches
 from msgbus_kafka.aiokafka_internals.shutdown import stop_consumer
 from msgbus_kafka.codec import decode_record
@@ -117,7 +118,7 @@ class KafkaDeadLetterStore(DeadLetterStore):
             # The holder keeps the partition when another joins.
             partition_assignment_strategy=[StickyPartitionAssignor],
         )
-        install_patches(taker._client, self._access.servers, self._access.fetch_metadata)  # noqa: SLF001
+        install_patches(network_client(taker), self._access.servers, self._access.fetch_metadata)
         taker.subscribe([self._name])
         try:
             with translate_errors(ERROR_TABLE, f"queue {self._name}: taking its letters in hand"):
@@ -132,9 +133,7 @@ class KafkaDeadLetterStore(DeadLetterStore):
         loop = asyncio.get_running_loop()
         end = loop.time() + JOIN_TIMEOUT_SECONDS
         while self._partition not in taker.assignment():
-            joined = taker._coordinator.generation > 0 and not taker._coordinator._rejoin_needed_fut.done()  # noqa: SLF001
-            settled = joined and taker._subscription.subscription.assignment is not None  # noqa: SLF001
-            if settled or loop.time() >= end:
+            if (has_joined(taker) and has_assignment(taker)) or loop.time() >= end:
                 raise DeadLettersLocked(f"queue {self._name}: somebody else is taking from it; try again later")
             await asyncio.sleep(POLL_INTERVAL_SECONDS)
         taker.pause(self._partition)  # it is the lock; another client reads

@@ -13,6 +13,7 @@ from msgbus.adapter import HistoryReader
 from msgbus.adapter.envelope import Delivery
 from msgbus.errors import BrokerError, BrokerUnavailable, ConfigurationError, translate_errors
 from msgbus_kafka.admin.offsets import log_bounds, offsets_at
+from msgbus_kafka.aiokafka_internals.consumer_state import network_client
 from msgbus_kafka.aiokafka_internals.fetcher import install_fetcher
 from msgbus_kafka.aiokafka_internals.install import install_patches
 from msgbus_kafka.aiokafka_internals.shutdown import stop_consumer
@@ -55,7 +56,7 @@ async def open_reader(access: ConnectionSettings, partitions: Sequence[TopicPart
         auto_offset_reset="earliest",
         fetch_max_wait_ms=100,
     )
-    install_patches(client._client, access.servers, access.fetch_metadata)  # noqa: SLF001
+    install_patches(network_client(client), access.servers, access.fetch_metadata)
     try:
         with translate_errors(ERROR_TABLE, purpose):
             await client.start()

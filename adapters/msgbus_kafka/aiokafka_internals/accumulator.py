@@ -219,5 +219,5 @@ class Accumulator:
 
 def accumulator_of(producer: Any) -> Accumulator:
     """Those of an AIOKafkaProducer that has them."""
-    batches: Accumulator = producer._message_accumulator  # noqa: SLF001
+    batches: Accumulator = producer._message_accumulator
     return batches

@@ -29,7 +29,7 @@ REDISCOVERY_INTERVAL_SECONDS: Final = 1.0
 def install_rediscovery(client: Any, servers: str, metadata: FetchMetadata) -> None:
     """Install it in an AIOKafkaClient, before it starts."""
     loop = asyncio.get_running_loop()
-    update = client._metadata_update  # noqa: SLF001
+    update = client._metadata_update
     due = 0.0
 
     async def bootstrap() -> None:
@@ -38,8 +38,8 @@ def install_rediscovery(client: Any, servers: str, metadata: FetchMetadata) -> N
         if answer is None:
             raise KafkaConnectionError(f"{servers} did not say where the cluster's nodes are")
         client.cluster.update_metadata(answer)
-        if client._sync_task is None:  # noqa: SLF001
-            client._sync_task = loop.create_task(client._md_synchronizer())  # noqa: SLF001
+        if client._sync_task is None:
+            client._sync_task = loop.create_task(client._md_synchronizer())
 
     async def updated(cluster: Any, topics: Any) -> bool:
         nonlocal due
@@ -58,4 +58,4 @@ def install_rediscovery(client: Any, servers: str, metadata: FetchMetadata) -> N
         return True
 
     client.bootstrap = bootstrap
-    client._metadata_update = updated  # noqa: SLF001
+    client._metadata_update = updated

@@ -72,7 +72,7 @@ class FetchResponses:
 
         It is further away where the log explains the offsets between. Forgets what was read to its end.
         """
-        if partition in self._fetcher._records:  # noqa: SLF001 - more of it waits to be taken
+        if partition in self._fetcher._records:  # more of it waits to be taken
             if (source := self._batches.get(partition)) is not None:
                 source.delivered_until = reached + 1
             return reached + 1
@@ -111,7 +111,7 @@ class FetchResponses:
         return overlooked
 
     def _keep_batches(self, partition: Any, version: int, rest: Any) -> None:
-        read = getattr(self._fetcher._records.get(partition), "_partition_records", None)  # noqa: SLF001
+        read = getattr(self._fetcher._records.get(partition), "_partition_records", None)
         if read is None:
             return  # aiokafka has no use for it: the position has changed meanwhile
         aborted = rest[1 if version <= _LAST_VERSION_WITHOUT_LOG_START else 2]
@@ -120,23 +120,23 @@ class FetchResponses:
             source.continue_from(before)
         self._batches[partition] = source
         if partition in self._lenient:
-            read._records = LenientRecords(rest[-1])  # noqa: SLF001 - nobody has begun to iterate
+            read._records = LenientRecords(rest[-1])  # nobody has begun to iterate
 
     def _report_refusal(self, partition: Any, code: int) -> bool:
-        if code == _TOPIC_AUTHORIZATION_FAILED or partition in self._fetcher._records:  # noqa: SLF001
+        if code == _TOPIC_AUTHORIZATION_FAILED or partition in self._fetcher._records:
             return False  # aiokafka tells it, or what came before is to be taken first
         refused = FetchRefused(partition, f"{kafka.for_code(code).__name__}, code {code}")
-        self._fetcher._set_error(partition, refused)  # noqa: SLF001
+        self._fetcher._set_error(partition, refused)
         return True
 
 
 def install_fetcher(consumer: Any, arrived: asyncio.Event) -> FetchResponses:
     """Set ``arrived`` whenever an AIOKafkaConsumer, which was started, has fetched something."""
-    fetcher = consumer._fetcher  # noqa: SLF001
-    fetch = fetcher._proc_fetch_request  # noqa: SLF001
+    fetcher = consumer._fetcher
+    fetch = fetcher._proc_fetch_request
     idle: set[Any] = set()
     tap = FetchResponses(fetcher)
-    client = fetcher._client  # noqa: SLF001
+    client = fetcher._client
     send = client.send
     responses: dict[int, Any] = {}
 
@@ -149,8 +149,8 @@ def install_fetcher(consumer: Any, arrived: asyncio.Event) -> FetchResponses:
     client.send = tapped
 
     async def adapted(assignment: Any, node: Any, request: Any) -> bool:
-        if node in idle and not fetcher._records:  # noqa: SLF001
-            request._max_wait_ms = IDLE_FETCH_WAIT_MS  # noqa: SLF001
+        if node in idle and not fetcher._records:
+            request._max_wait_ms = IDLE_FETCH_WAIT_MS
         responses[id(request)] = None
         fetched = False
         try:
@@ -166,17 +166,17 @@ def install_fetcher(consumer: Any, arrived: asyncio.Event) -> FetchResponses:
             idle.discard(node)
             arrived.set()
             # That records are taken now shall not have the next request built: the end of this will.
-            fetcher._wait_consume_future = None  # noqa: SLF001
+            fetcher._wait_consume_future = None
             for _ in range(EVENT_LOOP_TURNS):
                 await asyncio.sleep(0)
         else:
             idle.add(node)
         # aiokafka does it a turn later, and were it woken in between by anything else, it would not ask this node again
         # before 0.2 s are over.
-        fetcher._in_flight.discard(node)  # noqa: SLF001
+        fetcher._in_flight.discard(node)
         return fetched
 
-    fetcher._proc_fetch_request = adapted  # noqa: SLF001
+    fetcher._proc_fetch_request = adapted
     _drop_second_refusals(fetcher)
     return tap
 
@@ -186,8 +186,8 @@ def _drop_second_refusals(fetcher: Any) -> None:
     set_error: Any = getattr(fetcher, "_set_error", None)
 
     def kept(partition: Any, error: Exception) -> None:
-        if partition not in fetcher._records:  # noqa: SLF001
+        if partition not in fetcher._records:
             set_error(partition, error)
 
     if set_error is not None:
-        fetcher._set_error = kept  # noqa: SLF001
+        fetcher._set_error = kept

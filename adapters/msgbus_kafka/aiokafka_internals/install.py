@@ -18,10 +18,10 @@ def install_patches(client: Any, servers: str, metadata: FetchMetadata) -> None:
     """An AIOKafkaClient finds its cluster again, asks at a walk, and leaves no connection behind."""
     install_rediscovery(client, servers, metadata)
     install_throttle(client)
-    closed = client._on_connection_closed  # noqa: SLF001
+    closed = client._on_connection_closed
 
     def cut_off_and_closed(connection: Any, reason: Any) -> None:
         abort_connection(connection)
         closed(connection, reason)
 
-    client._on_connection_closed = cut_off_and_closed  # noqa: SLF001
+    client._on_connection_closed = cut_off_and_closed

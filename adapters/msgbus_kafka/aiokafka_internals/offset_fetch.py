@@ -43,8 +43,8 @@ def install_offset_fetch_guard(
     ``pending`` is asked about topics some of whose partitions have no commit, and says whether to ask again later.
     ``told`` gets every answer that aiokafka gets.
     """
-    coordinator = consumer._coordinator  # noqa: SLF001
-    send = coordinator._send_req  # noqa: SLF001
+    coordinator = consumer._coordinator
+    send = coordinator._send_req
 
     async def guarded(request: Any) -> Any:
         response = await send(request)
@@ -62,7 +62,7 @@ def install_offset_fetch_guard(
         # aiokafka asks again after a retriable error. RequestTimedOut (7) is one; as an error of a partition it is not.
         raise for_code(code)
 
-    coordinator._send_req = guarded  # noqa: SLF001
+    coordinator._send_req = guarded
     _observe_commits(coordinator)
 
 
@@ -72,11 +72,11 @@ def _without_commit(response: Any) -> set[str]:
 
 def _observe_commits(coordinator: Any) -> None:
     """A commit given up for its time goes on behind aiokafka's shield, and nobody would look at how it ends."""
-    commit = coordinator._do_commit_offsets  # noqa: SLF001
+    commit = coordinator._do_commit_offsets
 
     def looked_at(assignment: Any, offsets: Any) -> asyncio.Task[Any]:
         task: asyncio.Task[Any] = asyncio.ensure_future(commit(assignment, offsets))
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
         return task
 
-    coordinator._do_commit_offsets = looked_at  # noqa: SLF001
+    coordinator._do_commit_offsets = looked_at

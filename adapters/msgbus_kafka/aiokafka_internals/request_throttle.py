@@ -25,7 +25,7 @@ REQUEST_INTERVAL_SECONDS: Final = 0.1
 
 def install_throttle(client: Any) -> None:
     """Install it in an AIOKafkaClient, before it starts."""
-    client._metadata_update = _throttled_updates(client._metadata_update)  # noqa: SLF001
+    client._metadata_update = _throttled_updates(client._metadata_update)
     client.send = _throttled_fetches(client.send)
 
 

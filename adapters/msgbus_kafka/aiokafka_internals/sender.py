@@ -28,21 +28,21 @@ __all__ = ["install_fast_sender"]
 
 def install_fast_sender(producer: Any) -> None:
     """Install it in an AIOKafkaProducer without transactions, before it starts."""
-    sender, batches = producer._sender, producer._message_accumulator  # noqa: SLF001
-    numbers = producer._txn_manager  # noqa: SLF001
-    producer._message_accumulator = Accumulator(  # noqa: SLF001
+    sender, batches = producer._sender, producer._message_accumulator
+    numbers = producer._txn_manager
+    producer._message_accumulator = Accumulator(
         producer.client.cluster,
         numbers,
-        batches._batch_size,  # noqa: SLF001
-        batches._batch_ttl,  # noqa: SLF001
+        batches._batch_size,
+        batches._batch_ttl,
     )
-    producer._sender = FastSender(  # noqa: SLF001
+    producer._sender = FastSender(
         producer.client,
-        acks=sender._acks,  # noqa: SLF001
+        acks=sender._acks,
         txn_manager=numbers,
-        message_accumulator=producer._message_accumulator,  # noqa: SLF001
-        retry_backoff_ms=sender._retry_backoff * 1000,  # noqa: SLF001
-        request_timeout_ms=sender._request_timeout_ms,  # noqa: SLF001
+        message_accumulator=producer._message_accumulator,
+        retry_backoff_ms=sender._retry_backoff * 1000,
+        request_timeout_ms=sender._request_timeout_ms,
     )
 
 
@@ -97,7 +97,7 @@ class FastProduceHandler(SendProduceReqHandler):  # type: ignore[misc]  # aiokaf
         topics: defaultdict[str, list[tuple[int, bytes]]] = defaultdict(list)
         for (topic, partition), batch in self._batches.items():
             topics[topic].append((partition, batch.data))
-        return ProduceRequestBuilder(None, self._sender._acks, self._sender._request_timeout_ms, list(topics.items()))  # noqa: SLF001
+        return ProduceRequestBuilder(None, self._sender._acks, self._sender._request_timeout_ms, list(topics.items()))
 
     def handle_response(self, response: Any) -> None:
         """See SendProduceReqHandler. There is nothing to ask of a batch that was taken."""

@@ -28,20 +28,20 @@ def abort_connection(connection: Any, _: object = None) -> None:
     By itself it stays until the server has taken all that was written, and with TLS until the server agrees or half a
     minute is over. A frozen one does neither, and the event loop may end before.
     """
-    transport = connection._protocol._transport  # noqa: SLF001 - what was closed has no writer any more
+    transport = connection._protocol._transport  # what was closed has no writer any more
     if transport is not None:
         transport.abort()
 
 
 async def stop_client(client: Any) -> None:
     """Close every connection of an AIOKafkaClient, and let it make no other."""
-    making = client._get_conn_lock.locked()  # noqa: SLF001
-    client._get_conn = _refuse_connection  # noqa: SLF001
+    making = client._get_conn_lock.locked()
+    client._get_conn = _refuse_connection
     await _bounded(client.close(), CLOSE_TIMEOUT_SECONDS)
     if making:
         await _bounded(_close_late(client), CLOSE_TIMEOUT_SECONDS)
-    await _cancel([client._sync_task])  # noqa: SLF001 - close() has been seen to leave it behind
-    update = client._md_update_fut  # noqa: SLF001
+    await _cancel([client._sync_task])  # close() has been seen to leave it behind
+    update = client._md_update_fut
     if update is not None and not update.done():
         update.set_result(False)  # who waits for metadata would wait for ever
 
@@ -50,15 +50,15 @@ async def stop_consumer(consumer: Any, wait: float) -> None:
     """Leave the group and close; after ``wait`` seconds without leaving."""
     await _bounded(consumer.stop(), wait)
     # stop() marks itself as done first, so there is no second try: what it did not come to is done here.
-    coordinator, fetcher = consumer._coordinator, consumer._fetcher  # noqa: SLF001
+    coordinator, fetcher = consumer._coordinator, consumer._fetcher
     leftovers: list[asyncio.Task[Any] | None] = []
     # A client without a group has only some of these.
     names = ("_coordination_task", "_heartbeat_task", "_commit_refresh_task")
     leftovers += [getattr(coordinator, name, None) for name in names]
     if fetcher is not None:
-        leftovers += [fetcher._fetch_task, *fetcher._pending_tasks]  # noqa: SLF001
+        leftovers += [fetcher._fetch_task, *fetcher._pending_tasks]
     await _cancel(leftovers)
-    await stop_client(consumer._client)  # noqa: SLF001
+    await stop_client(consumer._client)
 
 
 async def stop_producer(producer: Any, wait: float) -> None:
@@ -69,10 +69,10 @@ async def stop_producer(producer: Any, wait: float) -> None:
         # In this order: requests end with their connections, the sender with its requests, and only what no request
         # holds any more, and no answer can confirm, may fail.
         await stop_client(producer.client)
-        await _cancel([producer._sender._sender_task])  # noqa: SLF001
+        await _cancel([producer._sender._sender_task])
         accumulator_of(producer).fail_all(KafkaConnectionError("the producer was closed"))
         await asyncio.wait({stopping}, timeout=1.0)
-    await _cancel([stopping, producer._sender._sender_task])  # noqa: SLF001
+    await _cancel([stopping, producer._sender._sender_task])
     await stop_client(producer.client)
 
 
@@ -81,8 +81,8 @@ async def _refuse_connection(*_: Any, **__: Any) -> None:
 
 
 async def _close_late(client: Any) -> None:
-    async with client._get_conn_lock:  # noqa: SLF001 - one was being made
-        for connection in client._conns.values():  # noqa: SLF001
+    async with client._get_conn_lock:  # one was being made
+        for connection in client._conns.values():
             connection.close()
 
 

@@ -10,6 +10,7 @@ from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssigno
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 
 from msgbus.errors import translate_errors
+from msgbus_kafka.aiokafka_internals.consumer_state import network_client
 from msgbus_kafka.aiokafka_internals.install import install_patches
 from msgbus_kafka.aiokafka_internals.offset_fetch import install_offset_fetch_guard
 from msgbus_kafka.aiokafka_internals.shutdown import stop_consumer
@@ -43,7 +44,7 @@ async def start_client(access: ConnectionSettings, places: GroupState, timing: T
         max_poll_interval_ms=MAX_INT32,  # full of slow messages is not dead
         partition_assignment_strategy=[_assignor(assignor)],  # two of them join the group twice
     )
-    install_patches(client._client, access.servers, access.fetch_metadata)  # noqa: SLF001
+    install_patches(network_client(client), access.servers, access.fetch_metadata)
     try:
         # Connected once before: aiokafka says "unable to bootstrap" of a wrong password too.
         await access.check_connection()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgbus.adapter import Consumer
 from msgbus.adapter.timeouts import wait_for_event
 from msgbus.errors import BrokerUnavailable
+from msgbus_kafka.aiokafka_internals import consumer_state
 from msgbus_kafka.aiokafka_internals.shutdown import stop_consumer
 from msgbus_kafka.consumer.fetch_loop import FetchLoop
 from msgbus_kafka.consumer.offset_commits import OffsetCommits
@@ -51,7 +52,7 @@ class KafkaConsumer(Consumer):
         self._event = asyncio.Event()
         self.closed = False
         self._sessions = PartitionSessions(group)
-        commits = OffsetCommits(client._coordinator, self._sessions, timing.commit, self._confirmed)  # noqa: SLF001
+        commits = OffsetCommits(consumer_state.coordinator_of(client), self._sessions, timing.commit, self._confirmed)
         self._timing = timing
         self._fetch_loop = FetchLoop(client, self._sessions, places, self._fetched)
         self._rebalance = RebalanceHandler(client, listener, self._sessions, commits, timing)
@@ -101,10 +102,9 @@ class KafkaConsumer(Consumer):
 
     def _compare(self, widths: Mapping[str, int]) -> None:
         """What aiokafka believes of its topics is up to a minute old: one may have been made anew, or widened."""
-        known = self._client._client.cluster  # noqa: SLF001
-        there = {name: len(known.partitions_for_topic(name) or ()) for name in self._wanted}
+        there = {name: consumer_state.partition_count(self._client, name) for name in self._wanted}
         if any(widths.get(name, width) != width for name, width in there.items()):
-            self._client._client.force_metadata_update()  # noqa: SLF001
+            consumer_state.refresh_metadata(self._client)
 
     async def _change(self, wanted: dict[str, Address]) -> None:
         await wait_for_event(REBALANCE_WAIT_SECONDS, self._rebalance.stable)
@@ -121,8 +121,8 @@ class KafkaConsumer(Consumer):
 
     async def _leave(self) -> None:
         """What unsubscribe() does. That one leaves in a task nobody can wait for, and asks for all topics there are."""
-        self._client._subscription.unsubscribe()  # noqa: SLF001
-        leaving = asyncio.ensure_future(self._client._coordinator._maybe_leave_group())  # noqa: SLF001
+        consumer_state.unsubscribe(self._client)
+        leaving = asyncio.ensure_future(consumer_state.leave_group(self._client))
         await asyncio.wait({leaving}, timeout=LEAVE_TIMEOUT_SECONDS)
         leaving.cancel()
 

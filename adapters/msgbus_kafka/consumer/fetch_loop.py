@@ -17,6 +17,7 @@ from aiokafka import errors as kafka
 
 from msgbus.adapter.timeouts import wait_for_event
 from msgbus.errors import AccessRefused, BrokerError, BrokerUnavailable, QueueNotFound
+from msgbus_kafka.aiokafka_internals.consumer_state import raise_group_error
 from msgbus_kafka.aiokafka_internals.fetcher import install_fetcher
 from msgbus_kafka.consumer.offset_gaps import OffsetGaps
 from msgbus_kafka.consumer.unreadable_records import UnreadableRecordIsolation, concerns_all_partitions
@@ -179,7 +180,7 @@ class FetchLoop:
             return False
 
     async def _idle(self) -> None:
-        self._client._coordinator.check_errors()  # noqa: SLF001 - else only getmany() would tell what ended the group
+        raise_group_error(self._client)  # while idle there is no getmany() that would raise it
         self._sessions.hunger.clear()
         await wait_for_event(FETCH_WAIT_SECONDS, self._sessions.hunger)
 

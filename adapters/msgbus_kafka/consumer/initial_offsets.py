@@ -19,6 +19,7 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from msgbus.errors import BrokerError, GroupActive, QueueNotFound
 from msgbus_kafka.admin.groups import commit_offsets, committed_offsets
 from msgbus_kafka.admin.offsets import EARLIEST_TIMESTAMP, LATEST_TIMESTAMP, offsets_at
+from msgbus_kafka.aiokafka_internals.consumer_state import assigned_partitions
 from msgbus_kafka.errors import describe
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class InitialOffsets:
     async def _pending(self, coordinator: Any, name: str) -> bool:
         if await self._group_exists(name):
             return False
-        if TopicPartition(name, 0) in coordinator._subscription.assigned_partitions():  # noqa: SLF001
+        if TopicPartition(name, 0) in assigned_partitions(coordinator):
             return not await self._commit_initial_offsets(coordinator, name) and name in self.newest
         return name in self.newest and self._owner_deadline(name)
 

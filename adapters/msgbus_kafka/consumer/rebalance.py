@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aiokafka import ConsumerRebalanceListener
 from aiokafka.errors import KafkaError
 
+from msgbus_kafka.aiokafka_internals.consumer_state import assignment_is_outdated, coordinator_of, has_coordinator
 from msgbus_kafka.consumer.offset_commits import NO_GENERATION, Fenced
 from msgbus_kafka.errors import describe
 
@@ -57,7 +58,7 @@ class RebalanceHandler(ConsumerRebalanceListener):  # type: ignore[misc]  # aiok
 
     def problem(self) -> str:
         """What keeps this member from its partitions, in words. A rebalance that takes its time is none."""
-        if self._client._coordinator.coordinator_id is None:  # noqa: SLF001
+        if not has_coordinator(self._client):
             return "kafka: no node says that it is the group's coordinator"
         lasts = 0.0 if self.stable.is_set() else asyncio.get_running_loop().time() - self._unstable_since
         return f"kafka: no assignment for {lasts:.0f} s" if lasts > self._timing.rebalance else ""
@@ -76,14 +77,14 @@ class RebalanceHandler(ConsumerRebalanceListener):  # type: ignore[misc]  # aiok
         """The group rebalances; heartbeats go on meanwhile, and the broker still takes commits."""
         del revoked  # all of them: the protocol is the eager one
         self._mark_unstable()
-        if self._client._coordinator.generation == NO_GENERATION:  # noqa: SLF001
+        if coordinator_of(self._client).generation == NO_GENERATION:
             self.mark_all_lost()  # the group has gone on without us; aiokafka has no other callback for it
         else:
             await self.revoke_all(self._timing.drain, self._timing.commit)
 
     def on_partitions_assigned(self, assigned: Any) -> None:
         """Instant: no heartbeat is sent while this runs, and asking the consumer for a position may never return."""
-        if self._client._subscription.reassignment_in_progress:  # noqa: SLF001
+        if assignment_is_outdated(self._client):
             return  # the assignment of a subscription that was replaced meanwhile; the right one follows
         if not self._closing:
             for partition in sorted(assigned):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgbus.errors import BrokerError, QueueNotFound
 from msgbus_kafka.admin.offsets import log_bounds
+from msgbus_kafka.aiokafka_internals.consumer_state import fetch_position
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -66,13 +67,7 @@ class StallWatchdog:
                 partition = session.partition
                 if (
                     partition.topic == name
-                    and (at := self._position(partition)) < ends.get(partition.partition, (0, 0))[1]
+                    and (at := fetch_position(self._client, partition)) < ends.get(partition.partition, (0, 0))[1]
                 ):
                     found[session] = at
         return found
-
-    def _position(self, partition: Any) -> int:
-        """The next offset to be fetched; -1 while aiokafka does not know."""
-        assignment = self._client._subscription.subscription.assignment  # noqa: SLF001
-        state = assignment.state_value(partition) if assignment is not None else None
-        return int(state.position) if state is not None and state.has_valid_position else -1

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka import errors as kafka
 
+from msgbus_kafka.aiokafka_internals.consumer_state import raise_group_error
 from msgbus_kafka.errors import FetchRefused, concerns_one_partition, describe, describe_unreadable
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ _RECORD_REMEDY: Final = "mend the log, or rewind the group behind it"
 def concerns_all_partitions(client: Any, error: Exception) -> bool:
     """Whether ``error`` out of getmany() is about the group or the connection, and so about every partition."""
     try:
-        client._coordinator.check_errors()  # noqa: SLF001 - what ended the group is raised by every getmany()
+        raise_group_error(client)  # every getmany() raises what ended the group
     except Exception:  # noqa: BLE001 - only whether it raises is of interest
         return True
     return not concerns_one_partition(error)

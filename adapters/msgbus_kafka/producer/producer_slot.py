@@ -12,6 +12,7 @@ from msgbus.errors import translate_errors
 from msgbus_kafka.admin.topic_config import MAX_BATCH_BYTES
 from msgbus_kafka.aiokafka_internals.accumulator import accumulator_of
 from msgbus_kafka.aiokafka_internals.install import install_patches
+from msgbus_kafka.aiokafka_internals.producer_state import is_sending
 from msgbus_kafka.aiokafka_internals.sender import install_fast_sender
 from msgbus_kafka.aiokafka_internals.shutdown import stop_producer
 from msgbus_kafka.errors import ERROR_TABLE
@@ -55,7 +56,7 @@ class ProducerSlot:
 
     def is_current(self, producer: Any) -> bool:
         """Whether it is the one to use, and alive."""
-        return producer is not None and producer is self._producer and not producer._sender.sender_task.done()  # noqa: SLF001
+        return producer is not None and producer is self._producer and is_sending(producer)
 
     def _has_waiting(self) -> bool:
         return self._producer is not None and bool(accumulator_of(self._producer).waiting)

@@ -14,6 +14,7 @@ from aiokafka.structs import TopicPartition
 from msgbus.errors import AccessRefused, BrokerError, BrokerUnavailable, MessageTooLarge, translate_errors
 from msgbus_kafka.admin.topics import queue_not_found
 from msgbus_kafka.aiokafka_internals.accumulator import accumulator_of
+from msgbus_kafka.aiokafka_internals.producer_state import metadata_version
 from msgbus_kafka.codec import batch_size_bytes
 from msgbus_kafka.errors import ACCESS_ERRORS, ERROR_TABLE, describe
 from msgbus_kafka.producer.partition_writer import PartitionWriter
@@ -83,7 +84,7 @@ class TopicWriter:
             or self._topics.cached_limit(self._name) != self._limit
         ):
             return False
-        metadata = self._producer.client.cluster._partitions  # noqa: SLF001 - another one after each answer
+        metadata = metadata_version(self._producer)
         if metadata is not self._metadata:
             cluster = self._producer.client.cluster
             self._metadata = metadata
