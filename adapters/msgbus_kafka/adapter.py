@@ -13,6 +13,7 @@ from msgbus.errors import AccessRefused, BrokerUnavailable, ConfigurationError
 from msgbus_kafka.admin.client import AdminClient
 from msgbus_kafka.admin.groups import commit_offsets, lag
 from msgbus_kafka.admin.topics import Topics
+from msgbus_kafka.aiokafka_internals.verify import verify
 from msgbus_kafka.compression import codec_findings
 from msgbus_kafka.connection import ConnectionSettings
 from msgbus_kafka.consumer.client_factory import start_client
@@ -58,6 +59,7 @@ class KafkaAdapter(Adapter):
         """See Adapter."""
         if not isinstance(options, KafkaOptions):
             raise ConfigurationError(f"kafka: options should be KafkaOptions, not {type(options).__name__}")
+        verify()
         self._timing: Final = Timing.of(options.session_timeout)
         self._assignor: Final = options.assignor
         self._connection_settings: Final = ConnectionSettings(url, options)

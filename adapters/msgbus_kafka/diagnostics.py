@@ -11,6 +11,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 from msgbus.adapter.diagnostics import Diagnosis, Finding
 from msgbus_kafka.admin.client import BROKER_RESOURCE, TOPIC_RESOURCE
 from msgbus_kafka.admin.topic_config import MIN_INSYNC_FINDING, SAFE_REPLICATION_FACTOR
+from msgbus_kafka.aiokafka_internals.verify import SUPPORTED, fast_producer_problem
 from msgbus_kafka.compression import COMPRESSION_TYPE, codec_findings
 
 if TYPE_CHECKING:
@@ -154,6 +155,12 @@ def client_findings() -> Iterator[Finding]:
 
     if "_crecords" not in str(DefaultRecordBatch.__module__):
         yield SLOW_CLIENT_FINDING
+    if problem := fast_producer_problem():
+        yield Finding(
+            "warning",
+            f"{problem}: msgbus publishes through aiokafka's own send_batch(), which is slower",
+            f'pip install "aiokafka=={SUPPORTED}.*"',
+        )
 
 
 def _topic(name: str, partitions: Sequence[Any], settings: Mapping[str, str]) -> Topic:

@@ -34,7 +34,7 @@ from msgbus.testing.probe import within
 from msgbus_kafka import KafkaAdapter, KafkaOptions
 from msgbus_kafka.admin.client import AdminClient
 from msgbus_kafka.admin.groups import commit_offsets
-from msgbus_kafka.aiokafka_internals.accumulator import accumulator_of
+from msgbus_kafka.aiokafka_internals.producer_path import accumulator_of
 from msgbus_kafka.producer.partition_writer import PartitionWriter
 from tests.faults.kafka_group import DEADLINE, SESSION, Group, Member, delete, made, message, publish
 from tests.kafka_records import Put

@@ -14,7 +14,7 @@ from aiokafka.errors import LeaderNotAvailableError
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence, Sized
     from typing import TypeAlias
 
     from aiokafka.structs import TopicPartition
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     OnBatchDone: TypeAlias = Callable[[Sequence[Any], BaseException | None], None]
     """Told what was in a batch that has ended, and why it failed if it did."""
 
-__all__ = ["Accumulator", "Batch", "accumulator_of"]
+__all__ = ["Accumulator", "Batch", "BatchAccumulator", "OpenBatch", "Record"]
 
 RECORD_FORMAT_VERSION: Final = 2
 """Of records: with headers, and with sequence numbers."""
@@ -36,6 +36,33 @@ class Record(Protocol):
     headers: list[tuple[str, bytes]]
     sent: bool
     """It is in a batch: nobody can take it back."""
+
+
+class OpenBatch(Protocol):
+    """A batch that is being filled, on either producer path."""
+
+    on_leave: Callable[[], None] | None
+    """Called once the batch no longer blocks the next one of its partition."""
+
+    def add(self, record: Record) -> bool:
+        """Add ``record``; False if there is no room, or if the batch has been handed to the sender."""
+
+
+class BatchAccumulator(Protocol):
+    """The batches of one producer, on either producer path."""
+
+    @property
+    def waiting(self) -> Sized:
+        """The partitions with batches that are not in flight."""
+
+    def open_batch(self, partition: TopicPartition, ended: OnBatchDone) -> OpenBatch:
+        """Return the batch of ``partition`` that is being filled."""
+
+    def fail_topic(self, topic: str, error: BaseException) -> None:
+        """Fail the batches of ``topic`` that wait for a leader."""
+
+    def fail_all(self, exception: BaseException, /) -> None:
+        """Fail every batch and send none of them any more."""
 
 
 class Batch:
@@ -215,9 +242,3 @@ class Accumulator:
         self._in_flight.discard(batch)
         if self._empty is not None and not self._empty.done() and not self.waiting and not self._in_flight:
             self._empty.set_result(None)
-
-
-def accumulator_of(producer: Any) -> Accumulator:
-    """Those of an AIOKafkaProducer that has them."""
-    batches: Accumulator = producer._message_accumulator
-    return batches

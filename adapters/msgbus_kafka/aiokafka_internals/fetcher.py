@@ -19,7 +19,6 @@ from typing import Any, Final
 from aiokafka import errors as kafka
 from aiokafka.structs import TopicPartition
 
-from msgbus_kafka.aiokafka_internals.lenient_headers import LenientRecords
 from msgbus_kafka.errors import FetchRefused
 from msgbus_kafka.offset_continuity import FetchedBatches, OffsetGap
 
@@ -120,6 +119,8 @@ class FetchResponses:
             source.continue_from(before)
         self._batches[partition] = source
         if partition in self._lenient:
+            from msgbus_kafka.aiokafka_internals.lenient_headers import LenientRecords  # inherits from private classes
+
             read._records = LenientRecords(rest[-1])  # nobody has begun to iterate
 
     def _report_refusal(self, partition: Any, code: int) -> bool:

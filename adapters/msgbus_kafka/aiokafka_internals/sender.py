@@ -26,11 +26,14 @@ if TYPE_CHECKING:
 __all__ = ["install_fast_sender"]
 
 
-def install_fast_sender(producer: Any) -> None:
-    """Install it in an AIOKafkaProducer without transactions, before it starts."""
+def install_fast_sender(producer: Any) -> Accumulator:
+    """Replace the accumulator and the sender of an AIOKafkaProducer without transactions, before it starts.
+
+    Return the accumulator.
+    """
     sender, batches = producer._sender, producer._message_accumulator
     numbers = producer._txn_manager
-    producer._message_accumulator = Accumulator(
+    accumulator = producer._message_accumulator = Accumulator(
         producer.client.cluster,
         numbers,
         batches._batch_size,
@@ -40,10 +43,11 @@ def install_fast_sender(producer: Any) -> None:
         producer.client,
         acks=sender._acks,
         txn_manager=numbers,
-        message_accumulator=producer._message_accumulator,
+        message_accumulator=accumulator,
         retry_backoff_ms=sender._retry_backoff * 1000,
         request_timeout_ms=sender._request_timeout_ms,
     )
+    return accumulator
 
 
 class FastSender(Sender):  # type: ignore[misc]  # aiokafka is untyped

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka.errors import KafkaConnectionError
 
-from msgbus_kafka.aiokafka_internals.accumulator import accumulator_of
+from msgbus_kafka.aiokafka_internals.producer_path import accumulator_of, flush_fallback
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
@@ -63,17 +63,24 @@ async def stop_consumer(consumer: Any, wait: float) -> None:
 
 async def stop_producer(producer: Any, wait: float) -> None:
     """Send what is pending and close; after ``wait`` seconds what is still pending fails, its outcome unknown."""
-    stopping = asyncio.ensure_future(producer.stop())
+    stopping = asyncio.ensure_future(_flush_and_stop(producer))
     await asyncio.wait({stopping}, timeout=wait)
     if not stopping.done():
         # In this order: requests end with their connections, the sender with its requests, and only what no request
         # holds any more, and no answer can confirm, may fail.
         await stop_client(producer.client)
         await _cancel([producer._sender._sender_task])
-        accumulator_of(producer).fail_all(KafkaConnectionError("the producer was closed"))
+        closed = KafkaConnectionError("the producer was closed")
+        accumulator_of(producer).fail_all(closed)
+        producer._message_accumulator.fail_all(closed)  # the same one, or what the fallback has handed over
         await asyncio.wait({stopping}, timeout=1.0)
     await _cancel([stopping, producer._sender._sender_task])
     await stop_client(producer.client)
+
+
+async def _flush_and_stop(producer: Any) -> None:
+    await flush_fallback(producer)
+    await producer.stop()
 
 
 async def _refuse_connection(*_: Any, **__: Any) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from aiokafka.structs import TopicPartition
 
-    from msgbus_kafka.aiokafka_internals.accumulator import Accumulator, Batch, OnBatchDone
+    from msgbus_kafka.aiokafka_internals.accumulator import BatchAccumulator, OnBatchDone, OpenBatch
     from msgbus_kafka.producer.record import Record
 
 __all__ = ["PartitionWriter"]
@@ -26,7 +26,7 @@ class PartitionWriter:
 
     def __init__(
         self,
-        batches: Accumulator,
+        batches: BatchAccumulator,
         partition: TopicPartition,
         ended: OnBatchDone,
         left: Callable[[PartitionWriter], None],
@@ -36,7 +36,7 @@ class PartitionWriter:
         self._partition = partition
         self._ended = ended
         self._on_leave = partial(left, self)
-        self._batch: Batch | None = None
+        self._batch: OpenBatch | None = None
         self.waiting: deque[Record] = deque()
 
     def put(self, item: Record) -> None:

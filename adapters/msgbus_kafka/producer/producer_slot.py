@@ -10,10 +10,9 @@ from aiokafka.errors import UnknownTopicOrPartitionError
 
 from msgbus.errors import translate_errors
 from msgbus_kafka.admin.topic_config import MAX_BATCH_BYTES
-from msgbus_kafka.aiokafka_internals.accumulator import accumulator_of
 from msgbus_kafka.aiokafka_internals.install import install_patches
+from msgbus_kafka.aiokafka_internals.producer_path import accumulator_of, install_producer_path
 from msgbus_kafka.aiokafka_internals.producer_state import is_sending
-from msgbus_kafka.aiokafka_internals.sender import install_fast_sender
 from msgbus_kafka.aiokafka_internals.shutdown import stop_producer
 from msgbus_kafka.errors import ERROR_TABLE
 from msgbus_kafka.producer.ack_pacing import AckPacer
@@ -74,7 +73,7 @@ class ProducerSlot:
             metadata_max_age_ms=60_000,
         )
         install_patches(producer.client, self._connection_settings.servers, self._connection_settings.fetch_metadata)
-        install_fast_sender(producer)
+        install_producer_path(producer)
         try:
             with translate_errors(ERROR_TABLE, f"kafka: {self._connection_settings.servers}"):
                 await producer.start()

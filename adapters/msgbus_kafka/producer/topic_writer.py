@@ -13,7 +13,7 @@ from aiokafka.structs import TopicPartition
 
 from msgbus.errors import AccessRefused, BrokerError, BrokerUnavailable, MessageTooLarge, translate_errors
 from msgbus_kafka.admin.topics import queue_not_found
-from msgbus_kafka.aiokafka_internals.accumulator import accumulator_of
+from msgbus_kafka.aiokafka_internals.producer_path import accumulator_of
 from msgbus_kafka.aiokafka_internals.producer_state import metadata_version
 from msgbus_kafka.codec import batch_size_bytes
 from msgbus_kafka.errors import ACCESS_ERRORS, ERROR_TABLE, describe
