@@ -11,7 +11,6 @@ from bisect import bisect_right
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 
 from msgbus.adapter import DeadLetterStore
 from msgbus.adapter.envelope import Delivery
@@ -20,6 +19,7 @@ from msgbus.errors import BrokerError, BrokerUnavailable, DeadLetterLockLost, De
 from msgbus_kafka.aiokafka_internals.consumer_state import has_assignment, has_joined, network_client
 from msgbus_kafka.aiokafka_internals.install import install_patches
 from msgbus_kafka.aiokafka_internals.shutdown import stop_consumer
+from msgbus_kafka.aiokafka_internals.sticky_assignor import new_sticky_assignor
 from msgbus_kafka.codec import decode_record
 from msgbus_kafka.errors import ERROR_TABLE
 from msgbus_kafka.history import READ_TIMEOUT_SECONDS, KafkaReader, open_reader
@@ -116,7 +116,7 @@ class KafkaDeadLetterStore(DeadLetterStore):
             session_timeout_ms=int(LOCK_SESSION_TIMEOUT_SECONDS * 1000),
             heartbeat_interval_ms=500,
             # The holder keeps the partition when another joins.
-            partition_assignment_strategy=[StickyPartitionAssignor],
+            partition_assignment_strategy=[new_sticky_assignor()],
         )
         install_patches(network_client(taker), self._access.servers, self._access.fetch_metadata)
         taker.subscribe([self._name])

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import time
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
@@ -26,9 +27,10 @@ from aiokafka.protocol.metadata import MetadataRequest
 
 import msgbus_kafka.consumer.partition_session
 import msgbus_kafka.consumer.stall_watchdog
+from msgbus.adapter import QueueSpec
 from msgbus.adapter.address import Address
 from msgbus.adapter.url import BrokerURL
-from msgbus.errors import AccessRefused, BrokerUnavailable
+from msgbus.errors import AccessRefused, BrokerUnavailable, DeadLettersLocked
 from msgbus.testing import Harness, Probe
 from msgbus.testing.probe import within
 from msgbus_kafka import KafkaAdapter, KafkaOptions
@@ -383,6 +385,29 @@ async def test_a_consumer_without_an_assignment_for_long_is_replaced(
     member.consumer._rebalance.stable.clear()  # type: ignore[attr-defined]
     with pytest.raises(BrokerUnavailable, match="stuck: no assignment"):
         await until_it_ends(member, queue)
+
+
+async def test_a_newcomer_finds_the_lock_of_dead_letters_taken_whoever_had_it_before(
+    adapter: KafkaAdapter, kafka_server: Server
+) -> None:
+    """Its own process has had the lock before, and remembers nothing of it."""
+    address = Address(f"letters-{secrets.token_hex(4)}", "g", "dlq")
+    await adapter.create_queues([QueueSpec(address=address)])
+    before = await adapter.open_dead_letters(address)
+    await before.take(None, 1)
+    await before.close()
+    other = KafkaAdapter(BrokerURL.parse(kafka_server.url), KafkaOptions(session_timeout=SESSION))
+    holder, newcomer = await other.open_dead_letters(address), await adapter.open_dead_letters(address)
+    try:
+        await holder.take(None, 1)
+        with pytest.raises(DeadLettersLocked, match="dlq"):
+            await newcomer.take(None, 1)
+        await holder.take(None, 1)
+        await holder.remove([])
+    finally:
+        await newcomer.close()
+        await holder.close()
+        await other.close()
 
 
 async def test_a_topic_without_leaders_is_asked_for_at_a_walk(

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, Final
 from aiokafka import AIOKafkaConsumer
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
-from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 
 from msgbus.errors import translate_errors
 from msgbus_kafka.aiokafka_internals.consumer_state import network_client
 from msgbus_kafka.aiokafka_internals.install import install_patches
 from msgbus_kafka.aiokafka_internals.offset_fetch import install_offset_fetch_guard
 from msgbus_kafka.aiokafka_internals.shutdown import stop_consumer
+from msgbus_kafka.aiokafka_internals.sticky_assignor import new_sticky_assignor
 from msgbus_kafka.errors import ERROR_TABLE
 
 if TYPE_CHECKING:
@@ -64,5 +64,4 @@ def _assignor(name: Assignor) -> Any:
         return RangePartitionAssignor
     if name == "roundrobin":
         return RoundRobinPartitionAssignor
-    # aiokafka's sticky one keeps its memory in the class: one class for each consumer.
-    return type("Sticky", (StickyPartitionAssignor,), {})
+    return new_sticky_assignor()
