@@ -99,12 +99,16 @@ class KafkaAdapter(Adapter):
         """See Adapter."""
         consumers = list(self._consumers)
         self._consumers.clear()
-        await asyncio.gather(
-            *(consumer.close(0) for consumer in consumers),
-            self._publisher.close(),
-            self._cluster.close(),
-            return_exceptions=True,
-        )
+        closing: dict[str, Coroutine[Any, Any, None]] = {
+            **{f"consumer {number}": consumer.close(0) for number, consumer in enumerate(consumers)},
+            "the producers": self._publisher.close(),
+            "the admin client": self._cluster.close(),
+        }
+        for name, error in zip(closing, await asyncio.gather(*closing.values(), return_exceptions=True), strict=True):
+            if error is not None:
+                logger.warning(
+                    "kafka: closing %s failed: %r; its connections may stay open until the process ends", name, error
+                )
 
     async def create_queues(self, specs: Sequence[QueueSpec]) -> None:
         """See Adapter. Groups get everything even without a trace, as topics keep their records for them.
@@ -135,6 +139,7 @@ class KafkaAdapter(Adapter):
         places = self._group_states.setdefault(group, GroupState(self._cluster, self._topics, group))
         client = await start_client(self._connection_settings, places, self._timing, self._assignor)
         consumer = KafkaConsumer(client, listener, places, self._timing)
+        consumer.start()
         self._consumers = {one for one in self._consumers if not one.closed} | {consumer}
         return consumer
 

@@ -44,22 +44,30 @@ class KafkaConsumer(Consumer):
     """See Consumer. Receiving never waits for the network: a task fetches, this hands out."""
 
     def __init__(self, client: Any, listener: SessionListener, places: GroupState, timing: Timing) -> None:
-        group = places.group
         self._client = client
         self._group_state = places
         self._wanted: dict[str, Address] = {}
         self._missing: tuple[AbstractSet[Address], AbstractSet[Address]] = (set(), set())
         self._event = asyncio.Event()
         self.closed = False
-        self._sessions = PartitionSessions(group)
+        self._sessions = PartitionSessions(places.group)
         commits = OffsetCommits(consumer_state.coordinator_of(client), self._sessions, timing.commit, self._confirmed)
         self._timing = timing
         self._fetch_loop = FetchLoop(client, self._sessions, places, self._fetched)
         self._rebalance = RebalanceHandler(client, listener, self._sessions, commits, timing)
-        watchdog = StallWatchdog(client, self._sessions, places, self._rebalance.stable)
-        self._watch_task = asyncio.create_task(watchdog.run(self._on_stall), name=f"msgbus watching over {group}")
+        self._commits = commits
+        self._watchdog = StallWatchdog(client, self._sessions, places, self._rebalance.stable)
+        self._fetch_task: asyncio.Task[None] | None = None
+        self._background_tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Start fetching, committing and watching for stalls; close() ends all three."""
+        group = self._group_state.group
         self._fetch_task = asyncio.create_task(self._fetch_loop.run(), name=f"msgbus fetching for {group}")
-        self._commit_task = asyncio.create_task(commits.run(), name=f"msgbus committing for {group}")
+        self._background_tasks = [
+            asyncio.create_task(self._commits.run(), name=f"msgbus committing for {group}"),
+            asyncio.create_task(self._watchdog.run(self._on_stall), name=f"msgbus watching over {group}"),
+        ]
 
     async def subscribe(
         self, limits: Mapping[Address, int], newest: AbstractSet[Address] = frozenset()
@@ -71,8 +79,9 @@ class KafkaConsumer(Consumer):
         self._sessions.limit(limits)
         if wanted.keys() != self._wanted.keys():
             fresh = wanted.keys() - self._wanted.keys()
-            self._group_state.initial_offsets.queues = {name for name, address in wanted.items() if not address.part}
-            self._group_state.initial_offsets.newest = {str(address) for address in newest}
+            self._group_state.initial_offsets.expect(
+                {name for name, address in wanted.items() if not address.part}, {str(address) for address in newest}
+            )
             await self._change(wanted)
             await self._until_groups_exist(fresh)
             self._alive()
@@ -81,9 +90,7 @@ class KafkaConsumer(Consumer):
     async def _until_groups_exist(self, fresh: AbstractSet[str]) -> None:
         try:
             async with asyncio.timeout(SETTLE_TIMEOUT_SECONDS):
-                await self._group_state.initial_offsets.wait_until_committed(
-                    fresh & self._group_state.initial_offsets.newest
-                )
+                await self._group_state.initial_offsets.wait_until_committed(fresh)
         except TimeoutError:
             return  # nobody owns its first partition yet: the guard goes on with it
 
@@ -172,13 +179,14 @@ class KafkaConsumer(Consumer):
                 flushed = await self._rebalance.revoke_all(budget, LAST_COMMIT_TIMEOUT_SECONDS)
         self._rebalance.mark_all_lost()
         self._fetch_loop.stop()
-        self._commit_task.cancel()
-        self._watch_task.cancel()
+        for task in self._background_tasks:
+            task.cancel()
         self._event.set()
         await stop_consumer(self._client, LEAVE_TIMEOUT_SECONDS if flushed else LEAVE_TIMEOUT_UNREACHABLE_SECONDS)
         # getmany() during a rebalance waits for an assignment that will not come.
-        self._fetch_task.cancel()
-        await asyncio.wait({self._fetch_task, self._commit_task, self._watch_task}, timeout=1.0)
+        if self._fetch_task is not None:
+            self._fetch_task.cancel()
+            await asyncio.wait({self._fetch_task, *self._background_tasks}, timeout=1.0)
 
     def _confirmed(self, partition: Any, offset: int) -> None:
         self._group_state.start_offsets.committed(partition, offset)

@@ -49,15 +49,22 @@ class InitialOffsets:
         self._group = group
         self._committed: set[str] = set()
         self._waiting: dict[str, float] = {}
-        self.queues: AbstractSet[str] = frozenset()
-        """Topics that are queues: retry queues are nobody's to begin in."""
-        self.newest: AbstractSet[str] = frozenset()
-        """Those in which a group that was never there begins at the end."""
+        self._queues: AbstractSet[str] = frozenset()
+        self._newest: AbstractSet[str] = frozenset()
+
+    def expect(self, queues: AbstractSet[str], newest: AbstractSet[str]) -> None:
+        """State which topics are about to be subscribed.
+
+        Args:
+            queues: Topics that are queues: no initial offset is committed for a retry queue.
+            newest: Topics in which a new group starts at the end of the log.
+        """
+        self._queues, self._newest = queues, newest
 
     async def pending(self, coordinator: Any, unknown: AbstractSet[str]) -> bool:
         """Some partitions of ``unknown`` have no commit: whether to look again later, since the group is being born."""
         try:
-            asked = [self._pending(coordinator, name) for name in unknown & self.queues - self._committed]
+            asked = [self._pending(coordinator, name) for name in unknown & self._queues - self._committed]
             return any(await asyncio.gather(*asked))
         except (BrokerError, KafkaError) as error:
             logger.debug("group %s: not made yet, trying again: %s", self._group, describe(error))
@@ -67,8 +74,8 @@ class InitialOffsets:
         if await self._group_exists(name):
             return False
         if TopicPartition(name, 0) in assigned_partitions(coordinator):
-            return not await self._commit_initial_offsets(coordinator, name) and name in self.newest
-        return name in self.newest and self._owner_deadline(name)
+            return not await self._commit_initial_offsets(coordinator, name) and name in self._newest
+        return name in self._newest and self._owner_deadline(name)
 
     def _owner_deadline(self, name: str) -> bool:
         now = asyncio.get_running_loop().time()
@@ -83,8 +90,11 @@ class InitialOffsets:
         return False
 
     async def wait_until_committed(self, names: AbstractSet[str]) -> None:
-        """Wait until the group is there in all of these topics: what is published from now on counts for it."""
-        for name in sorted(names):
+        """Wait until the group has a commit in those of ``names`` that it starts at the end of.
+
+        Messages that are published afterwards count for the group.
+        """
+        for name in sorted(names & self._newest):
             while not await self._group_exists(name):  # noqa: ASYNC110 - a server has no events
                 await asyncio.sleep(CHECK_INTERVAL_SECONDS)
 
@@ -100,7 +110,7 @@ class InitialOffsets:
     async def _commit_initial_offsets(self, coordinator: Any, name: str) -> bool:
         """Whether it could be done. A group that begins at the oldest record does not wait for it."""
         leaders = (await self._topics.state(name)).leaders
-        if name in self.newest:
+        if name in self._newest:
             offsets = await offsets_at(self._cluster, name, leaders, LATEST_TIMESTAMP)
             logger.info("queue %s: group %s is new, and begins with what is published from now on", name, self._group)
         else:
@@ -114,7 +124,7 @@ class InitialOffsets:
             logger.debug("queue %s, group %s: not made yet: %s", name, self._group, describe(error))
             return False
         self._committed.add(name)
-        return name not in self.newest  # its ends are to be fetched as commits now
+        return name not in self._newest  # its ends are to be fetched as commits now
 
 
 async def commit_initial_offsets(cluster: AdminClient, topics: Topics, name: str, group: str) -> None:
