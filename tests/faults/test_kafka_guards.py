@@ -368,7 +368,7 @@ async def test_a_consumer_that_gets_nothing_although_there_is_something_is_repla
     async with asyncio.timeout(DEADLINE):
         await asked.wait()  # the call before it could still bring something
     await publish(adapter, queue, ["stuck"])
-    with pytest.raises(BrokerUnavailable, match=f"stuck: nothing of {queue} arrives"):
+    with pytest.raises(BrokerUnavailable, match=f"consumer stalled: {queue}-[0-9]+ has not advanced past offset"):
         await until_it_ends(member, queue)
 
 
@@ -383,7 +383,7 @@ async def test_a_consumer_without_an_assignment_for_long_is_replaced(
     await group.until_handled(["arrives"])
     await member.pause()
     member.consumer._rebalance.stable.clear()  # type: ignore[attr-defined]
-    with pytest.raises(BrokerUnavailable, match="stuck: no assignment"):
+    with pytest.raises(BrokerUnavailable, match="consumer stalled: no assignment"):
         await until_it_ends(member, queue)
 
 
