@@ -1,4 +1,4 @@
-"""KafkaAdapter: the boundary over aiokafka."""
+"""Implementation of the adapter boundary with aiokafka."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from msgbus.errors import AccessRefused, BrokerUnavailable, ConfigurationError
 from msgbus_kafka.admin.client import AdminClient
 from msgbus_kafka.admin.groups import commit_offsets, lag
 from msgbus_kafka.admin.topics import Topics
+from msgbus_kafka.aiokafka_internals.verify import verify
 from msgbus_kafka.compression import codec_findings
 from msgbus_kafka.connection import ConnectionSettings
 from msgbus_kafka.consumer.client_factory import start_client
@@ -55,9 +56,13 @@ class KafkaAdapter(Adapter):
     change_delay_seconds = 0.05
 
     def __init__(self, url: BrokerURL, options: AdapterOptions) -> None:
-        """See Adapter."""
+        """Implement :meth:`Adapter.__init__`.
+
+        Raises ConfigurationError as well for an aiokafka that is not supported.
+        """
         if not isinstance(options, KafkaOptions):
             raise ConfigurationError(f"kafka: options should be KafkaOptions, not {type(options).__name__}")
+        verify()
         self._timing: Final = Timing.of(options.session_timeout)
         self._assignor: Final = options.assignor
         self._connection_settings: Final = ConnectionSettings(url, options)
@@ -69,12 +74,12 @@ class KafkaAdapter(Adapter):
         self._warned = False
 
     async def connect(self) -> None:
-        """See Adapter."""
+        """Implement :meth:`Adapter.connect`."""
         self._warn_of_client()
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
                 await self._cluster.connect()
-                with contextlib.suppress(AccessRefused):  # who may only read is welcome; publish() will say it
+                with contextlib.suppress(AccessRefused):  # a user who may only read is accepted; publish() raises it
                     await self._publisher.connect()
         except TimeoutError as error:
             raise BrokerUnavailable(
@@ -82,7 +87,7 @@ class KafkaAdapter(Adapter):
             ) from error
 
     async def ping(self) -> str:
-        """See Adapter. One node that does not answer is not the cluster: then another is asked."""
+        """Implement :meth:`Adapter.ping`. If one node does not answer, another one is asked."""
         try:
             await self._cluster.nodes()
         except BrokerUnavailable:
@@ -90,61 +95,67 @@ class KafkaAdapter(Adapter):
         return ""
 
     async def diagnose(self) -> Diagnosis:
-        """See Adapter."""
+        """Implement :meth:`Adapter.diagnose`."""
         return await diagnose(self._cluster)
 
     async def close(self) -> None:
-        """See Adapter."""
+        """Implement :meth:`Adapter.close`. Log what a part raises while it is closed."""
         consumers = list(self._consumers)
         self._consumers.clear()
-        await asyncio.gather(
-            *(consumer.close(0) for consumer in consumers),
-            self._publisher.close(),
-            self._cluster.close(),
-            return_exceptions=True,
-        )
+        closing: dict[str, Coroutine[Any, Any, None]] = {
+            **{f"consumer {number}": consumer.close(0) for number, consumer in enumerate(consumers)},
+            "the producers": self._publisher.close(),
+            "the admin client": self._cluster.close(),
+        }
+        for name, error in zip(closing, await asyncio.gather(*closing.values(), return_exceptions=True), strict=True):
+            if error is not None:
+                logger.warning(
+                    "kafka: closing %s failed: %r; its connections may stay open until the process ends", name, error
+                )
 
     async def create_queues(self, specs: Sequence[QueueSpec]) -> None:
-        """See Adapter. Groups get everything even without a trace, as topics keep their records for them.
+        """Implement :meth:`Adapter.create_queues`.
 
-        They leave one, their first commit, for members with ``start="newest"``.
+        A topic keeps its records for groups that do not exist yet. Each group still gets a first commit here: members
+        with ``start="newest"`` find by it that the group exists.
         """
         await self._topics.create(specs)
-        born = [(str(spec.address), group) for spec in specs if not spec.address.part for group in spec.groups]
-        with contextlib.suppress(AccessRefused):  # who makes queues need not be allowed to commit for their groups
-            await asyncio.gather(*(commit_initial_offsets(self._cluster, self._topics, *one) for one in born))
+        new_groups = [(str(spec.address), group) for spec in specs if not spec.address.part for group in spec.groups]
+        with contextlib.suppress(AccessRefused):  # creating queues does not need the right to commit
+            await asyncio.gather(*(commit_initial_offsets(self._cluster, self._topics, *one) for one in new_groups))
 
     def publish(
         self, messages: Sequence[Outgoing], timeout: float
     ) -> Coroutine[Any, Any, Sequence[BrokerError | None]]:
-        """See Adapter."""
+        """Implement :meth:`Adapter.publish`."""
         return self._publisher.publish(messages, timeout)
 
     async def lag(self, address: Address, group: str) -> Lag:
-        """See Adapter."""
+        """Implement :meth:`Adapter.lag`."""
         return await lag(self._cluster, self._topics, str(address), group)
 
     async def open_dead_letters(self, address: Address) -> DeadLetterStore:
-        """See Adapter."""
+        """Implement :meth:`Adapter.open_dead_letters`."""
         return KafkaDeadLetterStore(self._connection_settings, self._topics, self._publisher, address)
 
     async def open_consumer(self, group: str, listener: SessionListener) -> Consumer:
-        """See Adapter."""
-        places = self._group_states.setdefault(group, GroupState(self._cluster, self._topics, group))
-        client = await start_client(self._connection_settings, places, self._timing, self._assignor)
-        consumer = KafkaConsumer(client, listener, places, self._timing)
+        """Implement :meth:`Adapter.open_consumer`."""
+        group_state = self._group_states.setdefault(group, GroupState(self._cluster, self._topics, group))
+        client = await start_client(self._connection_settings, group_state, self._timing, self._assignor)
+        consumer = KafkaConsumer(client, listener, group_state, self._timing)
+        consumer.start()
         self._consumers = {one for one in self._consumers if not one.closed} | {consumer}
         return consumer
 
     async def rewind(self, address: Address, group: str, to: Position) -> None:
-        """See Adapter."""
+        """Implement :meth:`Adapter.rewind`."""
         offsets = await resolve_position(self._cluster, self._topics, str(address), to)
         await commit_offsets(self._cluster, str(address), group, offsets)
 
     async def open_history(
         self, address: Address, group: str, since: Position, until: Position | None
     ) -> HistoryReader:
-        """See Adapter."""
+        """Implement :meth:`Adapter.open_history`."""
         find = partial(resolve_position, self._cluster, self._topics, str(address))
         begins, ends = await asyncio.gather(find(since), find(until or "newest"))
         return KafkaHistoryReader(self._connection_settings, address, group, begins, ends)

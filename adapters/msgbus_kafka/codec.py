@@ -1,4 +1,4 @@
-"""Records and messages: what lies on the server, as bytes. Pure."""
+"""Conversion between messages and Kafka records. Pure."""
 
 from __future__ import annotations
 
@@ -24,18 +24,19 @@ batch_size_bytes: Final[Callable[[bytes | None, bytes | None, list[tuple[str, by
 )
 """Bytes of a batch with this one record: what the topic's ``max.message.bytes`` is compared with."""
 
-_MAX_TIMESTAMP_MS: Final = 253_402_300_799_000  # the end of the year 9999: no later time can be told as a date
+_MAX_TIMESTAMP_MS: Final = 253_402_300_799_000  # the end of the year 9999: datetime has no later date
 _DIGITS: Final = {TIME: 14, ATTEMPTS: 9}
 
 
 def encode_record(message: Outgoing) -> tuple[bytes | None, list[tuple[str, bytes]]]:
-    """The record's key: the message's, or of a dead letter its own id, by which a tombstone removes it.
+    """Return the key and the headers of the record for ``message``.
 
-    Its headers: id, time, then the user's and ours.
+    The key is the message's. For a dead letter it is the dead letter's own id, so that a tombstone can remove it. The
+    headers are id and time, then the user's and those of msgbus.
     """
     try:
         return _laid_out(message, str.encode)
-    except UnicodeEncodeError:  # bytes that are no text, which a message that is published again may bring
+    except UnicodeEncodeError:  # bytes that are not UTF-8, in a message of a third-party client that is published again
         key, headers = _laid_out(message, _bytes)
         return key, [(_header_name(name), value) for name, value in headers]
 
@@ -49,16 +50,16 @@ def _laid_out(message: Outgoing, encode: Callable[[str], bytes]) -> tuple[bytes 
         key = encode(message.headers[DEAD_LETTER_ID]) if DEAD_LETTER_ID in message.headers else key
     for name, text in message.headers.items():
         if not name.isascii():
-            encode(name)  # raises where it is no text
+            encode(name)  # raises if it is not UTF-8
         headers.append((name, encode(text)))
     return key, headers
 
 
 def decode_record(record: Any, address: Address, group: str) -> Message:
-    """The message in ``record``, which anybody may have published."""
+    """Return the message in ``record``, which any client may have published."""
     headers = {name: _text(value or b"") for name, value in record.headers}
     for name, most in _DIGITS.items():
-        if len(headers.get(name, "")) > most:  # not ours, and no number that a date or a counter could hold
+        if len(headers.get(name, "")) > most:  # not written by msgbus: too large for a date or a counter
             del headers[name]
     if record.value is None:
         headers[TOMBSTONE] = "1"
@@ -76,7 +77,7 @@ def decode_record(record: Any, address: Address, group: str) -> Message:
 
 
 def _header_name(name: str) -> str:
-    r"""A name that aiokafka can write: it takes text only. What was the byte FC is written as the four letters \xfc."""
+    r"""Return a name that aiokafka can write: it takes text only. The byte FC is written as the four letters \xfc."""
     return _bytes(name).decode("utf-8", "backslashreplace")
 
 

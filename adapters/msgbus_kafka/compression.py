@@ -1,4 +1,4 @@
-"""The codecs that this installation can read. aiokafka takes gzip from Python, the others from cramjam."""
+"""Compression codecs of this installation. aiokafka takes gzip from Python, the other codecs from cramjam."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def check_codec(name: str, settings: Mapping[str, str]) -> None:
 
 
 def codec_findings(topics: Mapping[str, str]) -> Iterator[Finding]:
-    """Find what cannot be read; ``topics`` are names and their compression.type. Pure."""
+    """Yield what this installation cannot read; ``topics`` are names and their compression.type. Pure."""
     lacking = missing_codecs()
     if stopped := sorted(name for name, used in topics.items() if used in lacking):
         used = ", ".join(sorted({topics[name] for name in stopped}))

@@ -1,4 +1,7 @@
-"""How to reach a cluster and log in: what every client of aiokafka's is given, and one honest try."""
+"""Connection settings of a cluster.
+
+Servers, TLS and login for every aiokafka client, and one try with a clear error.
+"""
 
 from __future__ import annotations
 
@@ -31,10 +34,10 @@ _FAILURES: Final = (OSError, KafkaError, EOFError, ValueError, AssertionError)
 
 
 class ConnectionSettings:
-    """The way to a cluster. Its password is in no text of ours."""
+    """Bootstrap servers, TLS and SASL settings of one cluster. No text of this class contains the password."""
 
     def __init__(self, url: BrokerURL, options: KafkaOptions) -> None:
-        """Raises ConfigurationError for a URL that is none of Kafka's."""
+        """Read the URL. Raises ConfigurationError if it is not a URL of Kafka."""
         if not url.hosts:
             raise ConfigurationError("kafka: the URL needs a host: kafka://host:9092")
         if url.path:
@@ -47,14 +50,14 @@ class ConnectionSettings:
         self._context: ssl.SSLContext | None = None
 
     def client_arguments(self) -> dict[str, Any]:
-        """Keyword arguments for aiokafka's clients. Raises ConfigurationError for unusable certificates."""
+        """Return the keyword arguments for aiokafka's clients. Raises ConfigurationError for unusable certificates."""
         return {"bootstrap_servers": self.servers.split(","), **self._security()}
 
     async def check_connection(self) -> None:
-        """Connect to one server and log in, once, and let go again.
+        """Connect to one server, log in once, and close the connection.
 
-        Raises AccessRefused or BrokerUnavailable naming the servers. aiokafka's own start() calls both of them "Unable
-        to bootstrap" and logs what it was.
+        Raises AccessRefused or BrokerUnavailable naming the servers. aiokafka's own start() raises "Unable to
+        bootstrap" for both, and only logs the reason.
         """
         failures: list[BaseException] = []
         for host, port, _ in collect_hosts(self.servers):
@@ -68,9 +71,11 @@ class ConnectionSettings:
         raise self._connection_error(failures)
 
     async def fetch_metadata(self, topics: Iterable[str] | None, beside: Container[tuple[str, int]]) -> Any:
-        """What the first of the servers that answers says of the cluster and these topics; None is all there are.
+        """Return the cluster's metadata from the first server that answers, or None if no server does.
 
-        Not asked are those in ``beside``. None if nobody answers.
+        Args:
+            topics: Topics to include; None includes all of them.
+            beside: Addresses that are not asked.
         """
         for host, port, _ in collect_hosts(self.servers):
             if (host, port) in beside:

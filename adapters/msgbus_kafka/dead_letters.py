@@ -1,7 +1,10 @@
-"""Dead letters: a compacted topic keyed by letter id, read without a group; removing one writes its tombstone.
+"""Dead-letter store: a compacted topic keyed by dead letter id, read without a group.
 
-A tombstone may lie far behind its letter, so a walk reads the log once and notes where each living letter lies. One
-taker at a time is whoever owns the topic's one partition in the group ``q.g.dlq.taker``.
+A dead letter is removed by its tombstone, which may come much later in the log. So a walk first reads the whole log and
+notes the offset of each dead letter that has no tombstone.
+
+The lock: the consumer that is assigned the topic's one partition in the group ``q.g.dlq.taker`` is the lock holder. It
+only holds the partition; another client reads.
 """
 
 from __future__ import annotations
@@ -11,14 +14,15 @@ from bisect import bisect_right
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 
 from msgbus.adapter import DeadLetterStore
 from msgbus.adapter.envelope import Delivery
 from msgbus.adapter.headers import DEAD_LETTER_ID
 from msgbus.errors import BrokerError, BrokerUnavailable, DeadLetterLockLost, DeadLettersLocked, translate_errors
+from msgbus_kafka.aiokafka_internals.consumer_state import has_assignment, has_joined, network_client
 from msgbus_kafka.aiokafka_internals.install import install_patches
 from msgbus_kafka.aiokafka_internals.shutdown import stop_consumer
+from msgbus_kafka.aiokafka_internals.sticky_assignor import new_sticky_assignor
 from msgbus_kafka.codec import decode_record
 from msgbus_kafka.errors import ERROR_TABLE
 from msgbus_kafka.history import READ_TIMEOUT_SECONDS, KafkaReader, open_reader
@@ -34,16 +38,16 @@ if TYPE_CHECKING:
 __all__ = ["KafkaDeadLetterStore"]
 
 LOCK_SESSION_TIMEOUT_SECONDS: Final = 6.0
-"""Seconds after which a killed taker's hold is over: the least that brokers allow by default."""
+"""Seconds after which the lock of a killed holder expires: the least that brokers allow by default."""
 JOIN_TIMEOUT_SECONDS: Final = 15.0
-"""Seconds until a group has said who owns the partition; an empty one waits 3 s for others (a broker's default)."""
+"""Seconds to wait for the group's assignment; an empty group waits 3 s for members (a broker's default)."""
 REMOVE_TIMEOUT_SECONDS: Final = 30.0
-"""Seconds to remove letters: what a publish has by default."""
+"""Seconds to remove dead letters: the default timeout of a publish."""
 POLL_INTERVAL_SECONDS: Final = 0.05
 
 
 class KafkaDeadLetterStore(DeadLetterStore):
-    """The dead-letter queue ``address``."""
+    """The dead letters in the queue ``address``."""
 
     def __init__(self, access: ConnectionSettings, topics: Topics, publisher: Publisher, address: Address) -> None:
         self._access = access
@@ -57,11 +61,14 @@ class KafkaDeadLetterStore(DeadLetterStore):
         self._offsets: list[int] = []
 
     async def count(self) -> tuple[int, bool]:
-        """See DeadLetterStore; reads the log."""
+        """Implement :meth:`DeadLetterStore.count` by reading the log."""
         return len(await self._index()), True
 
     async def look(self, after: Hashable | None, limit: int) -> tuple[Sequence[Delivery], Hashable | None]:
-        """See DeadLetterStore; cursors are offsets. What arrives during a walk is seen by the next."""
+        """Implement :meth:`DeadLetterStore.look`.
+
+        Cursors are offsets. A walk does not see what arrives after its start.
+        """
         if not isinstance(after, int):
             self._offsets = await self._index()
         first = bisect_right(self._offsets, after) if isinstance(after, int) else 0
@@ -70,20 +77,24 @@ class KafkaDeadLetterStore(DeadLetterStore):
         return page, wanted[-1] if len(self._offsets) > first + limit else None
 
     async def take(self, after: Hashable | None, limit: int) -> tuple[Sequence[Delivery], Hashable | None]:
-        """See DeadLetterStore."""
+        """Implement :meth:`DeadLetterStore.take`."""
         if self._lock_holder is None:
             await self._join()
         elif not self._owns_lock:
-            raise DeadLetterLockLost(f"queue {self._name}: the hold on its letters was lost; take them again")
+            raise DeadLetterLockLost(
+                f"queue {self._name}: the dead-letter lock was lost; nothing was removed; start again"
+            )
         return await self.look(after, limit)
 
     async def remove(self, letters: Sequence[Delivery]) -> None:
-        """See DeadLetterStore: a tombstone for each, confirmed by all in-sync replicas."""
+        """Implement :meth:`DeadLetterStore.remove`: publish a tombstone for each, confirmed by all in-sync replicas."""
         if not self._owns_lock:
-            raise DeadLetterLockLost(f"queue {self._name}: the hold on its letters was lost; take them again")
+            raise DeadLetterLockLost(
+                f"queue {self._name}: the dead-letter lock was lost; nothing was removed; start again"
+            )
         if nameless := [letter.message.origin for letter in letters if letter.receipt is None]:
             raise BrokerError(
-                f"queue {self._name}: {nameless[0]} was not put there by msgbus and has no key, so no tombstone can "
+                f"queue {self._name}: {nameless[0]} was not published by msgbus and has no key, so no tombstone can "
                 "remove it: let the topic's retention do it"
             )
         keys = [cast("bytes", letter.receipt) for letter in letters]
@@ -93,13 +104,16 @@ class KafkaDeadLetterStore(DeadLetterStore):
             raise refusal
 
     async def close(self) -> None:
-        """See DeadLetterStore: nothing was taken away, so nothing has to go back."""
+        """Implement :meth:`DeadLetterStore.close`.
+
+        Reading changes nothing on the server, so there is nothing to give back.
+        """
         reader, self._reader = self._reader, None
-        taker, self._lock_holder = self._lock_holder, None
+        holder, self._lock_holder = self._lock_holder, None
         if reader is not None:
             await reader.close()
-        if taker is not None:
-            await stop_consumer(taker, 2.0)
+        if holder is not None:
+            await stop_consumer(holder, 2.0)
 
     @property
     def _owns_lock(self) -> bool:
@@ -107,7 +121,7 @@ class KafkaDeadLetterStore(DeadLetterStore):
 
     async def _join(self) -> None:
         await self._topics.state(self._name)
-        taker: Any = AIOKafkaConsumer(
+        holder: Any = AIOKafkaConsumer(
             **self._access.client_arguments(),
             group_id=f"{self._name}.taker",
             client_id="msgbus",
@@ -115,38 +129,38 @@ class KafkaDeadLetterStore(DeadLetterStore):
             session_timeout_ms=int(LOCK_SESSION_TIMEOUT_SECONDS * 1000),
             heartbeat_interval_ms=500,
             # The holder keeps the partition when another joins.
-            partition_assignment_strategy=[StickyPartitionAssignor],
+            partition_assignment_strategy=[new_sticky_assignor()],
         )
-        install_patches(taker._client, self._access.servers, self._access.fetch_metadata)  # noqa: SLF001
-        taker.subscribe([self._name])
+        install_patches(network_client(holder), self._access.servers, self._access.fetch_metadata)
+        holder.subscribe([self._name])
         try:
-            with translate_errors(ERROR_TABLE, f"queue {self._name}: taking its letters in hand"):
-                await taker.start()
-            await self._until_assigned(taker)
+            with translate_errors(ERROR_TABLE, f"queue {self._name}: locking its dead letters"):
+                await holder.start()
+            await self._until_assigned(holder)
         except BaseException:
-            await stop_consumer(taker, 2.0)
+            await stop_consumer(holder, 2.0)
             raise
-        self._lock_holder = taker
+        self._lock_holder = holder
 
-    async def _until_assigned(self, taker: Any) -> None:
+    async def _until_assigned(self, holder: Any) -> None:
         loop = asyncio.get_running_loop()
         end = loop.time() + JOIN_TIMEOUT_SECONDS
-        while self._partition not in taker.assignment():
-            joined = taker._coordinator.generation > 0 and not taker._coordinator._rejoin_needed_fut.done()  # noqa: SLF001
-            settled = joined and taker._subscription.subscription.assignment is not None  # noqa: SLF001
-            if settled or loop.time() >= end:
-                raise DeadLettersLocked(f"queue {self._name}: somebody else is taking from it; try again later")
+        while self._partition not in holder.assignment():
+            if (has_joined(holder) and has_assignment(holder)) or loop.time() >= end:
+                raise DeadLettersLocked(
+                    f"queue {self._name}: its dead letters are locked by another process; try again later"
+                )
             await asyncio.sleep(POLL_INTERVAL_SECONDS)
-        taker.pause(self._partition)  # it is the lock; another client reads
+        holder.pause(self._partition)  # this consumer is the lock; another client reads
 
     # Reading.
 
     async def _index(self) -> list[int]:
-        """Where each living letter lies."""
+        """Return the offsets of the dead letters that have no tombstone."""
         await self._topics.state(self._name)
         reader = await self._ready()
         at: dict[object, int] = {}
-        with translate_errors(ERROR_TABLE, f"queue {self._name}: reading its letters"):
+        with translate_errors(ERROR_TABLE, f"queue {self._name}: reading its dead letters"):
             end = (await reader.client.end_offsets([self._partition]))[self._partition]
             await reader.client.seek_to_beginning(self._partition)
             async for record in self._until(end):
@@ -160,12 +174,12 @@ class KafkaDeadLetterStore(DeadLetterStore):
         if not offsets:
             return []
         reader, wanted = await self._ready(), set(offsets)
-        with translate_errors(ERROR_TABLE, f"queue {self._name}: reading its letters"):
+        with translate_errors(ERROR_TABLE, f"queue {self._name}: reading its dead letters"):
             reader.client.seek(self._partition, offsets[0])
             return [record async for record in self._until(offsets[-1] + 1) if record.offset in wanted]
 
     async def _until(self, end: int) -> Any:
-        """Records up to ``end``, exclusively; compaction may have left gaps, at the end as well."""
+        """Yield records before offset ``end``. Compaction may leave gaps, also at the end."""
         reader = await self._ready()
         loop = asyncio.get_running_loop()
         last = loop.time()
@@ -182,7 +196,7 @@ class KafkaDeadLetterStore(DeadLetterStore):
     async def _ready(self) -> KafkaReader:
         if self._reader is None:
             self._reader = await open_reader(
-                self._access, [self._partition], f"queue {self._name}: reading its letters"
+                self._access, [self._partition], f"queue {self._name}: reading its dead letters"
             )
         return self._reader
 

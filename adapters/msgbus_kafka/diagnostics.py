@@ -1,4 +1,4 @@
-"""What a Kafka cluster is, and how safely it keeps what is published to our topics."""
+"""Diagnosis of a Kafka cluster: its version and size, and how safely it keeps the topics of msgbus."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 from msgbus.adapter.diagnostics import Diagnosis, Finding
 from msgbus_kafka.admin.client import BROKER_RESOURCE, TOPIC_RESOURCE
 from msgbus_kafka.admin.topic_config import MIN_INSYNC_FINDING, SAFE_REPLICATION_FACTOR
+from msgbus_kafka.aiokafka_internals.verify import SUPPORTED, fast_producer_problem
 from msgbus_kafka.compression import COMPRESSION_TYPE, codec_findings
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ _FETCH_OF_4: Final = 4
 
 
 class Topic(NamedTuple):
-    """One of ours."""
+    """A topic of msgbus."""
 
     name: str
     replicas: int
@@ -60,7 +61,7 @@ class Topic(NamedTuple):
 
 
 async def diagnose(cluster: AdminClient) -> Diagnosis:
-    """See Adapter."""
+    """Implement :meth:`Adapter.diagnose`."""
     answer = await cluster.send(MetadataRequest(None, allow_auto_topic_creation=False))
     nodes = cluster.live_nodes(answer)
     settings = (await cluster.configs(BROKER_RESOURCE, [str(nodes[0])], nodes[0])).get(str(nodes[0]))
@@ -81,7 +82,10 @@ async def diagnose(cluster: AdminClient) -> Diagnosis:
 
 
 async def _version(cluster: AdminClient, settings: Mapping[str, str]) -> str:
-    """Kafka tells its version to nobody; what it no longer answers, and a setting that 4.0 took away, do."""
+    """Return the version as far as it can be inferred: Kafka has no request for it.
+
+    Version 4.0 stopped answering old requests and removed a setting.
+    """
     answer = await cluster.send(ApiVersionRequest())
     if any(key == _FETCH and oldest >= _FETCH_OF_4 for key, oldest, _ in answer.api_versions):
         return " 4.0 or later"
@@ -90,14 +94,14 @@ async def _version(cluster: AdminClient, settings: Mapping[str, str]) -> str:
 
 
 def own_topics(names: Iterable[str]) -> list[str]:
-    """Retry queues, dead-letter queues, and the queues that have some. Pure."""
+    """Return the retry queues and dead-letter queues among ``names``, and the queues that they belong to. Pure."""
     there = set(names)
     parts = {name: part["queue"] for name in there if (part := _PART.fullmatch(name))}
     return sorted({*parts, *(there & set(parts.values()))})
 
 
 def cluster_findings(nodes: int, settings: Mapping[str, str] | None) -> Iterator[Finding]:
-    """What endangers the promise, by the cluster's size and a node's settings; None: we may not look. Pure."""
+    """Yield risks of the cluster's size and of a node's settings; None: they may not be read. Pure."""
     if nodes == 1:
         yield Finding(
             "warning",
@@ -118,7 +122,7 @@ def cluster_findings(nodes: int, settings: Mapping[str, str] | None) -> Iterator
 
 
 def topic_findings(nodes: int, topics: Sequence[Topic]) -> Iterator[Finding]:
-    """What endangers the promise, by how our topics are kept. Pure."""
+    """Yield risks of how the topics of msgbus are replicated. Pure."""
     wanted = min(nodes, SAFE_REPLICATION_FACTOR)
     rows: tuple[tuple[Any, ...], ...] = (
         ("error", "without a leader: nothing goes in or out", "start the nodes that have it", lambda t: t.leaderless),
@@ -149,11 +153,17 @@ def topic_findings(nodes: int, topics: Sequence[Topic]) -> Iterator[Finding]:
 
 
 def client_findings() -> Iterator[Finding]:
-    """What endangers the pace, by how the client was installed."""
+    """Yield how the installed client costs speed."""
     from aiokafka.record.default_records import DefaultRecordBatch
 
     if "_crecords" not in str(DefaultRecordBatch.__module__):
         yield SLOW_CLIENT_FINDING
+    if problem := fast_producer_problem():
+        yield Finding(
+            "warning",
+            f"{problem}: msgbus publishes through aiokafka's own send_batch(), which is slower",
+            f'pip install "aiokafka=={SUPPORTED}.*"',
+        )
 
 
 def _topic(name: str, partitions: Sequence[Any], settings: Mapping[str, str]) -> Topic:

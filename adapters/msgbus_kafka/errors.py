@@ -1,4 +1,4 @@
-"""What aiokafka raises and what brokers answer, as errors of ours."""
+"""Translation of aiokafka's exceptions and of Kafka's error codes into errors of msgbus."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ _CODES: Final[Mapping[int, type[MsgbusError]]] = {
 
 
 class FetchRefused(kafka.KafkaError):  # type: ignore[misc]  # aiokafka is untyped
-    """The broker's answer to the fetch of one partition was this error."""
+    """The broker answered the fetch of one partition with this error."""
 
     def __init__(self, partition: Any, text: str) -> None:
         super().__init__(text)
@@ -89,7 +89,7 @@ def describe_unreadable(error: BaseException) -> str:
 
 
 def error_for_code(code: int, message: str | None, doing: str) -> MsgbusError:
-    """The broker's error ``code`` as ours. ``doing`` opens the text and names the queue."""
+    """Return the broker's error ``code`` as an error of msgbus. ``doing`` opens the text and names the queue."""
     theirs = kafka.for_code(code)
     text = f"{doing}: {message or theirs.__name__}"
     if "collides" in (message or ""):  # Kafka takes "a.b" and "a_b" for one name
@@ -100,5 +100,5 @@ def error_for_code(code: int, message: str | None, doing: str) -> MsgbusError:
 
 
 def describe(error: BaseException) -> str:
-    """``error`` in words: many of aiokafka's have none but their name."""
+    """Return the text of ``error``, or its name: many of aiokafka's errors have no text."""
     return str(error) or type(error).__name__

@@ -1,4 +1,4 @@
-"""Reading a topic's partitions from offset to offset, without a group."""
+"""Reader of a topic's partitions between two offsets, without a consumer group."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from msgbus.adapter import HistoryReader
 from msgbus.adapter.envelope import Delivery
 from msgbus.errors import BrokerError, BrokerUnavailable, ConfigurationError, translate_errors
 from msgbus_kafka.admin.offsets import log_bounds, offsets_at
+from msgbus_kafka.aiokafka_internals.consumer_state import network_client
 from msgbus_kafka.aiokafka_internals.fetcher import install_fetcher
 from msgbus_kafka.aiokafka_internals.install import install_patches
 from msgbus_kafka.aiokafka_internals.shutdown import stop_consumer
@@ -55,7 +56,7 @@ async def open_reader(access: ConnectionSettings, partitions: Sequence[TopicPart
         auto_offset_reset="earliest",
         fetch_max_wait_ms=100,
     )
-    install_patches(client._client, access.servers, access.fetch_metadata)  # noqa: SLF001
+    install_patches(network_client(client), access.servers, access.fetch_metadata)
     try:
         with translate_errors(ERROR_TABLE, purpose):
             await client.start()
@@ -67,7 +68,7 @@ async def open_reader(access: ConnectionSettings, partitions: Sequence[TopicPart
 
 
 class KafkaReader:
-    """An AIOKafkaConsumer of some partitions and of no group, which names the record that it cannot read."""
+    """An AIOKafkaConsumer of some partitions without a group. It names the record that it cannot read."""
 
     def __init__(self, client: Any, purpose: str) -> None:
         self.client: Final = client
@@ -77,10 +78,10 @@ class KafkaReader:
     async def fetch(
         self, *partitions: TopicPartition, limit: int = MAX_RECORDS_PER_FETCH
     ) -> Mapping[Any, Sequence[Any]]:
-        """Return what comes of these within 0.2 s, at most ``limit`` records.
+        """Return the records that arrive within 0.2 s, at most ``limit``.
 
-        Raises BrokerError naming the record that cannot be read, once everything before it was returned; the positions
-        stay in front of it.
+        Raises BrokerError naming a record that cannot be read, after everything before it was returned. The positions
+        stay before it.
         """
         before = {one: await self.client.position(one) for one in partitions}
         try:
@@ -121,7 +122,7 @@ class KafkaReader:
                 limit //= 2
 
     async def close(self) -> None:
-        """Let go of the connections. Never raises."""
+        """Close the connections. Never raises."""
         await stop_consumer(self.client, 2.0)
 
 
@@ -130,7 +131,7 @@ def _concerns_a_record(error: Exception) -> bool:
 
 
 class KafkaHistoryReader(HistoryReader):
-    """What lies between two offsets in each partition."""
+    """The records between two offsets of each partition."""
 
     def __init__(
         self,
@@ -140,7 +141,7 @@ class KafkaHistoryReader(HistoryReader):
         begins: Mapping[int, int],
         ends: Mapping[int, int],
     ) -> None:
-        """Partitions that are only in one of ``fetch_offset`` and ``ends`` (exclusive) have no part in it."""
+        """Read the partitions that are in both ``begins`` and ``ends``; an end is exclusive."""
         self._access = access
         self._address = address
         self._group = group
@@ -150,7 +151,7 @@ class KafkaHistoryReader(HistoryReader):
         self._reader: KafkaReader | None = None
 
     async def read(self, limit: int) -> Sequence[Delivery]:
-        """See HistoryReader."""
+        """Implement :meth:`HistoryReader.read`."""
         with translate_errors(ERROR_TABLE, f"queue {self._address}: reading its history"):
             return await self._read(limit) if self._begins else ()
 
@@ -184,7 +185,7 @@ class KafkaHistoryReader(HistoryReader):
         return Delivery(decode_record(record, self._address, self._group), self._address, self, None, record.offset)
 
     async def close(self) -> None:
-        """See HistoryReader."""
+        """Implement :meth:`HistoryReader.close`."""
         reader, self._reader = self._reader, None
         if reader is not None:
             await reader.close()
@@ -194,9 +195,9 @@ _ORIGIN: Final = re.compile(r"(?:(?P<topic>.+)-(?P<partition>[0-9]{1,9})@)?(?P<o
 
 
 async def resolve_position(cluster: AdminClient, topics: Topics, name: str, position: Position) -> dict[int, int]:
-    """An offset that is kept, or the end, in each partition that ``position`` speaks of.
+    """Return an offset between the log's bounds for each partition that ``position`` names.
 
-    Raises QueueNotFound, ConfigurationError for what is no position here, BrokerUnavailable.
+    Raises QueueNotFound, BrokerUnavailable, or ConfigurationError if ``position`` is not one of this queue.
     """
     leaders = (await topics.state(name)).leaders
     bounds = await log_bounds(cluster, name, leaders)
@@ -209,7 +210,7 @@ async def resolve_position(cluster: AdminClient, topics: Topics, name: str, posi
 
 
 def parse_origin(name: str, position: str, bounds: LogBounds) -> dict[int, int]:
-    """The offsets of ``topic-partition@offset``, or of a bare offset, which means every partition."""
+    """Return the offsets for ``topic-partition@offset``, or for an offset alone, which means every partition."""
     found = _ORIGIN.fullmatch(position)
     if found is None or found["topic"] not in {None, name}:
         raise ConfigurationError(

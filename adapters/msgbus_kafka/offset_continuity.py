@@ -1,10 +1,10 @@
-"""Continuity of a partition: every offset that is not handed over must be explained by the log itself.
+"""Continuity of a partition: the log itself must explain every offset that is not handed over.
 
-Offsets are missing for good reasons: markers of transactions, records of a transaction that was taken back, and what
-compaction removed. They must not be missing because aiokafka has jumped, or has lost what it had taken from its buffer.
-The headers of the batches that a fetch brought tell the one from the other, without a question to a server.
+Offsets are missing for good reasons: markers of transactions, records of an aborted transaction, and records that
+compaction removed. They must not be missing because aiokafka has moved its position, or has lost records of its buffer.
+The headers of the fetched batches tell these cases apart without a request to a server.
 
-Pure. A contiguous fetch costs three comparisons; headers are read only where an offset is missing, each of them once
+Pure. A contiguous fetch costs three comparisons. Headers are read only where an offset is missing, each of them once
 (0.4 us for a batch).
 """
 
@@ -26,19 +26,19 @@ _MAGIC_V2: Final = 2
 
 
 class OffsetGap(NamedTuple):
-    """Offsets that were not handed over: from ``begin`` up to ``end``, exclusively."""
+    """Offsets that were not handed over: from ``begin`` to ``end``, exclusive."""
 
     begin: int
     end: int
 
     @property
     def size(self) -> int:
-        """How many offsets are missing."""
+        """The number of missing offsets."""
         return self.end - self.begin
 
 
 class FetchedBatches:
-    """What one fetch brought of a partition, unread; ``fetch_offset`` is the offset that was asked for."""
+    """The unread batches of one partition from one fetch; ``fetch_offset`` is the offset that was requested."""
 
     __slots__ = (
         "_aborted",
@@ -63,7 +63,7 @@ class FetchedBatches:
         """Of each producer the last marker: what it wrote before belongs to a transaction that is over."""
 
     def continue_from(self, before: FetchedBatches) -> None:
-        """Take over what ``before`` explains, which came before this one and whose rest was not handed over."""
+        """Take over what ``before`` explains: the fetch before this one, whose last offsets were not handed over."""
         begin = before.explained_from if before.delivered_until == before.fetch_offset else before.delivered_until
         if begin <= self.fetch_offset and before.unexplained(OffsetGap(begin, self.fetch_offset)) is None:
             self.explained_from = begin
@@ -87,7 +87,7 @@ class FetchedBatches:
         return any(one == producer and after < first <= base for one, first in self._aborted)
 
     def _batches(self, end: int) -> Iterator[tuple[int, int, int, int, int]]:
-        """Base offset, last offset, attributes, producer and count of the batches before ``end``."""
+        """Yield base offset, last offset, attributes, producer and count of the batches before ``end``."""
         at, raw = self._read_until, self._raw
         while at + _BATCH_HEADER.size <= len(raw):
             base, length, _, magic, _, attributes, delta, _, _, producer, _, _, count = _BATCH_HEADER.unpack_from(
@@ -108,7 +108,7 @@ def has_gap(expected: int, records: Sequence[Any]) -> bool:
 
 
 def find_gaps(expected: int, records: Sequence[Any]) -> Iterator[tuple[int, OffsetGap]]:
-    """The gaps before and between ``records``, each with the index of the record that follows it."""
+    """Yield the gaps before and between ``records``, each with the index of the record that follows it."""
     for index, record in enumerate(records):
         if record.offset != expected:
             yield index, OffsetGap(expected, record.offset)

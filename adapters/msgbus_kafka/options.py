@@ -1,4 +1,4 @@
-"""KafkaOptions: the URL's parameters, and the timeouts that follow from them."""
+"""Options in the URL of Kafka, and the timeouts that follow from them."""
 
 from __future__ import annotations
 
@@ -32,17 +32,16 @@ class KafkaOptions(AdapterOptions):
     """How a group shares its partitions; the same in every member. Changing it needs a full stop of the group. One of
     your own is a class, given to connect()."""
     mechanism: Literal["", "plain", "scram-sha-256", "scram-sha-512"] = ""
-    """How a user logs in (SASL); without a user in the URL nobody does. Empty is scram-sha-512, whose password does not
-    travel."""
+    """SASL mechanism; used if the URL has a user. Empty is scram-sha-512, which does not send the password."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Seconds. Always drain + commit < rebalance < request < session.
+    """Timeouts in seconds. Always drain + commit < rebalance < request < session.
 
-    A member has ``rebalance`` to let go of its partitions, by a drain and a last commit. The answer to its JoinGroup
-    comes when the slowest member has, and aiokafka bounds it by ``request`` like any other; a connection that is dead
-    without saying so must be noticed, by ``request`` again, before the session is over.
+    A member has ``rebalance`` to give up its partitions: a drain and a last commit. The answer to its JoinGroup comes
+    when the slowest member has done so, and aiokafka bounds it by ``request`` like any other answer. A connection that
+    is dead without an error must be noticed, by ``request`` again, before the session expires.
     """
 
     drain: float
@@ -61,7 +60,7 @@ class Timing:
 
     @classmethod
     def of(cls, session: float) -> Timing:
-        """18, 5, 30 and 40 s at 45 s and above; below, all of them shrink with the session.
+        """Return 18, 5, 30 and 40 s for sessions of 45 s and more; below, all of them shrink with the session.
 
         Raises ConfigurationError naming the parameter.
         """

@@ -14,7 +14,7 @@ from aiokafka import TopicPartition
 
 from bench.contenders.kafka_raw import RawKafka, create
 from msgbus.adapter.url import BrokerURL
-from msgbus_kafka.aiokafka_internals.accumulator import accumulator_of
+from msgbus_kafka.aiokafka_internals.producer_path import accumulator_of
 from msgbus_kafka.connection import ConnectionSettings
 from msgbus_kafka.options import KafkaOptions
 from msgbus_kafka.producer.partition_writer import PartitionWriter

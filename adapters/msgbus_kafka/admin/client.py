@@ -1,4 +1,4 @@
-"""Questions to a cluster that concern neither producing nor consuming: one client for all of them."""
+"""Admin client: one connection for all requests that concern neither producing nor consuming."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["BROKER_RESOURCE", "TOPIC_RESOURCE", "AdminClient", "TopicState"]
 
 REPLY_TIMEOUT_SECONDS: Final = 5.0
-"""Seconds that an answer may take: a member's loop waits for some of them."""
+"""Seconds that an answer may take: a member's loop waits for some answers."""
 TOPIC_RESOURCE: Final = 2
 BROKER_RESOURCE: Final = 4
 _UNKNOWN: Final = 3
@@ -30,27 +30,27 @@ _FORBIDDEN: Final = frozenset({29, 31})
 
 
 class TopicState(NamedTuple):
-    """What a broker knows of a topic: its error code, and the leader of each partition (-1: none)."""
+    """A broker's view of a topic: its error code, and the leader of each partition (-1: none)."""
 
     error: int
     leaders: Mapping[int, int]
 
     @property
     def missing(self) -> bool:
-        """It does not exist, or its name is none."""
+        """Whether the topic does not exist, or its name is invalid."""
         return self.error in {_UNKNOWN, 17}
 
     @property
     def ready(self) -> bool:
-        """Every partition has a leader."""
+        """Whether every partition has a leader."""
         return self.error == 0 and all(leader >= 0 for leader in self.leaders.values())
 
 
 class AdminClient:
-    """Asks once.
+    """Sends each request once.
 
-    A client that got no answer is thrown away: aiokafka never looks at the URL's servers again, and would not find a
-    cluster whose addresses have all changed.
+    A client that got no answer is closed and replaced: aiokafka never asks the URL's servers again, and would not find
+    a cluster whose addresses have all changed.
     """
 
     def __init__(self, access: ConnectionSettings) -> None:
@@ -61,16 +61,16 @@ class AdminClient:
 
     @property
     def servers(self) -> str:
-        """Where the URL says that it is."""
+        """The servers in the URL."""
         return self._access.servers
 
     async def connect(self) -> None:
-        """Raises BrokerUnavailable or AccessRefused."""
+        """Connect. Raises BrokerUnavailable or AccessRefused."""
         self._closed = False
         await self.connected()
 
     async def connected(self) -> Any:
-        """The client, connected where it is not. Raises as connect() does, and BrokerUnavailable once it is closed."""
+        """Return the client, connected if it was not. Raises as connect() does, and BrokerUnavailable after close()."""
         async with self._starting:
             self._check_open()
             if self._client is None:
@@ -85,7 +85,7 @@ class AdminClient:
             return self._client
 
     def _check_open(self) -> None:
-        if self._closed:  # whoever asks late must not connect again: nobody would close that
+        if self._closed:  # a late request must not connect again: nothing would close that connection
             raise BrokerUnavailable(f"kafka: {self._access.servers}: the connection was closed")
 
     async def _started(self) -> Any:
@@ -100,7 +100,7 @@ class AdminClient:
         return client
 
     async def send(self, request: Any, node: int | None = None, *, wait: float = REPLY_TIMEOUT_SECONDS) -> Any:
-        """The answer of ``node``, or of any, after at most ``wait`` seconds. Raises as connect() does."""
+        """Return the answer of ``node``, or of any node, after at most ``wait`` seconds. Raises as connect() does."""
         client: Any = None
         try:
             async with asyncio.timeout(wait):
@@ -115,17 +115,17 @@ class AdminClient:
             raise BrokerUnavailable(f"kafka: {self._access.servers} did not answer within {wait:g} s") from error
 
     async def nodes(self) -> Sequence[int]:
-        """The brokers that live, one at least. Raises BrokerUnavailable."""
+        """Return the live brokers, at least one. Raises BrokerUnavailable."""
         return self.live_nodes(await self.send(MetadataRequest([])))
 
     def live_nodes(self, answer: Any) -> list[int]:
-        """The brokers of this answer to a MetadataRequest, one at least. Raises BrokerUnavailable."""
-        if not answer.brokers:  # a node that stood still answers before the controller counts it again
-            raise BrokerUnavailable(f"kafka: {self._access.servers} answered that no node lives")
+        """Return the brokers in an answer to a MetadataRequest, at least one. Raises BrokerUnavailable."""
+        if not answer.brokers:  # a resumed node answers before the controller knows that it is alive
+            raise BrokerUnavailable(f"kafka: {self._access.servers} answered that the cluster has no live node")
         return [broker[0] for broker in answer.brokers]
 
     async def topic_states(self, topics: Sequence[str], node: int | None = None) -> Mapping[str, TopicState]:
-        """What ``node``, or any, knows of ``topics``. Asking creates none of them."""
+        """Return the view that ``node``, or any node, has of ``topics``. Creates none of them."""
         if not topics:
             return {}
         # aiokafka's own describe_topics() leaves the flag at True: a typing error becomes a topic on a broker that
@@ -137,7 +137,7 @@ class AdminClient:
         }
 
     async def configs(self, kind: int, names: Sequence[str], node: int | None = None) -> dict[str, dict[str, str]]:
-        """The settings of topics, or of a broker; nothing for those that we may not look at."""
+        """Return the settings of topics, or of a broker; those that may not be read are absent."""
         answer = await self.send(DescribeConfigsRequest([(kind, name, None) for name in names]), node)
         found: dict[str, dict[str, str]] = {}
         for error, message, _, name, entries in answer.resources:
@@ -149,7 +149,7 @@ class AdminClient:
         return found
 
     async def close(self) -> None:
-        """Let go of the connections; there are no others until connect()."""
+        """Close the connections. No request connects again until connect()."""
         self._closed = True
         await self._drop(self._client)
 

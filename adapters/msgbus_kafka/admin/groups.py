@@ -1,4 +1,4 @@
-"""A group as its coordinator knows it: what it has committed, who is in it, and committing from outside."""
+"""Groups as their coordinator sees them: committed offsets, members, and commits from outside."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ __all__ = ["commit_offsets", "committed_offsets", "group_members", "lag"]
 
 COORDINATOR_ATTEMPTS: Final = 50
 COORDINATOR_RETRY_SECONDS: Final = 0.1
-"""Seconds; a coordinator that has just begun loads its offsets first and says so (14, 15, 16)."""
+"""Seconds between tries: a new coordinator loads its offsets first (14, 15, 16)."""
 _LATER: Final = frozenset({7, 14, 15, 16})
 _OCCUPIED: Final = frozenset({22, 25, 27})
-"""What a commit from outside is told by a group that has members: Kafka takes it for one of theirs, and a stale one."""
+"""Errors of a commit from outside in a group with members: Kafka takes it for a stale commit of a member."""
 
 
 async def committed_offsets(cluster: AdminClient, name: str, partitions: Iterable[int], group: str) -> dict[int, int]:
-    """The committed offsets of ``group`` in topic ``name``; nothing for a partition without one."""
+    """Return the committed offsets of ``group`` in topic ``name``; a partition without a commit is absent."""
     # aiokafka's own list_consumer_group_offsets() does not look at the error, and says {} while the coordinator loads.
     request = OffsetFetchRequest(group, [(name, sorted(partitions))])
     answer = await _ask(cluster, group, request, offset_fetch_error, f"queue {name}, group {group}")
@@ -40,9 +40,9 @@ async def committed_offsets(cluster: AdminClient, name: str, partitions: Iterabl
 
 
 async def commit_offsets(cluster: AdminClient, name: str, group: str, offsets: Mapping[int, int]) -> None:
-    """Commit from outside, for a group without members: its coordinator takes it from nobody else.
+    """Commit from outside, in one step. The coordinator accepts it only for a group without members.
 
-    All in one step. Raises GroupActive, naming the members.
+    Raises GroupActive, naming the members.
     """
     rows = [(partition, offset, "") for partition, offset in sorted(offsets.items())]
     request = OffsetCommitRequest(group, -1, "", -1, [(name, rows)])
@@ -55,7 +55,7 @@ async def commit_offsets(cluster: AdminClient, name: str, group: str, offsets: M
 
 
 async def group_members(cluster: AdminClient, group: str) -> Sequence[str]:
-    """Who is in ``group``: client ids and hosts."""
+    """Return client id and host of each member of ``group``."""
     answer = await _ask(cluster, group, DescribeGroupsRequest([group]), lambda it: it.groups[0][0], f"group {group}")
     return [f"{member[0]} at {_host(member)}" for member in answer.groups[0][5]]
 
@@ -77,7 +77,7 @@ async def _ask(  # noqa: PLR0913, PLR0917 - one question and all that can be sai
     doing: str,
     known: frozenset[int] = frozenset(),
 ) -> Any:
-    """The coordinator's answer, without an error or with one of ``known``; waits while it says that it will know."""
+    """Return the coordinator's answer, without an error or with one of ``known``; retry while it is loading."""
     code = 0
     for _ in range(COORDINATOR_ATTEMPTS):
         coordinator = await cluster.send(FindCoordinatorRequest(group, 0))
@@ -94,7 +94,10 @@ async def _ask(  # noqa: PLR0913, PLR0917 - one question and all that can be sai
 
 
 async def lag(cluster: AdminClient, topics: Topics, name: str, group: str) -> Lag:
-    """See Adapter.lag. What is acknowledged and not yet committed, 200 ms at most, still counts."""
+    """Implement :meth:`Adapter.lag`.
+
+    Messages that are acknowledged but not committed yet (200 ms at most) still count.
+    """
     leaders = (await topics.state(name)).leaders
     bounds = await log_bounds(cluster, name, leaders)
     done = await committed_offsets(cluster, name, leaders, group)

@@ -1,4 +1,4 @@
-"""Where a topic's log begins and ends, and where a time or a message lies in it: one offset per partition."""
+"""Offsets of a topic's partitions: where the log begins and ends, and which offset a time has."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LogBounds = dict[int, tuple[int, int]]
 
 
 async def log_bounds(cluster: AdminClient, name: str, leaders: Mapping[int, int]) -> LogBounds:
-    """The bounds of a topic's partitions. Raises BrokerUnavailable where one has no leader."""
+    """Return the bounds of a topic's partitions. Raises BrokerUnavailable if one has no leader."""
     ends, kept = await asyncio.gather(
         offsets_at(cluster, name, leaders, LATEST_TIMESTAMP), offsets_at(cluster, name, leaders, EARLIEST_TIMESTAMP)
     )
@@ -35,9 +35,9 @@ async def log_bounds(cluster: AdminClient, name: str, leaders: Mapping[int, int]
 
 
 async def offsets_at(cluster: AdminClient, name: str, leaders: Mapping[int, int], when: int) -> dict[int, int]:
-    """The first offset of each partition whose time (ms since 1970) is ``when`` or later; -1 where there is none.
+    """Return the first offset of each partition with a time (ms since 1970) of ``when`` or later; -1: none.
 
-    Raises as log().
+    Raises as log_bounds().
     """
     found: dict[int, int] = {}
     for node in set(leaders.values()):

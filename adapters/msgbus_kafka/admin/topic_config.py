@@ -1,4 +1,4 @@
-"""From a QueueSpec to a topic, and where an existing one differs from it. Pure."""
+"""Topic settings for a QueueSpec, and the differences from an existing topic. Pure."""
 
 from __future__ import annotations
 
@@ -41,7 +41,10 @@ _CLEANUP: Final = "cleanup.policy"
 
 
 class NewTopic(NamedTuple):
-    """A topic to be made: ``given`` are the settings that were asked for, ``settings`` those it is made with."""
+    """A topic to be created.
+
+    ``requested`` are the settings that were asked for, ``settings`` those it is created with.
+    """
 
     name: str
     partitions: int
@@ -51,17 +54,17 @@ class NewTopic(NamedTuple):
 
     @property
     def settings(self) -> dict[str, str]:
-        """What the topic is made with."""
+        """The settings that the topic is created with."""
         return {_SIZE: str(MAX_BATCH_BYTES), **self.defaults, **self.requested}
 
     @property
     def max_batch_bytes(self) -> int:
-        """Bytes of a batch that it takes."""
+        """The largest batch that the topic accepts, in bytes."""
         return int(self.settings[_SIZE])
 
 
 def new_topic(spec: QueueSpec) -> NewTopic:
-    """The topic that ``spec`` asks for. Native settings win over what the others make of it."""
+    """Return the topic that ``spec`` asks for. Native settings override those that msgbus derives."""
     given: dict[str, str] = {}
     if spec.retention is not None:
         given[_RETENTION] = str(round(spec.retention * 1000))
@@ -73,7 +76,7 @@ def new_topic(spec: QueueSpec) -> NewTopic:
 
 
 def _defaults(part: str) -> Mapping[str, str]:
-    """What a retry queue or a dead-letter queue is made with, whatever the cluster's defaults."""
+    """Return the settings of a retry queue or a dead-letter queue, independent of the cluster's defaults."""
     if part == "dlq":
         # Without small segments nothing is ever cleaned: the one that is written to never is.
         return {
@@ -89,13 +92,19 @@ def _defaults(part: str) -> Mapping[str, str]:
 
 
 def replication_factor(default: int, brokers: int) -> int:
-    """Replicas of a new topic: the cluster's default where somebody has chosen one, never more than brokers live."""
+    """Return the replicas of a new topic.
+
+    The cluster's default if an operator has set one, at most the live brokers.
+    """
     wanted = default if default > 1 or brokers < SAFE_REPLICATION_FACTOR else SAFE_REPLICATION_FACTOR
     return max(1, min(wanted, brokers))
 
 
 def differences(topic: NewTopic, partitions: int, settings: Mapping[str, str]) -> list[str]:
-    """What was asked for and the existing topic has not, in words; settings we may not look at are not compared."""
+    """Describe each requested setting that the existing topic does not have.
+
+    Settings that may not be read are skipped.
+    """
     found: list[str] = []
     if topic.asked_partitions is not None and topic.asked_partitions != partitions:
         found.append(f"partitions is {partitions}, not {topic.asked_partitions}")

@@ -1,4 +1,4 @@
-"""Topics: which exist, how large a batch they take, and making them."""
+"""Topics: which exist, how large a batch they accept, and their creation."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["Topics", "queue_not_found"]
 logger = logging.getLogger("msgbus.kafka")
 
 ABSENT_CACHE_SECONDS: Final = 0.25
-"""Seconds that a "there is none" is believed."""
+"""Seconds for which the absence of a topic is cached."""
 DEFAULT_MAX_BATCH_BYTES: Final = 1_048_588
 """Kafka's own ``message.max.bytes``, where we may not look at the topic's."""
 CREATE_TIMEOUT_SECONDS: Final = 30.0
@@ -38,12 +38,12 @@ _POLL_INTERVAL_SECONDS: Final = 0.01
 
 
 def queue_not_found(name: str) -> QueueNotFound:
-    """The error for a topic that is not there."""
+    """Return the error for a topic that does not exist."""
     return QueueNotFound(f"queue {name} does not exist; create_queue() makes it")
 
 
 class Topics:
-    """What is known of a cluster's topics. That one exists is remembered, that one does not for 0.25 s."""
+    """Cached knowledge about a cluster's topics. That a topic exists is remembered, that it is absent for 0.25 s."""
 
     def __init__(self, cluster: AdminClient) -> None:
         self._cluster = cluster
@@ -52,11 +52,14 @@ class Topics:
         self._warned = False
 
     def cached_limit(self, name: str) -> int | None:
-        """What limit() returns, if it need not ask."""
+        """Return what limit() would return without a request; None if it would need one."""
         return self._limits.get(name)
 
     async def limit(self, name: str) -> int:
-        """Bytes of a batch that the topic takes. Raises QueueNotFound, AccessRefused or BrokerUnavailable."""
+        """Return the largest batch that the topic accepts, in bytes.
+
+        Raises QueueNotFound, AccessRefused or BrokerUnavailable.
+        """
         known = self._limits.get(name)
         if known is not None:
             return known
@@ -66,7 +69,7 @@ class Topics:
         return limit
 
     async def state(self, name: str) -> TopicState:
-        """What a broker knows of the topic. Raises as limit() does."""
+        """Return a broker's view of the topic. Raises as limit() does."""
         now = asyncio.get_running_loop().time()
         if self._absent.get(name, 0.0) > now:
             raise queue_not_found(name)
@@ -80,21 +83,21 @@ class Topics:
         return state
 
     def forget(self, name: str) -> None:
-        """Look again: it may be gone, or changed."""
+        """Drop what is cached of ``name``: the topic may be gone or changed."""
         self._limits.pop(name, None)
 
     async def partition_counts(self, addresses: Iterable[Address]) -> dict[Address, int]:
-        """How many partitions each has; 0 for one that does not exist. Raises BrokerUnavailable."""
+        """Return the number of partitions of each queue; 0: it does not exist. Raises BrokerUnavailable."""
         wanted = list(addresses)
         states = await self._cluster.topic_states([str(address) for address in wanted])
         return {one: 0 if (state := states[str(one)]).missing else len(state.leaders) for one in wanted}
 
     async def missing(self, addresses: Iterable[Address]) -> set[Address]:
-        """Those that do not exist. Raises BrokerUnavailable."""
+        """Return the queues that do not exist. Raises BrokerUnavailable."""
         return {address for address, width in (await self.partition_counts(addresses)).items() if not width}
 
     async def create(self, specs: Sequence[QueueSpec]) -> None:
-        """Make them in one request, and wait until every broker knows them. See Adapter.create_queues."""
+        """Create the topics in one request, and wait until every broker knows them. See Adapter.create_queues."""
         wanted = {topic.name: topic for topic in map(new_topic, specs)}
         if not wanted:
             return
@@ -119,7 +122,7 @@ class Topics:
         return copies
 
     async def _make(self, topics: Sequence[NewTopic], copies: int) -> list[str]:
-        """The names of those that existed already."""
+        """Create ``topics``; return the names of those that existed already."""
         request = CreateTopicsRequest(
             create_topic_requests=[_row(topic, copies) for topic in topics],
             timeout=int(CREATE_TIMEOUT_SECONDS * 1000),

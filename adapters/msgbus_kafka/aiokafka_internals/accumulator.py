@@ -1,7 +1,13 @@
-"""The batches of a producer: what is filled, what waits for its partition or leader, and what is under way.
+"""Accumulator of the fast producer path.
 
-In the place of aiokafka's accumulator, which serves callers who wait for one message each: two futures, a serializer,
-a lingering time and four callbacks for each batch, in two more turns of the event loop. Here a batch has one listener.
+Batches that are filled, that wait for their partition or leader, or are in flight.
+
+    PartitionWriter -> Accumulator.open_batch() -> Batch.add()
+    FastSender -> Accumulator.take() -> Batch.seal() -> FastProduceHandler -> Batch.done() | failure() | reenqueue()
+
+aiokafka 0.14. Replaces ``MessageAccumulator``, which serves callers that each wait for one message: two futures, a
+serializer, a linger time and four callbacks for each batch cost two more event-loop turns. Here a batch has one
+listener. Tests: test_kafka_batches.py, test_kafka_sender.py. Unnecessary when aiokafka's own path is as fast.
 """
 
 from __future__ import annotations
@@ -14,28 +20,55 @@ from aiokafka.errors import LeaderNotAvailableError
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence, Sized
     from typing import TypeAlias
 
     from aiokafka.structs import TopicPartition
 
     OnBatchDone: TypeAlias = Callable[[Sequence[Any], BaseException | None], None]
-    """Told what was in a batch that has ended, and why it failed if it did."""
+    """Called with the records of a batch that has ended, and its error or None."""
 
-__all__ = ["Accumulator", "Batch", "accumulator_of"]
+__all__ = ["Accumulator", "Batch", "BatchAccumulator", "OpenBatch", "Record"]
 
 RECORD_FORMAT_VERSION: Final = 2
 """Of records: with headers, and with sequence numbers."""
 
 
 class Record(Protocol):
-    """A record that can be put into a batch."""
+    """A record that can be added to a batch."""
 
     key: bytes | None
     value: bytes | None
     headers: list[tuple[str, bytes]]
     sent: bool
-    """It is in a batch: nobody can take it back."""
+    """It is in a batch and cannot be taken back."""
+
+
+class OpenBatch(Protocol):
+    """A batch that is being filled, on either producer path."""
+
+    on_leave: Callable[[], None] | None
+    """Called once the batch no longer blocks the next one of its partition."""
+
+    def add(self, record: Record) -> bool:
+        """Add ``record``; False if there is no room, or if the batch has been handed to the sender."""
+
+
+class BatchAccumulator(Protocol):
+    """The batches of one producer, on either producer path."""
+
+    @property
+    def waiting(self) -> Sized:
+        """The partitions with batches that are not in flight."""
+
+    def open_batch(self, partition: TopicPartition, ended: OnBatchDone) -> OpenBatch:
+        """Return the batch of ``partition`` that is being filled."""
+
+    def fail_topic(self, topic: str, error: BaseException) -> None:
+        """Fail the batches of ``topic`` that wait for a leader."""
+
+    def fail_all(self, exception: BaseException, /) -> None:
+        """Fail every batch and send none of them any more."""
 
 
 class Batch:
@@ -70,14 +103,14 @@ class Batch:
         self._since = asyncio.get_running_loop().time()
         self.records: list[Record] = []
         self.data = b""
-        """It as it lies on the wire, when it is sealed."""
+        """The encoded batch, once it is sealed."""
         self.tries = 0
         self.on_leave: Callable[[], None] | None = None
-        """Told when it no longer stands before what comes next."""
+        """Called once the batch no longer blocks the next one of its partition."""
         self.over = False
 
     def add(self, record: Record) -> bool:
-        """Whether there was room and it may be added to. There always is room for the first."""
+        """Add ``record``; return whether there was room. The first record always has room."""
         if self.tries or self.over:
             return False
         taken = self._builder.append(len(self.records), None, record.key, record.value, record.headers)
@@ -88,27 +121,27 @@ class Batch:
         return True
 
     def seal(self, producer: int, epoch: int, sequence: int) -> None:
-        """Nothing is added any more; the server tells by these whether it has it already."""
+        """Close the batch for sending. The broker recognises a repeated batch by these numbers."""
         self._builder.set_producer_state(producer, epoch, sequence)
         self.data = self._builder.build()
         self._builder = None
 
     def waits_longer_than(self, seconds: float) -> bool:
-        """Since it was begun."""
+        """Whether the batch was begun more than ``seconds`` ago."""
         return asyncio.get_running_loop().time() - self._since > seconds
 
     def leave_queue(self) -> None:
-        """It does not stand before what comes next any more."""
+        """Notify the partition writer that this batch no longer blocks the next one."""
         if self.on_leave is not None:
             asyncio.get_running_loop().call_soon(self.on_leave)
             self.on_leave = None
 
     def done(self, *_: object) -> None:
-        """The server has it."""
+        """Complete the batch: the broker has acknowledged it. aiokafka calls it by this name."""
         self._end(None)
 
     def failure(self, exception: BaseException) -> None:
-        """It is not tried again."""
+        """Complete the batch with an error that is not retried. aiokafka calls it by this name."""
         self._end(exception)
 
     def _end(self, error: BaseException | None) -> None:
@@ -120,10 +153,13 @@ class Batch:
 
 
 class Accumulator:
-    """Those of one producer, in the order of each partition. The sender takes them when their leader can be asked."""
+    """The batches of one producer, in order within each partition. The sender takes them when their leader is free."""
 
     def __init__(self, cluster: Any, sequences: Any, size: int, patience: float) -> None:
-        """``sequences``: aiokafka's, by partition; ``size``: bytes of a batch; ``patience``: seconds for a leader."""
+        """``sequences``.
+
+        Aiokafka's sequence numbers; ``size``: bytes of a batch; ``patience``: seconds to wait for a leader.
+        """
         self._cluster = cluster
         self._sequences = sequences
         self._size = size
@@ -134,7 +170,7 @@ class Accumulator:
         self.waiting: Final[dict[TopicPartition, deque[Batch]]] = {}
 
     def open_batch(self, partition: TopicPartition, ended: OnBatchDone) -> Batch:
-        """What comes next goes into this one, or when it has left."""
+        """Return the batch that takes the next record, or that must leave before there is room."""
         queue = self.waiting.get(partition)
         if queue is None:
             queue = self.waiting[partition] = deque([Batch(self, partition, self._size, ended)])
@@ -142,26 +178,26 @@ class Accumulator:
         return queue[-1]
 
     def fail_topic(self, topic: str, error: BaseException) -> None:
-        """Fail what waits for its partitions' leaders."""
+        """Fail the batches that wait for the leaders of ``topic``."""
         for partition in [one for one in self.waiting if one.topic == topic]:
             for batch in self.waiting.pop(partition):
                 batch.failure(error)
 
-    # What the sender calls, by aiokafka's names where it is aiokafka that does.
+    # Called by the sender; methods that aiokafka calls keep its names.
 
     def waiter(self) -> asyncio.Future[None]:
-        """Resolves when there may be something to send."""
+        """Return a future that resolves when there may be something to send."""
         return self._wakeup
 
     def wake(self, _: object = None) -> None:
-        """There may be something to send."""
+        """Wake the sender."""
         if not self._wakeup.done():
             self._wakeup.set_result(None)
 
     def take(
         self, busy: Collection[int], muted: Collection[TopicPartition]
     ) -> tuple[dict[int, dict[TopicPartition, Batch]], bool]:
-        """What nodes that are not ``busy`` can be sent, and whether a batch has no leader."""
+        """Take one batch per partition for nodes that are not ``busy``; return also whether a batch has no leader."""
         if self._wakeup.done():
             self._wakeup = asyncio.get_running_loop().create_future()
         nodes: dict[int, dict[TopicPartition, Batch]] = {}
@@ -177,20 +213,20 @@ class Accumulator:
         return nodes, leaderless
 
     def reenqueue(self, batch: Batch) -> None:
-        """It is sent again, before what came after it."""
+        """Queue ``batch`` again, before the batches that came after it."""
         if not batch.over:
             self._in_flight.remove(batch)
             self.waiting.setdefault(batch.partition, deque()).appendleft(batch)
 
     def fail_all(self, exception: BaseException) -> None:
-        """Nothing is sent any more."""
+        """Fail every batch."""
         waiting = [batch for queue in self.waiting.values() for batch in queue]
         self.waiting.clear()
         for batch in (*waiting, *self._in_flight):
             batch.failure(exception)
 
     async def close(self) -> None:
-        """Wait until everything has ended."""
+        """Wait until every batch has ended."""
         if self.waiting or self._in_flight:
             self._empty = asyncio.get_running_loop().create_future()
             await self._empty
@@ -211,13 +247,7 @@ class Accumulator:
         return batch
 
     def forget(self, batch: Batch) -> None:
-        """It has ended."""
+        """Remove a batch that has ended."""
         self._in_flight.discard(batch)
         if self._empty is not None and not self._empty.done() and not self.waiting and not self._in_flight:
             self._empty.set_result(None)
-
-
-def accumulator_of(producer: Any) -> Accumulator:
-    """Those of an AIOKafkaProducer that has them."""
-    batches: Accumulator = producer._message_accumulator  # noqa: SLF001
-    return batches

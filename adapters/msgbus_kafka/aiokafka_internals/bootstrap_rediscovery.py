@@ -1,7 +1,11 @@
-"""A cluster is found at the URL's servers, and found again there when its addresses have all changed.
+"""Bootstrap rediscovery: a cluster whose addresses have all changed is found again at the URL's servers.
 
-aiokafka looks at those only once: a producer whose nodes came back elsewhere would wait for them for ever. Java's
-client does this since 4.0 (KIP-899). What is under way goes on with the same sequence numbers, so nothing comes twice.
+aiokafka 0.14: the URL's servers are asked once, at the start. A producer whose nodes came back at other addresses waits
+for the old ones indefinitely. Java's client rediscovers since 4.0 (KIP-899). Batches in flight keep their sequence
+numbers, so no message is stored twice. Test: test_kafka_moved.py. Remove when aiokafka implements KIP-899.
+
+aiokafka's own ``bootstrap()`` is replaced too: it leaves its connection open when it is cancelled. Test:
+test_kafka_stopping.py, "a start that is given up at any moment leaves no connection".
 """
 
 from __future__ import annotations
@@ -16,30 +20,30 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Container, Iterable
 
     FetchMetadata = Callable[[Iterable[str] | None, Container[tuple[str, int]]], Awaitable[Any]]
-    """Access.metadata()."""
+    """ConnectionSettings.fetch_metadata()."""
 
 __all__ = ["install_rediscovery"]
 
 logger = logging.getLogger("msgbus.kafka")
 
 REDISCOVERY_INTERVAL_SECONDS: Final = 1.0
-"""Seconds between two looks: a server may answer for a cluster whose nodes are all down."""
+"""Seconds between two tries: a server may answer for a cluster whose nodes are all down."""
 
 
 def install_rediscovery(client: Any, servers: str, metadata: FetchMetadata) -> None:
-    """Install it in an AIOKafkaClient, before it starts."""
+    """Install it in an AIOKafkaClient before it starts."""
     loop = asyncio.get_running_loop()
-    update = client._metadata_update  # noqa: SLF001
+    update = client._metadata_update
     due = 0.0
 
     async def bootstrap() -> None:
-        # aiokafka's own leaves its connection open when it is given up while it waits for the answer.
+        # aiokafka's own leaves its connection open when it is cancelled while it waits for the answer.
         answer = await metadata((), ())
         if answer is None:
-            raise KafkaConnectionError(f"{servers} did not say where the cluster's nodes are")
+            raise KafkaConnectionError(f"{servers} did not return the addresses of the cluster's nodes")
         client.cluster.update_metadata(answer)
-        if client._sync_task is None:  # noqa: SLF001
-            client._sync_task = loop.create_task(client._md_synchronizer())  # noqa: SLF001
+        if client._sync_task is None:
+            client._sync_task = loop.create_task(client._md_synchronizer())
 
     async def updated(cluster: Any, topics: Any) -> bool:
         nonlocal due
@@ -53,9 +57,9 @@ def install_rediscovery(client: Any, servers: str, metadata: FetchMetadata) -> N
         if answer is None:
             return False
         if known.isdisjoint((host, port) for _, host, port, *_ in answer.brokers):
-            logger.info("kafka: none of its nodes is where it was; %s told where they are", servers)
+            logger.info("kafka: no node answers at its known address; found the cluster again through %s", servers)
         cluster.update_metadata(answer)
         return True
 
     client.bootstrap = bootstrap
-    client._metadata_update = updated  # noqa: SLF001
+    client._metadata_update = updated

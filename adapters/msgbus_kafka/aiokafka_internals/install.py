@@ -1,4 +1,8 @@
-"""What every client of aiokafka's is given before it starts."""
+"""Installation of the patches that every AIOKafkaClient gets before it starts.
+
+aiokafka 0.14: a closed connection keeps its socket until the server has read everything (test_kafka_stopping.py). The
+other patches are described in their modules.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +19,13 @@ __all__ = ["install_patches"]
 
 
 def install_patches(client: Any, servers: str, metadata: FetchMetadata) -> None:
-    """An AIOKafkaClient finds its cluster again, asks at a walk, and leaves no connection behind."""
+    """Install rediscovery, the request throttle and the abort of closed connections in an AIOKafkaClient."""
     install_rediscovery(client, servers, metadata)
     install_throttle(client)
-    closed = client._on_connection_closed  # noqa: SLF001
+    closed = client._on_connection_closed
 
     def cut_off_and_closed(connection: Any, reason: Any) -> None:
         abort_connection(connection)
         closed(connection, reason)
 
-    client._on_connection_closed = cut_off_and_closed  # noqa: SLF001
+    client._on_connection_closed = cut_off_and_closed

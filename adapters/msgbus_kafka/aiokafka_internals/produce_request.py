@@ -1,6 +1,7 @@
-"""Produce requests, packed at once, and their answers.
+"""Produce requests and responses of version 7, packed and unpacked in one step.
 
-aiokafka writes and reads field by field: 0.1 ms of the 0.35 ms that a request of eight partitions costs.
+aiokafka 0.14 writes and reads field by field: 0.1 ms of the 0.35 ms that a request of eight partitions costs. Tests:
+test_kafka_sender.py compares the bytes with aiokafka's. Unnecessary when aiokafka's protocol code is as fast.
 """
 
 from __future__ import annotations
@@ -28,15 +29,15 @@ _ANSWER: Final = Struct(">ihqqq")
 
 
 class FastProduceResponse(ProduceResponse_v7):  # type: ignore[misc]  # aiokafka is untyped
-    """What becomes of each batch."""
+    """The broker's answer for each batch."""
 
     @classmethod
     def decode(cls, data: BytesIO | bytes) -> FastProduceResponse:
-        """See Struct."""
+        """Implement ``Struct.decode``."""
         view = data if isinstance(data, bytes) else data.read()
         (topics,) = _NUMBER.unpack_from(view)
         at = 4
-        told: list[tuple[str, list[Any]]] = []
+        answers: list[tuple[str, list[Any]]] = []
         for _ in range(topics):
             (length,) = _SHORT.unpack_from(view, at)
             at += 2 + length
@@ -44,34 +45,34 @@ class FastProduceResponse(ProduceResponse_v7):  # type: ignore[misc]  # aiokafka
             (partitions,) = _NUMBER.unpack_from(view, at)
             at += 4
             end = at + partitions * _ANSWER.size
-            told.append((name, list(_ANSWER.iter_unpack(view[at:end]))))
+            answers.append((name, list(_ANSWER.iter_unpack(view[at:end]))))
             at = end
-        return cls(told, *_NUMBER.unpack_from(view, at))
+        return cls(answers, *_NUMBER.unpack_from(view, at))
 
 
 class FastRequestHeader(NamedTuple):
-    """What every request begins with."""
+    """The header of a request."""
 
     number: int
     client: str
 
     def encode(self) -> bytes:
-        """See Struct."""
+        """Implement ``Struct.encode``."""
         name = self.client.encode()
         return _REQUEST.pack(FastProduceRequest.API_KEY, FastProduceRequest.API_VERSION, self.number, len(name)) + name
 
 
 class FastProduceRequest(ProduceRequest_v7):  # type: ignore[misc]  # aiokafka is untyped
-    """The version that every server since 2.1 speaks."""
+    """ProduceRequest version 7, which every server since 2.1 supports."""
 
     RESPONSE_TYPE = FastProduceResponse
 
     def build_request_header(self, correlation_id: int, client_id: str) -> FastRequestHeader:
-        """See RequestStruct."""
+        """Implement ``RequestStruct.build_request_header``."""
         return FastRequestHeader(correlation_id, client_id)
 
     def encode(self) -> bytes:
-        """See Struct."""
+        """Implement ``Struct.encode``."""
         parts = [_HEAD.pack(-1, self.required_acks, self.timeout, len(self.topics))]
         for topic, batches in self.topics:
             name = topic.encode()
@@ -82,8 +83,8 @@ class FastProduceRequest(ProduceRequest_v7):  # type: ignore[misc]  # aiokafka i
 
 
 class ProduceRequestBuilder(ProduceRequest):  # type: ignore[misc]  # aiokafka is untyped
-    """aiokafka's request, in fewer steps where the server speaks this version."""
+    """aiokafka's request; the fast one where the server supports version 7."""
 
     def build(self, request_struct_class: Any) -> Any:
-        """See Request."""
+        """Implement ``Request.build``."""
         return super().build(FastProduceRequest if request_struct_class is ProduceRequest_v7 else request_struct_class)

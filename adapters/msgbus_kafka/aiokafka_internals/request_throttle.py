@@ -1,7 +1,9 @@
-"""A bound on how often a client of aiokafka's asks the same again.
+"""Request throttle: a bound on how often an aiokafka client repeats a request.
 
-It asks for metadata without a pause while a partition has no leader (4,352 requests in 2 s, seen), and fetches without
-one while a node answers that it is not the leader. Only asking ends either, so it may go on, at a walk.
+aiokafka 0.14 requests metadata without a pause while a partition has no leader (4,352 requests in 2 s, seen), and
+fetches without a pause while a node answers that it is not the leader. Only a request ends either state, so requests
+continue at a bounded rate. Tests: test_kafka_guards.py, "a topic without leaders" and "a partition whose leader says
+that it is none". Remove when aiokafka waits ``retry_backoff_ms`` in both cases.
 """
 
 from __future__ import annotations
@@ -24,8 +26,8 @@ REQUEST_INTERVAL_SECONDS: Final = 0.1
 
 
 def install_throttle(client: Any) -> None:
-    """Install it in an AIOKafkaClient, before it starts."""
-    client._metadata_update = _throttled_updates(client._metadata_update)  # noqa: SLF001
+    """Install the throttle in an AIOKafkaClient before it starts."""
+    client._metadata_update = _throttled_updates(client._metadata_update)
     client.send = _throttled_fetches(client.send)
 
 

@@ -1,8 +1,12 @@
-"""What aiokafka's sender does differently here: less around each request.
+"""Sender of the fast producer path: fewer steps around each request.
 
-Publishers who each await their message fill requests of 50 messages or fewer, and half of what those cost is around the
-messages: asyncio.wait() for whatever may end, and fields written and read one by one. What it promises stays
-aiokafka's: one request under way to a node and to a partition, sequence numbers, and which errors are tried again.
+aiokafka 0.14. Publishers that each await their message fill requests of 50 messages or fewer, and half of the cost of
+such a request is not its messages: ``asyncio.wait()`` over everything that may end, and fields written and read one by
+one. aiokafka's promises stay: one request in flight per node and per partition, sequence numbers, and which errors are
+retried. Measured: 1.10x to 1.15x with 100 in flight, 1.12x awaited one by one (docs/performance.md).
+
+Tests: test_kafka_sender.py. Without it, publishing uses ``send_batch()``. Unnecessary when aiokafka's own sender is as
+fast.
 """
 
 from __future__ import annotations
@@ -26,28 +30,32 @@ if TYPE_CHECKING:
 __all__ = ["install_fast_sender"]
 
 
-def install_fast_sender(producer: Any) -> None:
-    """Install it in an AIOKafkaProducer without transactions, before it starts."""
-    sender, batches = producer._sender, producer._message_accumulator  # noqa: SLF001
-    numbers = producer._txn_manager  # noqa: SLF001
-    producer._message_accumulator = Accumulator(  # noqa: SLF001
+def install_fast_sender(producer: Any) -> Accumulator:
+    """Replace the accumulator and the sender of an AIOKafkaProducer without transactions, before it starts.
+
+    Return the accumulator.
+    """
+    sender, batches = producer._sender, producer._message_accumulator
+    numbers = producer._txn_manager
+    accumulator = producer._message_accumulator = Accumulator(
         producer.client.cluster,
         numbers,
-        batches._batch_size,  # noqa: SLF001
-        batches._batch_ttl,  # noqa: SLF001
+        batches._batch_size,
+        batches._batch_ttl,
     )
-    producer._sender = FastSender(  # noqa: SLF001
+    producer._sender = FastSender(
         producer.client,
-        acks=sender._acks,  # noqa: SLF001
+        acks=sender._acks,
         txn_manager=numbers,
-        message_accumulator=producer._message_accumulator,  # noqa: SLF001
-        retry_backoff_ms=sender._retry_backoff * 1000,  # noqa: SLF001
-        request_timeout_ms=sender._request_timeout_ms,  # noqa: SLF001
+        message_accumulator=accumulator,
+        retry_backoff_ms=sender._retry_backoff * 1000,
+        request_timeout_ms=sender._request_timeout_ms,
     )
+    return accumulator
 
 
 class FastSender(Sender):  # type: ignore[misc]  # aiokafka is untyped
-    """Woken by one future: there are new messages, a request has ended, or there is newer metadata."""
+    """A sender that is woken by one future: for new messages, the end of a request, or newer metadata."""
 
     async def _sender_routine(self) -> None:
         requests: set[asyncio.Task[None]] = set()
@@ -90,17 +98,20 @@ class FastSender(Sender):  # type: ignore[misc]  # aiokafka is untyped
 
 
 class FastProduceHandler(SendProduceReqHandler):  # type: ignore[misc]  # aiokafka is untyped
-    """One request and what becomes of its batches."""
+    """One request, and the completion of its batches."""
 
     def create_request(self) -> ProduceRequestBuilder:
-        """See SendProduceReqHandler."""
+        """Implement ``SendProduceReqHandler.create_request``."""
         topics: defaultdict[str, list[tuple[int, bytes]]] = defaultdict(list)
         for (topic, partition), batch in self._batches.items():
             topics[topic].append((partition, batch.data))
-        return ProduceRequestBuilder(None, self._sender._acks, self._sender._request_timeout_ms, list(topics.items()))  # noqa: SLF001
+        return ProduceRequestBuilder(None, self._sender._acks, self._sender._request_timeout_ms, list(topics.items()))
 
     def handle_response(self, response: Any) -> None:
-        """See SendProduceReqHandler. There is nothing to ask of a batch that was taken."""
+        """Implement ``SendProduceReqHandler.handle_response``.
+
+        Acknowledged batches are completed without its checks.
+        """
         response.topics = [(topic, self._refused(topic, answers)) for topic, answers in response.topics]
         super().handle_response(response)
 

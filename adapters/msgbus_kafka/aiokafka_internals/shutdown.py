@@ -1,7 +1,9 @@
-"""Stopping aiokafka's clients within a bound, whatever the servers do.
+"""Shutdown of aiokafka's clients within a bound, whatever the servers do.
 
-``stop()`` is never awaited directly. With dead brokers a consumer's leaks a CancelledError that is nobody's and skips
-the closing of its connections (8 of 8), with frozen ones it hangs; a producer's hangs while something is pending.
+aiokafka 0.14: ``stop()`` is never awaited without a bound. With dead brokers a consumer's raises a CancelledError of
+its own and skips the closing of its connections (8 of 8); with frozen brokers it hangs. A producer's hangs while a
+batch is pending. Tests: test_kafka_stopping.py, and "closing takes seconds when the server is gone" in
+test_kafka_adapter.py. Remove when ``stop()`` takes a timeout and closes every connection and task.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka.errors import KafkaConnectionError
 
-from msgbus_kafka.aiokafka_internals.accumulator import accumulator_of
+from msgbus_kafka.aiokafka_internals.producer_path import accumulator_of, flush_fallback
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
@@ -23,66 +25,73 @@ CLOSE_TIMEOUT_SECONDS: Final = 2.0
 
 
 def abort_connection(connection: Any, _: object = None) -> None:
-    """End the socket of an AIOKafkaConnection that was closed.
+    """Abort the socket of a closed AIOKafkaConnection.
 
-    By itself it stays until the server has taken all that was written, and with TLS until the server agrees or half a
-    minute is over. A frozen one does neither, and the event loop may end before.
+    Otherwise it stays open until the server has read everything, and with TLS until the server agrees or for 30 s. A
+    frozen server does neither, and the event loop may end before.
     """
-    transport = connection._protocol._transport  # noqa: SLF001 - what was closed has no writer any more
+    transport = connection._protocol._transport  # what was closed has no writer any more
     if transport is not None:
         transport.abort()
 
 
 async def stop_client(client: Any) -> None:
-    """Close every connection of an AIOKafkaClient, and let it make no other."""
-    making = client._get_conn_lock.locked()  # noqa: SLF001
-    client._get_conn = _refuse_connection  # noqa: SLF001
+    """Close every connection of an AIOKafkaClient, and prevent new ones."""
+    making = client._get_conn_lock.locked()
+    client._get_conn = _refuse_connection
     await _bounded(client.close(), CLOSE_TIMEOUT_SECONDS)
     if making:
         await _bounded(_close_late(client), CLOSE_TIMEOUT_SECONDS)
-    await _cancel([client._sync_task])  # noqa: SLF001 - close() has been seen to leave it behind
-    update = client._md_update_fut  # noqa: SLF001
+    await _cancel([client._sync_task])  # close() has been seen to leave it behind
+    update = client._md_update_fut
     if update is not None and not update.done():
-        update.set_result(False)  # who waits for metadata would wait for ever
+        update.set_result(False)  # callers that wait for metadata would wait indefinitely
 
 
 async def stop_consumer(consumer: Any, wait: float) -> None:
-    """Leave the group and close; after ``wait`` seconds without leaving."""
+    """Leave the group and close; after ``wait`` seconds, close without leaving."""
     await _bounded(consumer.stop(), wait)
-    # stop() marks itself as done first, so there is no second try: what it did not come to is done here.
-    coordinator, fetcher = consumer._coordinator, consumer._fetcher  # noqa: SLF001
+    # stop() marks the consumer as closed first, so a second call does nothing: the rest is closed here.
+    coordinator, fetcher = consumer._coordinator, consumer._fetcher
     leftovers: list[asyncio.Task[Any] | None] = []
     # A client without a group has only some of these.
     names = ("_coordination_task", "_heartbeat_task", "_commit_refresh_task")
     leftovers += [getattr(coordinator, name, None) for name in names]
     if fetcher is not None:
-        leftovers += [fetcher._fetch_task, *fetcher._pending_tasks]  # noqa: SLF001
+        leftovers += [fetcher._fetch_task, *fetcher._pending_tasks]
     await _cancel(leftovers)
-    await stop_client(consumer._client)  # noqa: SLF001
+    await stop_client(consumer._client)
 
 
 async def stop_producer(producer: Any, wait: float) -> None:
-    """Send what is pending and close; after ``wait`` seconds what is still pending fails, its outcome unknown."""
-    stopping = asyncio.ensure_future(producer.stop())
+    """Send pending batches and close; after ``wait`` seconds pending batches fail, their outcome unknown."""
+    stopping = asyncio.ensure_future(_flush_and_stop(producer))
     await asyncio.wait({stopping}, timeout=wait)
     if not stopping.done():
         # In this order: requests end with their connections, the sender with its requests, and only what no request
         # holds any more, and no answer can confirm, may fail.
         await stop_client(producer.client)
-        await _cancel([producer._sender._sender_task])  # noqa: SLF001
-        accumulator_of(producer).fail_all(KafkaConnectionError("the producer was closed"))
+        await _cancel([producer._sender._sender_task])
+        closed = KafkaConnectionError("the producer was closed")
+        accumulator_of(producer).fail_all(closed)
+        producer._message_accumulator.fail_all(closed)  # the same one, or what the fallback has handed over
         await asyncio.wait({stopping}, timeout=1.0)
-    await _cancel([stopping, producer._sender._sender_task])  # noqa: SLF001
+    await _cancel([stopping, producer._sender._sender_task])
     await stop_client(producer.client)
 
 
+async def _flush_and_stop(producer: Any) -> None:
+    await flush_fallback(producer)
+    await producer.stop()
+
+
 async def _refuse_connection(*_: Any, **__: Any) -> None:
-    """There is no connection: who still asks for one is told that the node is not ready."""
+    """Return no connection: the caller is told that the node is not ready."""
 
 
 async def _close_late(client: Any) -> None:
-    async with client._get_conn_lock:  # noqa: SLF001 - one was being made
-        for connection in client._conns.values():  # noqa: SLF001
+    async with client._get_conn_lock:  # one was being made
+        for connection in client._conns.values():
             connection.close()
 
 
@@ -100,4 +109,4 @@ async def _cancel(tasks: Iterable[asyncio.Task[Any] | None]) -> None:
         done, _ = await asyncio.wait(alive, timeout=1.0)
         for task in done:
             if not task.cancelled():
-                task.exception()  # looked at: nobody else will
+                task.exception()  # retrieved: no other code awaits the task

@@ -1,4 +1,4 @@
-"""Starting aiokafka's consumer of a group: its settings, and what is installed in it before it is used."""
+"""Client factory: the settings of aiokafka's group consumer, and the patches it gets before it is used."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any, Final
 from aiokafka import AIOKafkaConsumer
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
-from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 
 from msgbus.errors import translate_errors
+from msgbus_kafka.aiokafka_internals.consumer_state import network_client
 from msgbus_kafka.aiokafka_internals.install import install_patches
 from msgbus_kafka.aiokafka_internals.offset_fetch import install_offset_fetch_guard
 from msgbus_kafka.aiokafka_internals.shutdown import stop_consumer
+from msgbus_kafka.aiokafka_internals.sticky_assignor import new_sticky_assignor
 from msgbus_kafka.errors import ERROR_TABLE
 
 if TYPE_CHECKING:
@@ -25,34 +26,37 @@ __all__ = ["start_client"]
 MAX_INT32: Final = 2**31 - 1
 
 
-async def start_client(access: ConnectionSettings, places: GroupState, timing: Timing, assignor: Assignor) -> Any:
-    """An AIOKafkaConsumer of a group that is subscribed to nothing. Raises BrokerUnavailable or AccessRefused."""
+async def start_client(access: ConnectionSettings, group_state: GroupState, timing: Timing, assignor: Assignor) -> Any:
+    """Return a started AIOKafkaConsumer of a group without a subscription.
+
+    Raises BrokerUnavailable or AccessRefused.
+    """
     client = AIOKafkaConsumer(
         **access.client_arguments(),
         client_id="msgbus",
-        group_id=places.group,
-        enable_auto_commit=False,  # it commits what was fetched, done or not
+        group_id=group_state.group,
+        enable_auto_commit=False,  # it would commit what was fetched, acknowledged or not
         auto_offset_reset="earliest",
         session_timeout_ms=int(timing.session * 1000),
         heartbeat_interval_ms=int(timing.heartbeat * 1000),
         rebalance_timeout_ms=int(timing.rebalance * 1000),
         request_timeout_ms=int(timing.request * 1000),
         metadata_max_age_ms=60_000,
-        isolation_level="read_committed",  # what a transaction of somebody else's took back was never published
-        fetch_max_wait_ms=100,  # a partition that becomes hungry waits for the fetch that is under way
-        max_poll_interval_ms=MAX_INT32,  # full of slow messages is not dead
-        partition_assignment_strategy=[_assignor(assignor)],  # two of them join the group twice
+        isolation_level="read_committed",  # records of an aborted transaction were never published
+        fetch_max_wait_ms=100,  # a partition that wants more waits for the fetch in flight
+        max_poll_interval_ms=MAX_INT32,  # a member full of slow messages is alive
+        partition_assignment_strategy=[_assignor(assignor)],  # aiokafka joins twice with two
     )
-    install_patches(client._client, access.servers, access.fetch_metadata)  # noqa: SLF001
+    install_patches(network_client(client), access.servers, access.fetch_metadata)
     try:
-        # Connected once before: aiokafka says "unable to bootstrap" of a wrong password too.
+        # aiokafka's start() raises "unable to bootstrap" for a wrong password as well.
         await access.check_connection()
-        with translate_errors(ERROR_TABLE, f"kafka: group {places.group}"):
+        with translate_errors(ERROR_TABLE, f"kafka: group {group_state.group}"):
             await client.start()
     except BaseException:
         await stop_consumer(client, 0)
         raise
-    install_offset_fetch_guard(client, places.initial_offsets.pending, places.start_offsets.record_response)
+    install_offset_fetch_guard(client, group_state.initial_offsets.pending, group_state.start_offsets.record_response)
     return client
 
 
@@ -63,5 +67,4 @@ def _assignor(name: Assignor) -> Any:
         return RangePartitionAssignor
     if name == "roundrobin":
         return RoundRobinPartitionAssignor
-    # aiokafka's sticky one keeps its memory in the class: one class for each consumer.
-    return type("Sticky", (StickyPartitionAssignor,), {})
+    return new_sticky_assignor()

@@ -1,4 +1,4 @@
-"""KafkaConsumer: one AIOKafkaConsumer of a group over all its topics."""
+"""KafkaConsumer: one AIOKafkaConsumer of a group for all its topics."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgbus.adapter import Consumer
 from msgbus.adapter.timeouts import wait_for_event
 from msgbus.errors import BrokerUnavailable
+from msgbus_kafka.aiokafka_internals import consumer_state
 from msgbus_kafka.aiokafka_internals.shutdown import stop_consumer
 from msgbus_kafka.consumer.fetch_loop import FetchLoop
 from msgbus_kafka.consumer.offset_commits import OffsetCommits
@@ -31,7 +32,7 @@ __all__ = ["KafkaConsumer"]
 
 SETTLE_TIMEOUT_SECONDS: Final = 30.0
 REBALANCE_WAIT_SECONDS: Final = 5.0
-"""Seconds that a rebalance in progress has before the subscription is changed under it."""
+"""Seconds to wait for a rebalance in progress before the subscription is changed."""
 LAST_COMMIT_TIMEOUT_SECONDS: Final = 3.0
 LEAVE_TIMEOUT_SECONDS: Final = 5.0
 """Seconds for leaving the group; while others rebalance it took 4.8."""
@@ -40,38 +41,50 @@ LEAVE_TIMEOUT_UNREACHABLE_SECONDS: Final = 1.5
 
 
 class KafkaConsumer(Consumer):
-    """See Consumer. Receiving never waits for the network: a task fetches, this hands out."""
+    """Implements :class:`Consumer`.
 
-    def __init__(self, client: Any, listener: SessionListener, places: GroupState, timing: Timing) -> None:
-        group = places.group
+    ``receive()`` never waits for the network: a task fetches, ``receive()`` hands out.
+    """
+
+    def __init__(self, client: Any, listener: SessionListener, group_state: GroupState, timing: Timing) -> None:
         self._client = client
-        self._group_state = places
+        self._group_state = group_state
         self._wanted: dict[str, Address] = {}
         self._missing: tuple[AbstractSet[Address], AbstractSet[Address]] = (set(), set())
         self._event = asyncio.Event()
         self.closed = False
-        self._sessions = PartitionSessions(group)
-        commits = OffsetCommits(client._coordinator, self._sessions, timing.commit, self._confirmed)  # noqa: SLF001
+        self._sessions = PartitionSessions(group_state.group)
+        commits = OffsetCommits(consumer_state.coordinator_of(client), self._sessions, timing.commit, self._confirmed)
         self._timing = timing
-        self._fetch_loop = FetchLoop(client, self._sessions, places, self._fetched)
+        self._fetch_loop = FetchLoop(client, self._sessions, group_state, self._fetched)
         self._rebalance = RebalanceHandler(client, listener, self._sessions, commits, timing)
-        watchdog = StallWatchdog(client, self._sessions, places, self._rebalance.stable)
-        self._watch_task = asyncio.create_task(watchdog.run(self._on_stall), name=f"msgbus watching over {group}")
+        self._commits = commits
+        self._watchdog = StallWatchdog(client, self._sessions, group_state, self._rebalance.stable)
+        self._fetch_task: asyncio.Task[None] | None = None
+        self._background_tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Start fetching, committing and watching for stalls; close() ends all three."""
+        group = self._group_state.group
         self._fetch_task = asyncio.create_task(self._fetch_loop.run(), name=f"msgbus fetching for {group}")
-        self._commit_task = asyncio.create_task(commits.run(), name=f"msgbus committing for {group}")
+        self._background_tasks = [
+            asyncio.create_task(self._commits.run(), name=f"msgbus committing for {group}"),
+            asyncio.create_task(self._watchdog.run(self._on_stall), name=f"msgbus watching over {group}"),
+        ]
 
     async def subscribe(
         self, limits: Mapping[Address, int], newest: AbstractSet[Address] = frozenset()
     ) -> AbstractSet[Address]:
-        """See Consumer."""
+        """Implement :meth:`Consumer.subscribe`."""
         self._alive()
         missing = await self._check_topics(limits.keys())
         wanted = {str(address): address for address in limits if address not in missing}
         self._sessions.limit(limits)
         if wanted.keys() != self._wanted.keys():
             fresh = wanted.keys() - self._wanted.keys()
-            self._group_state.initial_offsets.queues = {name for name, address in wanted.items() if not address.part}
-            self._group_state.initial_offsets.newest = {str(address) for address in newest}
+            self._group_state.initial_offsets.expect(
+                {name for name, address in wanted.items() if not address.part}, {str(address) for address in newest}
+            )
             await self._change(wanted)
             await self._until_groups_exist(fresh)
             self._alive()
@@ -80,11 +93,9 @@ class KafkaConsumer(Consumer):
     async def _until_groups_exist(self, fresh: AbstractSet[str]) -> None:
         try:
             async with asyncio.timeout(SETTLE_TIMEOUT_SECONDS):
-                await self._group_state.initial_offsets.wait_until_committed(
-                    fresh & self._group_state.initial_offsets.newest
-                )
+                await self._group_state.initial_offsets.wait_until_committed(fresh)
         except TimeoutError:
-            return  # nobody owns its first partition yet: the guard goes on with it
+            return  # partition 0 has no owner yet: the OffsetFetch guard continues
 
     async def _check_topics(self, asked: AbstractSet[Address]) -> AbstractSet[Address]:
         try:
@@ -93,18 +104,17 @@ class KafkaConsumer(Consumer):
             before, missing_before = self._missing
             if asked != before:
                 raise
-            return missing_before  # aiokafka survives an outage; looking again for what was missing must not end that
+            return missing_before  # aiokafka survives an outage; a check of missing topics must not end that
         missing = {address for address, width in widths.items() if not width}
         self._missing = (set(asked), missing)
         self._compare({str(address): width for address, width in widths.items()})
         return missing
 
     def _compare(self, widths: Mapping[str, int]) -> None:
-        """What aiokafka believes of its topics is up to a minute old: one may have been made anew, or widened."""
-        known = self._client._client.cluster  # noqa: SLF001
-        there = {name: len(known.partitions_for_topic(name) or ()) for name in self._wanted}
+        """Refresh aiokafka's metadata, up to a minute old, if a topic has another number of partitions by now."""
+        there = {name: consumer_state.partition_count(self._client, name) for name in self._wanted}
         if any(widths.get(name, width) != width for name, width in there.items()):
-            self._client._client.force_metadata_update()  # noqa: SLF001
+            consumer_state.refresh_metadata(self._client)
 
     async def _change(self, wanted: dict[str, Address]) -> None:
         await wait_for_event(REBALANCE_WAIT_SECONDS, self._rebalance.stable)
@@ -120,14 +130,17 @@ class KafkaConsumer(Consumer):
             self._rebalance.stable.set()
 
     async def _leave(self) -> None:
-        """What unsubscribe() does. That one leaves in a task nobody can wait for, and asks for all topics there are."""
-        self._client._subscription.unsubscribe()  # noqa: SLF001
-        leaving = asyncio.ensure_future(self._client._coordinator._maybe_leave_group())  # noqa: SLF001
+        """Leave the group.
+
+        ``unsubscribe()`` leaves in a task that cannot be awaited, and requests the metadata of all topics.
+        """
+        consumer_state.unsubscribe(self._client)
+        leaving = asyncio.ensure_future(consumer_state.leave_group(self._client))
         await asyncio.wait({leaving}, timeout=LEAVE_TIMEOUT_SECONDS)
         leaving.cancel()
 
     async def receive(self, capacity: Mapping[Address, int], timeout: float) -> Sequence[Delivery]:
-        """See Consumer."""
+        """Implement :meth:`Consumer.receive`."""
         self._alive()
         deliveries = self._sessions.take(capacity)
         if not deliveries:
@@ -138,60 +151,61 @@ class KafkaConsumer(Consumer):
         return deliveries
 
     def wake(self) -> None:
-        """See Consumer."""
+        """Implement :meth:`Consumer.wake`."""
         self._event.set()
 
     async def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
-        """See Consumer. Committed within 200 ms."""
+        """Implement :meth:`Consumer.acknowledge`. The broker gets the commit within 200 ms."""
         freed = False
         for delivery in deliveries:
             session: PartitionSession = delivery.session  # type: ignore[assignment]  # the core gives back what it got
             if session.finished(delivery.position or 0) and session.waiting:
                 freed = True
-        if freed:  # it may have been held back by its distance
+        if freed:  # its next record may have been over the limit
             self._event.set()
 
     async def extend(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
-        """Heartbeats say it for the whole member."""
+        """Implement :meth:`Consumer.extend`: heartbeats keep the sessions of the whole member."""
         del deliveries
         return ()
 
     def problem(self) -> str:
-        """See Consumer. aiokafka survives an outage, so receive() does not tell of it."""
+        """Implement :meth:`Consumer.problem`. aiokafka survives an outage without an error from receive()."""
         return self._rebalance.problem() or self._fetch_loop.problem() if self._wanted else ""
 
     async def close(self, budget: float) -> None:
-        """See Consumer."""
+        """Implement :meth:`Consumer.close`."""
         if self.closed:
             return
         self.closed = True
         self._rebalance.close()
         flushed = False
-        with contextlib.suppress(TimeoutError):  # a rebalance lets go already, and slowly: what it still has is lost
+        with contextlib.suppress(TimeoutError):  # a rebalance is revoking already: its sessions are lost
             async with asyncio.timeout(budget + LAST_COMMIT_TIMEOUT_SECONDS + 1):
                 flushed = await self._rebalance.revoke_all(budget, LAST_COMMIT_TIMEOUT_SECONDS)
         self._rebalance.mark_all_lost()
         self._fetch_loop.stop()
-        self._commit_task.cancel()
-        self._watch_task.cancel()
+        for task in self._background_tasks:
+            task.cancel()
         self._event.set()
         await stop_consumer(self._client, LEAVE_TIMEOUT_SECONDS if flushed else LEAVE_TIMEOUT_UNREACHABLE_SECONDS)
         # getmany() during a rebalance waits for an assignment that will not come.
-        self._fetch_task.cancel()
-        await asyncio.wait({self._fetch_task, self._commit_task, self._watch_task}, timeout=1.0)
+        if self._fetch_task is not None:
+            self._fetch_task.cancel()
+            await asyncio.wait({self._fetch_task, *self._background_tasks}, timeout=1.0)
 
     def _confirmed(self, partition: Any, offset: int) -> None:
         self._group_state.start_offsets.committed(partition, offset)
         if (session := self._sessions.living(partition)) is not None and session.waiting:
-            self._event.set()  # it may have been held back by what was not committed
+            self._event.set()  # its next record may have been too far above the last commit
 
     def _on_stall(self, why: str) -> None:
-        self._fetch_loop.fail(BrokerUnavailable(f"kafka: stuck: {why}"))
+        self._fetch_loop.fail(BrokerUnavailable(f"kafka: consumer stalled: {why}; replacing the consumer"))
 
     def _fetched(self) -> None:
         self._event.set()
         if self._fetch_loop.failure is not None:
-            self._rebalance.stable.set()  # whoever waits for it shall see the failure
+            self._rebalance.stable.set()  # subscribe() waits for it and raises the failure
 
     def _alive(self) -> None:
         if self.closed:

@@ -1,10 +1,10 @@
-"""Fetching: one task per consumer that is never cancelled, and gives each record to its session.
+"""Fetch loop: one task per consumer, never cancelled, that gives each record to its session.
 
 ::
 
-    hungry sessions -> fetched together, or apart (unreadable_records.py)
-                    -> where each should begin (start_offsets.py)
-                    -> nothing missing (offset_gaps.py, offset_continuity.py) -> bound to the session
+    sessions that want more -> fetched together, or by calls of their own (unreadable_records.py)
+                    -> start-offset check (start_offsets.py)
+                    -> no offset missing (offset_gaps.py, offset_continuity.py) -> fetch buffer of the session
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from aiokafka import errors as kafka
 
 from msgbus.adapter.timeouts import wait_for_event
 from msgbus.errors import AccessRefused, BrokerError, BrokerUnavailable, QueueNotFound
+from msgbus_kafka.aiokafka_internals.consumer_state import raise_group_error
 from msgbus_kafka.aiokafka_internals.fetcher import install_fetcher
 from msgbus_kafka.consumer.offset_gaps import OffsetGaps
 from msgbus_kafka.consumer.unreadable_records import UnreadableRecordIsolation, concerns_all_partitions
@@ -35,14 +36,14 @@ logger = logging.getLogger("msgbus.kafka")
 FETCH_WAIT_SECONDS: Final = 0.2
 """Seconds that a fetch waits for records when every partition takes part in it."""
 PARTIAL_FETCH_WAIT_SECONDS: Final = 0.05
-"""The same when some do not: one of them may be hungry again before the end."""
+"""The same when some do not: one of them may want more before the end."""
 MAX_RECORDS_PER_FETCH: Final = 500
 """Per fetch: they are parsed in one go, 1.4 us each, while nothing else runs."""
 MAX_CONSECUTIVE_FETCH_ERRORS: Final = 5
-"""Errors in a row after which a new consumer is better. aiokafka repeats some of its own for ever."""
+"""Errors in a row after which the consumer is replaced. aiokafka repeats some of its own indefinitely."""
 RETRY_INTERVAL_SECONDS: Final = 0.1
 MAX_NAMED_PARTITIONS: Final = 3
-"""Most partitions in trouble that are named."""
+"""Most stopped or refused partitions that problem() names."""
 _HOPELESS: Final[Mapping[type[BaseException], str]] = {
     kafka.InvalidSessionTimeoutError: "session_timeout= is outside the server's group.min.session.timeout.ms and "
     "group.max.session.timeout.ms",
@@ -51,44 +52,44 @@ _HOPELESS: Final[Mapping[type[BaseException], str]] = {
 
 
 class FetchLoop:
-    """The fetch loop. ``failure`` says why it ended, if it did by itself."""
+    """Fetches records for the sessions that want more. ``failure`` says why the loop ended by itself."""
 
     def __init__(
-        self, client: Any, sessions: PartitionSessions, places: GroupState, fetched: Callable[[], None]
+        self, client: Any, sessions: PartitionSessions, group_state: GroupState, fetched: Callable[[], None]
     ) -> None:
         self._client = client
-        self._start_offsets = places.start_offsets
+        self._start_offsets = group_state.start_offsets
         self._sessions = sessions
         self._on_fetched = fetched
         self._arrived = asyncio.Event()
-        tap = install_fetcher(client, self._arrived)
-        self._isolation = UnreadableRecordIsolation(client, places.start_offsets, tap)
-        self._offset_gaps = OffsetGaps(client, tap, places)
+        responses = install_fetcher(client, self._arrived)
+        self._isolation = UnreadableRecordIsolation(client, group_state.start_offsets, responses)
+        self._offset_gaps = OffsetGaps(client, responses, group_state)
         self._stopped = False
         self._errors = 0
         self.failure: BrokerError | None = None
 
     def stop(self) -> None:
-        """End after the fetch in progress."""
+        """End the loop after the fetch in progress."""
         self._stopped = True
         self._sessions.hunger.set()
         self._arrived.set()
 
     def problem(self) -> str:
-        """Say which partitions are stopped or refused, and why; nothing where all are fetched."""
+        """Name the partitions that are stopped or refused, with the reason; empty if all are fetched."""
         found = [session.problem for session in self._sessions.all() if session.problem]
         more = [f"and {len(found) - MAX_NAMED_PARTITIONS} more partitions"] if len(found) > MAX_NAMED_PARTITIONS else []
         return "; ".join([*found[:MAX_NAMED_PARTITIONS], *more])
 
     async def run(self) -> None:
-        """Fetch until stop(), or until it is clear that this consumer will never fetch again."""
+        """Fetch until stop(), or until this consumer cannot fetch any more."""
         try:
             while not self._stopped and self.failure is None:
                 await self._round()
         except BrokerError as error:
             self.fail(error)
-        except Exception as error:  # noqa: BLE001 - whatever it is, receive() must say that nothing comes any more
-            self.fail(BrokerUnavailable(f"kafka: fetching failed: {error!r}"), error)
+        except Exception as error:  # noqa: BLE001 - receive() has to raise whatever ended the loop
+            self.fail(BrokerUnavailable(f"kafka: fetching failed: {error!r}; reopening the consumer"), error)
 
     async def _round(self) -> None:
         try:
@@ -103,26 +104,27 @@ class FetchLoop:
             await self._count(error)
 
     async def _fetch(self) -> bool:
-        """False if no partition is hungry."""
+        """Fetch once; return False if no session wants more."""
         self._isolation.retry_refused(self._sessions.all())
-        hungry = self._sessions.wanting_more()
-        if not hungry:
+        wanting = self._sessions.wanting_more()
+        if not wanting:
             return False
         self._arrived.clear()
-        if not await self._take_available(hungry):
-            everyone = all(one.max_records is None for one in hungry) and len(hungry) == self._sessions.fetchable
+        if not await self._take_available(wanting):
+            everyone = all(one.max_records is None for one in wanting) and len(wanting) == self._sessions.fetchable
             await wait_for_event(FETCH_WAIT_SECONDS if everyone else PARTIAL_FETCH_WAIT_SECONDS, self._arrived)
-            await self._take_available(hungry)
+            await self._take_available(wanting)
         return True
 
-    async def _take_available(self, hungry: Sequence[PartitionSession]) -> bool:
-        """Take what there is of these; waits for nothing but the end of a rebalance. False if there was nothing.
+    async def _take_available(self, wanting: Sequence[PartitionSession]) -> bool:
+        """Buffer the records that aiokafka has for ``wanting``; return False if there are none.
 
-        What was taken is given to its session before anything else is asked, which could fail.
+        Waits only for the end of a rebalance. Records are given to their session before the next request, which could
+        fail.
         """
-        together = [one for one in hungry if one.max_records is None]
+        together = [one for one in wanting if one.max_records is None]
         found = bool(together) and await self._buffer(await self._fetch_together(together))
-        for session in hungry:
+        for session in wanting:
             if session.max_records:
                 found = await self._buffer(await self._isolation.fetch(session)) or found
         return found
@@ -157,29 +159,29 @@ class FetchLoop:
         return True
 
     async def _may_start_at(self, partition: Any, first: int) -> bool:
-        """Whether a session may go on with ``first``, as far as the group's commits and the log can tell."""
+        """Whether a session may continue with ``first``, by the group's commits and the log."""
         session = self._sessions.living(partition)
         if session is None:
             return False
         if session.reached >= first:
             raise BrokerUnavailable(
-                f"kafka: {partition.topic}-{partition.partition} went back from {session.reached} to {first}: "
-                "it was made anew, or cut off"
+                f"kafka: {partition.topic}-{partition.partition}: offset went back from {session.reached} to {first}: "
+                "the topic was re-created or its log truncated; reopening the consumer"
             )
         if session.reached >= 0:
             return True
         try:
             return await self._start_offsets.check(self._client, partition, first)
         except QueueNotFound:
-            return True  # it was deleted meanwhile; what was fetched of it is good
+            return True  # the topic was deleted meanwhile; its fetched records are valid
         except BrokerError as error:
-            logger.debug("%s: where it should begin is not known, trying again: %s", partition.topic, error)
+            logger.debug("%s: the group's start offset could not be read: %s; trying again", partition.topic, error)
             if self._sessions.living(partition) is session:
                 self._client.seek(partition, first)
             return False
 
     async def _idle(self) -> None:
-        self._client._coordinator.check_errors()  # noqa: SLF001 - else only getmany() would tell what ended the group
+        raise_group_error(self._client)  # while idle there is no getmany() that would raise it
         self._sessions.hunger.clear()
         await wait_for_event(FETCH_WAIT_SECONDS, self._sessions.hunger)
 
@@ -189,11 +191,16 @@ class FetchLoop:
         if type(error) in _HOPELESS:
             self.fail(BrokerUnavailable(f"kafka: {_HOPELESS[type(error)]}"), error)
         elif self._errors >= MAX_CONSECUTIVE_FETCH_ERRORS and not error.retriable:
-            self.fail(BrokerUnavailable(f"kafka: fetching fails again and again: {describe(error)}"), error)
+            self.fail(
+                BrokerUnavailable(
+                    f"kafka: fetching failed {self._errors} times in a row: {describe(error)}; reopening the consumer"
+                ),
+                error,
+            )
         await asyncio.sleep(RETRY_INTERVAL_SECONDS)
 
     def fail(self, failure: BrokerError, cause: BaseException | None = None) -> None:
-        """This consumer is of no use any more: receive() says so, and why."""
+        """End the loop with ``failure``; receive() raises it."""
         failure.__cause__ = cause or failure.__cause__
         self.failure = failure
         self._on_fetched()

@@ -1,4 +1,4 @@
-"""What one process knows of the places of one group; it outlives the group's consumers."""
+"""State of one group in this process that outlives the group's consumers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["GroupState"]
 
 
 class GroupState:
-    """A group's name, where it is born, and where it should begin."""
+    """A group's name, its initial offsets, and the check of its start offsets."""
 
     def __init__(self, cluster: AdminClient, topics: Topics, group: str) -> None:
         self.group: Final = group

@@ -1,10 +1,14 @@
-"""The birth of a group in a topic: its first commit, from which on it is there and goes on where it was.
+"""Initial offsets: the first commit of a group in a topic. From then on the group exists there.
 
-aiokafka's ``auto_offset_reset="latest"`` is no answer to ``start="newest"``: a partition without a commit jumps to its
-end at every assignment, also one that was added later, and who leaves before its first commit loses what came
-meanwhile. So the one member that owns partition 0 looks whether the group has any commit in the topic. Where it has
-none, it commits the ends of all partitions in one step, or, for a group that begins at the oldest record, the beginning
-of its own. The others wait for that. From then on a partition without a commit begins at its oldest record.
+aiokafka's ``auto_offset_reset="latest"`` does not implement ``start="newest"``: a partition without a commit jumps to
+its end at every assignment, also if the partition was added later. A member that leaves before its first commit loses
+the messages that arrive meanwhile.
+
+1. The member that owns partition 0 checks whether the group has any commit in the topic.
+2. If it has none, this member commits the ends of all partitions in one step. For a group that starts at the oldest
+   record it commits the beginning of partition 0.
+3. The other members wait for that.
+4. From then on, a partition without a commit starts at its oldest record.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from msgbus.errors import BrokerError, GroupActive, QueueNotFound
 from msgbus_kafka.admin.groups import commit_offsets, committed_offsets
 from msgbus_kafka.admin.offsets import EARLIEST_TIMESTAMP, LATEST_TIMESTAMP, offsets_at
+from msgbus_kafka.aiokafka_internals.consumer_state import assigned_partitions
 from msgbus_kafka.errors import describe
 
 if TYPE_CHECKING:
@@ -32,15 +37,15 @@ __all__ = ["InitialOffsets", "commit_initial_offsets"]
 logger = logging.getLogger("msgbus.kafka")
 
 CHECK_INTERVAL_SECONDS: Final = 0.05
-"""Seconds between two looks whether another member has made the group."""
+"""Seconds between two checks whether another member has committed the initial offsets."""
 COMMIT_TIMEOUT_SECONDS: Final = 1.0
-"""Seconds of one try: aiokafka's commit never ends by itself while the coordinator is not to be had."""
+"""Seconds of one try: aiokafka's commit never ends by itself while there is no coordinator."""
 OWNER_WAIT_SECONDS: Final = 30.0
-"""Seconds for which a member waits for the owner of partition 0: one that is none of ours may never commit."""
+"""Seconds that a member waits for the owner of partition 0: a third-party client may never commit."""
 
 
 class InitialOffsets:
-    """The births of one group, by one of its members."""
+    """Initial offsets of one group, committed by one of its members."""
 
     def __init__(self, cluster: AdminClient, topics: Topics, group: str) -> None:
         self._cluster = cluster
@@ -48,26 +53,36 @@ class InitialOffsets:
         self._group = group
         self._committed: set[str] = set()
         self._waiting: dict[str, float] = {}
-        self.queues: AbstractSet[str] = frozenset()
-        """Topics that are queues: retry queues are nobody's to begin in."""
-        self.newest: AbstractSet[str] = frozenset()
-        """Those in which a group that was never there begins at the end."""
+        self._queues: AbstractSet[str] = frozenset()
+        self._newest: AbstractSet[str] = frozenset()
+
+    def expect(self, queues: AbstractSet[str], newest: AbstractSet[str]) -> None:
+        """State which topics are about to be subscribed.
+
+        Args:
+            queues: Topics that are queues: no initial offset is committed for a retry queue.
+            newest: Topics in which a new group starts at the end of the log.
+        """
+        self._queues, self._newest = queues, newest
 
     async def pending(self, coordinator: Any, unknown: AbstractSet[str]) -> bool:
-        """Some partitions of ``unknown`` have no commit: whether to look again later, since the group is being born."""
+        """Whether to ask again for the commits of ``unknown``, some of whose partitions have none.
+
+        The group is being created.
+        """
         try:
-            asked = [self._pending(coordinator, name) for name in unknown & self.queues - self._committed]
+            asked = [self._pending(coordinator, name) for name in unknown & self._queues - self._committed]
             return any(await asyncio.gather(*asked))
         except (BrokerError, KafkaError) as error:
-            logger.debug("group %s: not made yet, trying again: %s", self._group, describe(error))
+            logger.debug("group %s: initial offsets not committed: %s; trying again", self._group, describe(error))
             return True
 
     async def _pending(self, coordinator: Any, name: str) -> bool:
         if await self._group_exists(name):
             return False
-        if TopicPartition(name, 0) in coordinator._subscription.assigned_partitions():  # noqa: SLF001
-            return not await self._commit_initial_offsets(coordinator, name) and name in self.newest
-        return name in self.newest and self._owner_deadline(name)
+        if TopicPartition(name, 0) in assigned_partitions(coordinator):
+            return not await self._commit_initial_offsets(coordinator, name) and name in self._newest
+        return name in self._newest and self._owner_deadline(name)
 
     def _owner_deadline(self, name: str) -> bool:
         now = asyncio.get_running_loop().time()
@@ -75,15 +90,19 @@ class InitialOffsets:
         if now - since < OWNER_WAIT_SECONDS:
             return True
         logger.warning(
-            "queue %s, group %s: the member with partition 0 commits nothing; beginning at the oldest message",
+            "queue %s, group %s: no initial offset: the member with partition 0 commits nothing; starting at the "
+            "oldest message",
             name,
             self._group,
         )
         return False
 
     async def wait_until_committed(self, names: AbstractSet[str]) -> None:
-        """Wait until the group is there in all of these topics: what is published from now on counts for it."""
-        for name in sorted(names):
+        """Wait until the group has a commit in those of ``names`` that it starts at the end of.
+
+        Messages that are published afterwards count for the group.
+        """
+        for name in sorted(names & self._newest):
             while not await self._group_exists(name):  # noqa: ASYNC110 - a server has no events
                 await asyncio.sleep(CHECK_INTERVAL_SECONDS)
 
@@ -91,17 +110,22 @@ class InitialOffsets:
         try:
             leaders = (await self._topics.state(name)).leaders
         except QueueNotFound:
-            return True  # deleted: it shall hold up no other
+            return True  # deleted: do not wait for it
         if there := bool(await committed_offsets(self._cluster, name, leaders, self._group)):
             self._committed.add(name)
         return there
 
     async def _commit_initial_offsets(self, coordinator: Any, name: str) -> bool:
-        """Whether it could be done. A group that begins at the oldest record does not wait for it."""
+        """Commit the initial offsets; return whether it succeeded.
+
+        A group that starts at the oldest record does not wait.
+        """
         leaders = (await self._topics.state(name)).leaders
-        if name in self.newest:
+        if name in self._newest:
             offsets = await offsets_at(self._cluster, name, leaders, LATEST_TIMESTAMP)
-            logger.info("queue %s: group %s is new, and begins with what is published from now on", name, self._group)
+            logger.info(
+                "queue %s: group %s is new and starts with messages that are published from now on", name, self._group
+            )
         else:
             offsets = await offsets_at(self._cluster, name, {0: leaders[0]}, EARLIEST_TIMESTAMP)
         # As a member: a commit of a generation that is over is refused, so two of them never make it.
@@ -110,18 +134,18 @@ class InitialOffsets:
             async with asyncio.timeout(COMMIT_TIMEOUT_SECONDS):
                 await coordinator.commit_offsets(None, commits)
         except (KafkaError, TimeoutError) as error:
-            logger.debug("queue %s, group %s: not made yet: %s", name, self._group, describe(error))
+            logger.debug("queue %s, group %s: initial offsets not committed: %s", name, self._group, describe(error))
             return False
         self._committed.add(name)
-        return name not in self.newest  # its ends are to be fetched as commits now
+        return name not in self._newest  # the ends have to be fetched as commits now
 
 
 async def commit_initial_offsets(cluster: AdminClient, topics: Topics, name: str, group: str) -> None:
-    """Have ``group`` begin at the oldest record of ``name``, where it is nowhere yet."""
+    """Make ``group`` start at the oldest record of ``name`` if it has no commit there."""
     leaders = (await topics.state(name)).leaders
     if await committed_offsets(cluster, name, leaders, group):
         return
     try:
         await commit_offsets(cluster, name, group, await offsets_at(cluster, name, {0: leaders[0]}, EARLIEST_TIMESTAMP))
     except GroupActive:
-        return  # its members make it when they consume this queue
+        return  # its members commit when they consume this queue

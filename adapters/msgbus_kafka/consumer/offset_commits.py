@@ -1,4 +1,4 @@
-"""Committing: the watermarks of live sessions, every 200 ms and when a session ends."""
+"""Offset commits: the watermarks of live sessions, every 200 ms and at the end of a session."""
 
 from __future__ import annotations
 
@@ -28,16 +28,19 @@ NO_GENERATION: Final = -1
 
 
 class Fenced(Exception):
-    """The group goes on without this generation: nothing of it can be committed any more."""
+    """The group has moved on: no offset of this generation can be committed any more."""
 
 
 class OffsetCommits:
-    """Commits for one consumer, one request at a time."""
+    """Commits of one consumer, one request at a time."""
 
     def __init__(
         self, coordinator: Any, sessions: PartitionSessions, wait: float, confirmed: Callable[[Any, int], None]
     ) -> None:
-        """``wait``: seconds that a commit may take; ``confirmed`` is told partitions and offsets."""
+        """``wait``.
+
+        Seconds that a commit may take; ``confirmed`` is called with each committed partition and offset.
+        """
         self._confirmed = confirmed
         self._coordinator = coordinator
         self._sessions = sessions
@@ -46,20 +49,20 @@ class OffsetCommits:
         self._fenced = NO_GENERATION
 
     async def run(self) -> None:
-        """Commit what is dirty, for ever."""
+        """Commit dirty sessions until cancelled."""
         while True:
             await asyncio.sleep(COMMIT_INTERVAL_SECONDS)
             try:
                 await self.commit(self._sessions.all(), self._wait)
             except Fenced:
-                continue  # the rebalance is on its way
+                continue  # the rebalance callback follows
             except (KafkaError, TimeoutError) as error:
-                logger.debug("commit failed, trying again: %s", describe(error))
+                logger.debug("kafka: commit failed: %s; trying again", describe(error))
             except Exception:
-                logger.exception("commit failed, trying again")
+                logger.exception("kafka: commit failed; trying again")
 
     async def commit(self, sessions: Sequence[PartitionSession], wait: float) -> None:
-        """Commit the dirty ones of ``sessions``, within ``wait`` seconds.
+        """Commit the dirty ones of ``sessions`` within ``wait`` seconds.
 
         Raises Fenced, TimeoutError or a KafkaError.
         """
@@ -71,7 +74,7 @@ class OffsetCommits:
                 async with asyncio.timeout(wait / 2):
                     await self._send(dirty)
             except (TimeoutError, TopicAuthorizationFailedError):
-                # One deleted topic is "retriable" to aiokafka, for ever, and holds up the others of its request. One
+                # aiokafka retries for one deleted topic indefinitely, and delays the others of its request. One
                 # that may not be read any more has the others of its request count as failed.
                 await self._send_one_by_one(dirty)
 
@@ -85,7 +88,7 @@ class OffsetCommits:
 
     async def _send(self, dirty: Sequence[PartitionSession]) -> None:
         generation = self._coordinator.generation
-        # Without a generation the broker takes it for a commit of somebody outside the group.
+        # Without a generation the broker takes it for a commit from outside the group.
         if generation in {NO_GENERATION, self._fenced}:
             raise Fenced
         positions = {session: session.position for session in dirty}

@@ -1,13 +1,14 @@
-"""Gaps in what is fetched: told from the log's own, filled where they are not, and told of where retention made them.
+"""Offset gaps: detected in every fetch, explained by the log, fetched again, or reported as taken by retention.
 
-Of each list of records the offsets are compared with what the session has had (``continuity``). Where some are missing
-and the headers of the fetched batches do not explain it:
+The offsets of each list of records are compared with those that the session has had
+(:mod:`msgbus_kafka.offset_continuity`). Where offsets are missing and the headers of the fetched batches do not explain
+it:
 
-1. Retention has taken them: the log begins behind them. A WARNING says how many, and the session goes on.
-2. Nothing explains it: a WARNING, and the partition is fetched again from where the gap begins. A gap that comes once
-   more is the log's own.
+1. Retention has deleted them: the log begins behind them. A WARNING says how many, and the session continues.
+2. Nothing explains them: a WARNING, and the partition is fetched again from the beginning of the gap. If the same gap
+   is found again, it is a property of the log.
 
-So a gap of transactions or compaction costs no request, and one that nothing explains costs one.
+A gap of transactions or compaction costs no request, an unexplained one costs one.
 """
 
 from __future__ import annotations
@@ -34,21 +35,21 @@ logger = logging.getLogger("msgbus.kafka")
 
 
 class OffsetGaps:
-    """The gaps in what one consumer fetches."""
+    """The gaps in the records that one consumer fetches."""
 
-    def __init__(self, client: Any, responses: FetchResponses, places: GroupState) -> None:
+    def __init__(self, client: Any, responses: FetchResponses, group_state: GroupState) -> None:
         self._client = client
         self._responses = responses
-        self._group_state = places
+        self._group_state = group_state
         self._unexplained_gaps: dict[Any, Sequence[tuple[int, OffsetGap]]] = {}
         """The unexplained gaps of each partition, each with the index of the record behind it."""
 
     def split(
         self, fetched: Mapping[Any, Sequence[Any]], sessions: PartitionSessions
     ) -> tuple[dict[Any, Sequence[Any]], dict[Any, Sequence[Any]]]:
-        """Divide what was fetched into what goes on where its session is, and what must be looked into. No I/O.
+        """Divide fetched records into those that continue their session and those that need requests. No I/O.
 
-        What explains a gap is asked for all partitions at once: after the next fetch it is gone.
+        The explanation of every gap is taken now: the next fetch replaces it.
         """
         good: dict[Any, Sequence[Any]] = {}
         doubtful: dict[Any, Sequence[Any]] = {}
@@ -74,7 +75,7 @@ class OffsetGaps:
         return found
 
     async def until_first_gap(self, session: PartitionSession | None, records: Sequence[Any]) -> Sequence[Any]:
-        """Return those of ``records`` before which nothing is missing; the rest is fetched again."""
+        """Return the ``records`` before the first gap; the others are fetched again."""
         if session is None:
             return ()
         for index, missing in self._unexplained_gaps.get(session.partition, ()):
@@ -83,7 +84,7 @@ class OffsetGaps:
                 if missing != session.refetched_gap:
                     left = await self._without_deleted(session, missing)
             except BrokerError as error:
-                logger.debug("%r: whether %r is a gap is not known, trying again: %s", session, missing, error)
+                logger.debug("%r: gap %r could not be checked: %s; trying again", session, missing, error)
             else:
                 if left.size <= 0 or left == session.refetched_gap:
                     continue
@@ -94,7 +95,7 @@ class OffsetGaps:
         return records
 
     async def _without_deleted(self, session: PartitionSession, missing: OffsetGap) -> OffsetGap:
-        """Return what retention has left of ``missing``, and tell of what it took. Raises BrokerError."""
+        """Return the rest of ``missing`` that retention has not deleted, and log what it has. Raises BrokerError."""
         name, number = session.partition.topic, session.partition.partition
         leaders = {number: (await self._group_state.topics.state(name)).leaders[number]}
         kept, _ = (await log_bounds(self._group_state.cluster, name, leaders))[number]
@@ -103,8 +104,8 @@ class OffsetGaps:
         gone = min(kept, missing.end)
         logger.warning(
             "queue %s, group %s, partition %d: %d records were deleted by retention before this member had fetched "
-            "them (offsets %d to %d); it goes on behind them. Give the queue a longer retention=, or the group more "
-            "members",
+            "them (offsets %d to %d); the member continues after them. Give the queue a longer retention=, or the "
+            "group more members",
             *(name, self._group_state.group, number, gone - missing.begin, missing.begin, gone - 1),
         )
         return OffsetGap(gone, missing.end)
@@ -123,4 +124,4 @@ class OffsetGaps:
             if session.live:
                 self._client.seek(session.partition, offset)
         except IllegalStateError:
-            return  # it is not ours any more
+            return  # the partition was revoked meanwhile

@@ -1,4 +1,4 @@
-"""Sessions: a partition in one generation, what was fetched of it and how far it is done. No I/O."""
+"""Partition sessions: a partition in one generation, its fetch buffer and its watermark. No I/O."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 __all__ = ["PartitionSession", "PartitionSessions"]
 
 MAX_BUFFERED_RECORDS: Final = 1000
-"""Records fetched and not handed out, at which a partition is fetched no more: 0.1 s of the fastest callbacks."""
+"""Records in the fetch buffer at which a partition is fetched no more: 0.1 s of the fastest callbacks."""
 MAX_BUFFERED_BYTES: Final = 1024 * 1024
 MAX_UNCOMMITTED_OFFSETS: Final = 10_000
-"""Offsets of a partition that may be handed out and not committed: what 0.2 s of the fastest callbacks finish."""
+"""Offsets of a partition that may be handed out and not committed: 0.2 s of the fastest callbacks."""
 
 
 class PartitionSession:
-    """One assigned partition in one generation; the object itself is the fence.
+    """One assigned partition in one generation; the identity of the object fences late acknowledgements.
 
-    ``live``: its records may be handed out. ``over``: nothing of it counts any more.
+    ``live``: its records may be handed out. ``over``: acknowledgements of its records no longer count.
     """
 
     __slots__ = (
@@ -60,11 +60,11 @@ class PartitionSession:
         self.over = False
         self.dirty = False
         self.max_records: int | None = None
-        """Records of one fetch, where this partition is fetched apart from the others; 0: none, it is paused."""
+        """Records per fetch, if this partition is fetched by calls of its own; 0: none, it is paused."""
         self.suspect_records = 0
         """Records that have to be read before this partition is fetched together with others again."""
         self.problem = ""
-        """Why nothing of this partition is fetched, in words."""
+        """Why this partition is not fetched; empty: it is."""
         self.refusals = 0
         """Times in a row that the broker has refused to give records of it."""
         self.retry_at = 0.0
@@ -86,12 +86,12 @@ class PartitionSession:
 
     @property
     def position(self) -> int:
-        """What to commit, once ``dirty`` has been set: the offset after the last one below which all is done."""
+        """The offset to commit once ``dirty`` is set: all offsets below it are acknowledged."""
         return self._watermark.position
 
     @property
     def wants_more(self) -> bool:
-        """More should be fetched."""
+        """Whether to fetch more records of the partition."""
         return (
             self.live
             and self.max_records != 0
@@ -101,25 +101,26 @@ class PartitionSession:
 
     @property
     def next_offset(self) -> int:
-        """The offset that should be fetched next."""
+        """The offset to fetch next."""
         return max(self.reached + 1, self.explained_until)
 
     @property
     def waiting(self) -> bool:
-        """Something was fetched and not handed out."""
+        """Whether the fetch buffer has records."""
         return bool(self._fetch_buffer)
 
     def buffer(self, records: Iterable[Any]) -> None:
-        """These were fetched; when the session ends they die with it."""
+        """Add fetched ``records`` to the fetch buffer; the end of the session drops them."""
         for record in records:
             self._fetch_buffer.append(record)
             self._bytes += _size(record)
             self.reached = record.offset
 
     def take(self, most: int, group: str) -> list[Delivery]:
-        """Up to ``most`` deliveries in order; nothing ``limit`` or more above the lowest unacknowledged offset.
+        """Take up to ``most`` deliveries, in order.
 
-        And nothing 10,000 or more above the last commit: where committing fails for long, a crash repeats no more.
+        Never a delivery ``limit`` or more above the lowest unacknowledged offset, nor 10,000 or more above the last
+        commit: if commits fail for long, a crash repeats no more than that.
         """
         taken: list[Delivery] = []
         lowest = self._watermark.lowest
@@ -132,7 +133,7 @@ class PartitionSession:
                 self._committed = record.offset
             if record.offset >= self._committed + MAX_UNCOMMITTED_OFFSETS:
                 break
-            # Made before it is taken, so that an error in it loses nothing.
+            # Decoded before it is taken: an error loses no record.
             taken.append(Delivery(decode_record(record, self.address, group), self.address, self, None, record.offset))
             self._watermark.started(record.offset)
             lowest = record.offset if lowest is None else lowest
@@ -141,31 +142,31 @@ class PartitionSession:
         return taken
 
     def finished(self, offset: int) -> bool:
-        """``offset`` is done; True if there is more to commit now."""
+        """Record that ``offset`` is acknowledged; return whether there is more to commit now."""
         moved = not self.over and self._watermark.finished(offset)
         self.dirty = self.dirty or moved
         return moved
 
     def committed(self, position: int) -> None:
-        """The broker has ``position``."""
+        """Record that the broker has stored ``position``."""
         self._committed = position
         if position == self.position:
             self.dirty = False
 
     def stop(self) -> None:
-        """Hand out nothing more; what is in hand may still be acknowledged."""
+        """Hand out no more; deliveries in flight may still be acknowledged."""
         self.live = False
         self._fetch_buffer.clear()
         self._bytes = 0
 
     def end(self) -> None:
-        """Nothing of it counts from now on."""
+        """Stop, and fence the acknowledgements of deliveries in flight."""
         self.stop()
         self.over = True
 
 
 class PartitionSessions:
-    """A consumer's sessions, by partition and by queue."""
+    """The sessions of one consumer, by partition and by queue."""
 
     def __init__(self, group: str) -> None:
         self._group = group
@@ -173,33 +174,33 @@ class PartitionSessions:
         self._all: dict[Any, PartitionSession] = {}
         self._queues: dict[Address, deque[PartitionSession]] = {}
         self.hunger: Final = asyncio.Event()
-        """Set when some session may have become hungry."""
+        """Set when a session may want more records."""
 
     def __len__(self) -> int:
         return len(self._all)
 
     @property
     def fetchable(self) -> int:
-        """How many there are whose partition is not paused."""
+        """The number of sessions whose partition is not paused."""
         return sum(session.max_records != 0 for session in self._all.values())
 
     def living(self, partition: Any) -> PartitionSession | None:
-        """The session of ``partition``, while its records may be handed out."""
+        """Return the session of ``partition`` if its records may be handed out."""
         session = self._all.get(partition)
         return session if session is not None and session.live else None
 
     def all(self) -> list[PartitionSession]:
-        """Those that are not over."""
+        """Return the sessions that are not over."""
         return list(self._all.values())
 
     def limit(self, limits: Mapping[Address, int]) -> None:
-        """New limits, also for the sessions there are."""
+        """Set the limits of new and of running sessions."""
         self._limits = dict(limits)
         for session in self._all.values():
             session.limit = limits.get(session.address, session.limit)
 
     def begin(self, partition: Any, address: Address) -> PartitionSession:
-        """A new session."""
+        """Begin a session of ``partition``."""
         session = PartitionSession(partition, address, self._limits.get(address, 1))
         self._all[partition] = session
         self._queues.setdefault(address, deque()).append(session)
@@ -207,7 +208,7 @@ class PartitionSessions:
         return session
 
     def end(self, sessions: Iterable[PartitionSession]) -> None:
-        """These are over."""
+        """End ``sessions``."""
         for session in sessions:
             session.end()
             if self._all.get(session.partition) is session:
@@ -215,7 +216,7 @@ class PartitionSessions:
                 self._queues[session.address].remove(session)
 
     def buffer(self, fetched: Mapping[Any, Sequence[Any]]) -> bool:
-        """Give records to their sessions; those of others are dropped. True if there was a session for any."""
+        """Give records to their sessions and drop those of others; return whether any session got records."""
         bound = False
         for partition, records in fetched.items():
             if (session := self.living(partition)) is not None:
@@ -224,11 +225,11 @@ class PartitionSessions:
         return bound
 
     def wanting_more(self) -> list[PartitionSession]:
-        """Sessions for which more should be fetched."""
+        """Return the sessions that want more records."""
         return [session for session in self._all.values() if session.wants_more]
 
     def take(self, room: Mapping[Address, int]) -> list[Delivery]:
-        """What may be handed out now: of each queue at most its room, in turn from its partitions."""
+        """Take deliveries: of each queue at most its capacity, from its partitions in turn."""
         taken: list[Delivery] = []
         for address, most in room.items():
             ring = self._queues.get(address)

@@ -1,4 +1,4 @@
-"""Rebalancing: sessions begin when partitions are assigned, and end in good order before they are let go of."""
+"""Rebalance handling: sessions begin with an assignment, and are drained and committed before they are revoked."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aiokafka import ConsumerRebalanceListener
 from aiokafka.errors import KafkaError
 
+from msgbus_kafka.aiokafka_internals.consumer_state import assignment_is_outdated, coordinator_of, has_coordinator
 from msgbus_kafka.consumer.offset_commits import NO_GENERATION, Fenced
 from msgbus_kafka.errors import describe
 
@@ -27,11 +28,11 @@ logger = logging.getLogger("msgbus.kafka")
 
 
 class RebalanceHandler(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
-    """What aiokafka's coordinator calls, and the one place where sessions begin and end.
+    """Receives the coordinator's callbacks; the only place where sessions begin and end.
 
-    Subscribing drops the assignment at once, so a consumer lets go *before* it subscribes; a rebalance that somebody
-    else began lets go in the callback, with the group waiting. Both may happen at the same time: one lock, and the
-    second finds nothing left.
+    ``subscribe()`` drops the assignment at once, so a consumer revokes its sessions *before* it subscribes. A rebalance
+    that another member began revokes them in the callback, while the group waits. Both may happen at the same time: one
+    lock orders them, and the second finds no session.
     """
 
     def __init__(
@@ -51,14 +52,14 @@ class RebalanceHandler(ConsumerRebalanceListener):  # type: ignore[misc]  # aiok
         self._topics: Mapping[str, Address] = {}
         self._closing = False
         self.stable: Final = asyncio.Event()
-        """The assignment is the one that was asked for last."""
+        """Set while the assignment is that of the last subscription."""
         self.stable.set()
         self._unstable_since = 0.0
 
     def problem(self) -> str:
-        """What keeps this member from its partitions, in words. A rebalance that takes its time is none."""
-        if self._client._coordinator.coordinator_id is None:  # noqa: SLF001
-            return "kafka: no node says that it is the group's coordinator"
+        """Say why this member has no partitions; empty during a rebalance within its time."""
+        if not has_coordinator(self._client):
+            return "kafka: no node is known as the group's coordinator"
         lasts = 0.0 if self.stable.is_set() else asyncio.get_running_loop().time() - self._unstable_since
         return f"kafka: no assignment for {lasts:.0f} s" if lasts > self._timing.rebalance else ""
 
@@ -68,30 +69,33 @@ class RebalanceHandler(ConsumerRebalanceListener):  # type: ignore[misc]  # aiok
         self.stable.clear()
 
     def expect(self, topics: Mapping[str, Address]) -> None:
-        """These are about to be subscribed."""
+        """Note the topics that are about to be subscribed."""
         self._topics = topics
         self._mark_unstable()
 
     async def on_partitions_revoked(self, revoked: Any) -> None:
-        """The group rebalances; heartbeats go on meanwhile, and the broker still takes commits."""
+        """Revoke all sessions for a rebalance. Heartbeats continue meanwhile, and the broker still accepts commits."""
         del revoked  # all of them: the protocol is the eager one
         self._mark_unstable()
-        if self._client._coordinator.generation == NO_GENERATION:  # noqa: SLF001
-            self.mark_all_lost()  # the group has gone on without us; aiokafka has no other callback for it
+        if coordinator_of(self._client).generation == NO_GENERATION:
+            self.mark_all_lost()  # the group has moved on; aiokafka has no other callback for it
         else:
             await self.revoke_all(self._timing.drain, self._timing.commit)
 
     def on_partitions_assigned(self, assigned: Any) -> None:
-        """Instant: no heartbeat is sent while this runs, and asking the consumer for a position may never return."""
-        if self._client._subscription.reassignment_in_progress:  # noqa: SLF001
-            return  # the assignment of a subscription that was replaced meanwhile; the right one follows
+        """Begin a session for each partition.
+
+        Does not wait: no heartbeat is sent while this runs, and asking the consumer for a position may never return.
+        """
+        if assignment_is_outdated(self._client):
+            return  # of a subscription that was replaced meanwhile; the current one follows
         if not self._closing:
             for partition in sorted(assigned):
                 self._listener.begun(self._sessions.begin(partition, self._topics[partition.topic]))
         self.stable.set()
 
     async def revoke_all(self, budget: float, commit: float) -> bool:
-        """End every session in good order: the drain, then the last commit. False if that could not be made."""
+        """Drain and commit every session, then end it. Return False if the last commit failed."""
         async with self._lock:
             sessions = self._sessions.all()
             if not sessions:
@@ -112,17 +116,21 @@ class RebalanceHandler(ConsumerRebalanceListener):  # type: ignore[misc]  # aiok
             return False
         except (KafkaError, TimeoutError) as error:
             late = sum(session.dirty for session in sessions)
-            logger.warning("%d partitions: the last commit failed, some may come again: %s", late, describe(error))
+            logger.warning(
+                "kafka: last commit of %d partitions failed: %s; some messages may be delivered again",
+                late,
+                describe(error),
+            )
             return False
         return True
 
     def mark_all_lost(self) -> None:
-        """Every session is over, without a drain."""
+        """End every session without a drain."""
         sessions = self._sessions.all()
         self._sessions.end(sessions)
         if sessions:
             self._listener.lost(list(sessions))
 
     def close(self) -> None:
-        """No session begins any more."""
+        """Begin no session any more."""
         self._closing = True

@@ -1,7 +1,7 @@
-"""The watchdog: a consumer that gets nothing although there is something, or has no assignment for long, is replaced.
+"""Stall watchdog: replaces a consumer that does not advance, or that has no assignment for long.
 
-aiokafka may stand still for ever, as after a rejoin that went wrong. Each partition is watched by itself: one that is
-silent among others that flow is as stuck.
+aiokafka may stop fetching indefinitely, for instance after a failed rejoin. Each partition is checked by itself: one
+that is stalled among others that advance counts as well.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgbus.errors import BrokerError, QueueNotFound
 from msgbus_kafka.admin.offsets import log_bounds
+from msgbus_kafka.aiokafka_internals.consumer_state import fetch_position
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -21,58 +22,56 @@ if TYPE_CHECKING:
 __all__ = ["StallWatchdog"]
 
 STALL_CHECK_INTERVAL_SECONDS: Final = 20.0
-"""Seconds between two looks; what stands still at two of them does not move any more."""
+"""Seconds between two checks. A partition that has not advanced between them is stalled."""
 NO_ASSIGNMENT_TIMEOUT_SECONDS: Final = 120.0
-"""Seconds without an assignment: more than the slowest member has to let go, and a new coordinator to be found."""
+"""Seconds without an assignment: longer than the slowest member may drain and a new coordinator takes."""
 
 
 class StallWatchdog:
-    """Looks at one consumer."""
+    """Checks one consumer."""
 
-    def __init__(self, client: Any, sessions: PartitionSessions, places: GroupState, settled: asyncio.Event) -> None:
+    def __init__(
+        self, client: Any, sessions: PartitionSessions, group_state: GroupState, stable: asyncio.Event
+    ) -> None:
         self._client = client
         self._sessions = sessions
-        self._group_state = places
-        self._stable = settled
+        self._group_state = group_state
+        self._stable = stable
         self._every = STALL_CHECK_INTERVAL_SECONDS
-        self._unsettled = 0.0
+        self._unstable_for = 0.0
 
     async def run(self, on_stall: Callable[[str], None]) -> None:
-        """Look for ever; ``stuck`` is told why this consumer should be replaced."""
-        before: Mapping[PartitionSession, int] = {}
+        """Check until cancelled; call ``on_stall`` with the reason to replace the consumer."""
+        before: Mapping[PartitionSession, tuple[int, int]] = {}
         while True:
             await asyncio.sleep(self._every)
-            self._unsettled = 0.0 if self._stable.is_set() else self._unsettled + self._every
-            if self._unsettled >= NO_ASSIGNMENT_TIMEOUT_SECONDS:
-                on_stall(f"no assignment for {self._unsettled:g} s")
+            self._unstable_for = 0.0 if self._stable.is_set() else self._unstable_for + self._every
+            if self._unstable_for >= NO_ASSIGNMENT_TIMEOUT_SECONDS:
+                on_stall(f"no assignment for {self._unstable_for:g} s")
                 return
             behind = await self._behind()
-            if still := [session for session, at in behind.items() if before.get(session) == at]:
-                on_stall(f"nothing of {still[0].partition.topic} arrives, and there is something")
-                return
+            for session, (position, end) in behind.items():
+                if session in before and before[session][0] == position:
+                    on_stall(
+                        f"{session.partition.topic}-{session.partition.partition} has not advanced past offset "
+                        f"{position} for {self._every:g} s (log end {end})"
+                    )
+                    return
             before = behind
 
-    async def _behind(self) -> dict[PartitionSession, int]:
-        """Sessions that want more of what there is, and how far they are."""
-        found: dict[PartitionSession, int] = {}
-        hungry = self._sessions.wanting_more()
-        for name in {session.partition.topic for session in hungry}:
+    async def _behind(self) -> dict[PartitionSession, tuple[int, int]]:
+        """Return position and log end of the sessions that want more records, where the log has some."""
+        found: dict[PartitionSession, tuple[int, int]] = {}
+        wanting = self._sessions.wanting_more()
+        for name in {session.partition.topic for session in wanting}:
             try:
                 leaders = (await self._group_state.topics.state(name)).leaders
                 ends = await log_bounds(self._group_state.cluster, name, leaders)
             except (BrokerError, QueueNotFound):
-                continue  # nobody can tell, or it is gone
-            for session in hungry:
+                continue  # no broker can tell, or the topic is deleted
+            for session in wanting:
                 partition = session.partition
-                if (
-                    partition.topic == name
-                    and (at := self._position(partition)) < ends.get(partition.partition, (0, 0))[1]
-                ):
-                    found[session] = at
+                end = ends.get(partition.partition, (0, 0))[1]
+                if partition.topic == name and (position := fetch_position(self._client, partition)) < end:
+                    found[session] = (position, end)
         return found
-
-    def _position(self, partition: Any) -> int:
-        """The next offset to be fetched; -1 while aiokafka does not know."""
-        assignment = self._client._subscription.subscription.assignment  # noqa: SLF001
-        state = assignment.state_value(partition) if assignment is not None else None
-        return int(state.position) if state is not None and state.has_valid_position else -1

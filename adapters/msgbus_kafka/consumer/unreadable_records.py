@@ -1,19 +1,19 @@
-"""Isolation of partitions that cannot be read.
+"""Isolation of partitions that contain an unreadable record.
 
 ``getmany()`` over several partitions raises the error of one of them: a checksum, a codec that is not installed, a
-header, anything. The exception does not say which partition it was, and the records that aiokafka had taken from others
-in the same call are lost with it, although their positions have moved on.
+header, or anything else. The exception does not name the partition. Records that aiokafka had already taken from other
+partitions in the same call are lost with it, although their positions have advanced.
 
 After such an error:
 
-1. Every partition that took part is sought back to the record after the last one that was handed over.
+1. Every partition of the call is sought back to the record after the last one that was handed over.
 2. Each of them is fetched by a call of its own. One that fails is at fault; the others are fetched together again.
-3. The partition at fault is fetched in halves, down to single records. What lies before the fault is handed over.
-4. At the fault the partition is stopped with one ERROR, and paused, for as long as this session lasts. A header name
-   that is no UTF-8 is no fault: the partition is read leniently from then on.
+3. The partition at fault is fetched in halves, down to single records. Records before the fault are handed over.
+4. At the fault the partition is stopped with one ERROR, and paused for the rest of this session. A header name that is
+   not UTF-8 is no fault: the partition is read leniently from then on.
 
-What the broker refuses (the right to read a topic, or an error of its storage) may heal: that partition is paused and
-tried again after 1 s, 2 s, 4 s, up to 15 s. It is told once when it begins and once when it ends.
+What the broker refuses (the right to read a topic, or a storage error) may heal: that partition is paused and tried
+again after 1 s, 2 s, 4 s, up to 15 s. One WARNING says when it begins, one when it ends.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka import errors as kafka
 
+from msgbus_kafka.aiokafka_internals.consumer_state import raise_group_error
 from msgbus_kafka.errors import FetchRefused, concerns_one_partition, describe, describe_unreadable
 
 if TYPE_CHECKING:
@@ -38,10 +39,10 @@ __all__ = ["UnreadableRecordIsolation", "concerns_all_partitions"]
 logger = logging.getLogger("msgbus.kafka")
 
 SUSPICION_SECONDS: Final = 5.0
-"""Seconds that partitions are fetched apart when none of them fails: what was wrong has passed by itself."""
+"""Seconds of calls of their own for partitions none of which fails: the fault has passed by itself."""
 MIN_REFUSED_RETRY_SECONDS: Final = 1.0
 MAX_REFUSED_RETRY_SECONDS: Final = 15.0
-"""Seconds between two tries of a partition that the broker refuses, at first and at most."""
+"""Seconds between two tries of a partition that the broker refuses: the first and the longest wait."""
 _CODEC_REMEDY: Final = 'run pip install "msgbus[kafka]" and start again'
 _RECORD_REMEDY: Final = "mend the log, or rewind the group behind it"
 
@@ -49,14 +50,14 @@ _RECORD_REMEDY: Final = "mend the log, or rewind the group behind it"
 def concerns_all_partitions(client: Any, error: Exception) -> bool:
     """Whether ``error`` out of getmany() is about the group or the connection, and so about every partition."""
     try:
-        client._coordinator.check_errors()  # noqa: SLF001 - what ended the group is raised by every getmany()
+        raise_group_error(client)  # every getmany() raises what ended the group
     except Exception:  # noqa: BLE001 - only whether it raises is of interest
         return True
     return not concerns_one_partition(error)
 
 
 class UnreadableRecordIsolation:
-    """Fetches partitions apart."""
+    """Fetches suspected partitions by calls of their own."""
 
     def __init__(self, client: Any, starts: StartOffsets, responses: FetchResponses) -> None:
         self._client = client
@@ -67,11 +68,11 @@ class UnreadableRecordIsolation:
         self._logged: dict[Any, int] = {}
 
     def begin(self, sessions: Iterable[PartitionSession], error: Exception, max_records: int) -> None:
-        """Find out which of ``sessions``, whose records were fetched together, is at fault.
+        """Start to look for the partition at fault among ``sessions``, whose records were fetched together.
 
-        From now on ``most`` records of each are fetched by a call of its own.
+        From now on each of them is fetched by a call of its own, ``max_records`` at a time.
         """
-        logger.debug("fetching raised %r: looking for the partition at fault", error)
+        logger.debug("kafka: fetch failed: %r; looking for the partition at fault", error)
         sessions = list(sessions)
         # aiokafka raises what the broker answered before it has taken anything, and it names topic or partition, maybe
         # one that is paused by now.
@@ -87,7 +88,10 @@ class UnreadableRecordIsolation:
         self._suspected_until = asyncio.get_running_loop().time() + SUSPICION_SECONDS
 
     async def fetch(self, session: PartitionSession) -> Mapping[Any, Sequence[Any]]:
-        """Return what there is of ``session``; waits for nothing. Raises what is not about this partition alone."""
+        """Return the records that aiokafka has of ``session``, without waiting.
+
+        Raises an error that concerns more than this partition.
+        """
         try:
             fetched: Mapping[Any, Sequence[Any]] = await self._client.getmany(
                 session.partition, timeout_ms=0, max_records=session.max_records
@@ -107,7 +111,7 @@ class UnreadableRecordIsolation:
         return fetched
 
     def retry_refused(self, sessions: Iterable[PartitionSession]) -> None:
-        """Try again those whose time has come."""
+        """Try the refused partitions whose wait is over."""
         now = asyncio.get_running_loop().time()
         for session in sessions:
             if session.retry_at and session.retry_at <= now and session.live:
@@ -127,7 +131,7 @@ class UnreadableRecordIsolation:
         elif session.max_records == 1:
             self._stop_partition(session, error)
         else:
-            # It lies within what was asked for; once all of that has been read, it is behind us.
+            # The fault is within these records; once all of them have been read, it is passed.
             session.suspect_records = session.max_records or 1
             session.max_records = session.suspect_records // 2
 
@@ -145,12 +149,12 @@ class UnreadableRecordIsolation:
             if begin is not None and session.live:
                 self._client.seek(session.partition, begin)
         except kafka.IllegalStateError:
-            return  # it is not ours any more
+            return  # the partition was revoked meanwhile
 
     def _next_offset(self, session: PartitionSession) -> int | None:
-        """Return the offset that should come next; None where nothing was ever fetched, so that nothing has moved.
+        """Return the offset that should come next; None if nothing was fetched, so that no position has moved.
 
-        Asking aiokafka for the beginning of a log takes the time of a fetch, and all partitions would stand still.
+        Asking aiokafka for the beginning of a log takes as long as a fetch, and all partitions would wait for it.
         """
         if session.reached >= 0:
             return session.reached + 1
@@ -179,7 +183,7 @@ class UnreadableRecordIsolation:
 
     def _end_refusal(self, session: PartitionSession) -> None:
         if session.partition in self._responses.refused:
-            return  # it has not been answered yet
+            return  # no response yet
         session.refusals, session.max_records, session.problem = 0, None, ""
         logger.warning("%s: the broker gives its records again; msgbus goes on", _describe(session))
 
@@ -198,16 +202,16 @@ class UnreadableRecordIsolation:
 
     def _pause(self, session: PartitionSession) -> None:
         try:
-            if session.live:  # else it may be a newer session's
+            if session.live:  # otherwise a newer session may own the partition
                 self._client.pause(session.partition)
         except kafka.IllegalStateError:
-            return  # it is not ours any more
+            return  # the partition was revoked meanwhile
 
     def _resume(self, session: PartitionSession) -> None:
         try:
             self._client.resume(session.partition)
         except kafka.IllegalStateError:
-            return  # it is not ours any more
+            return  # the partition was revoked meanwhile
 
 
 def _describe(session: PartitionSession) -> str:

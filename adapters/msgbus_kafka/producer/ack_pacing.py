@@ -1,9 +1,11 @@
-"""Publishers in two halves, where this process is busier than the server: one is on its way while the other is made.
+"""Staggered completion of publish calls, to keep the producer's pipeline full.
 
-A producer has one request under way to a node, and publishers that await each message go in step with it: all of them
-in one request, an answer, all of them again, and each side waits while the other works. So half of an answer's callers
-are told some turns of the event loop later, when what the others publish next is on its way. From then on each answer
-finds the next request ready. Where the server takes longer than we do, all together are faster: half as many answers.
+aiokafka keeps one produce request in flight per node. Callers that await each publish move in lock step with it: all
+are answered together, all publish again, and client and broker take turns being idle.
+
+When this thread was busy for more than half of the time since the last response, ``AckPacer`` completes half of the
+callers at once and the other half some event-loop turns later, when the first half's request has been sent. When the
+broker is the bottleneck, all callers are completed together: half as many responses are faster then.
 """
 
 from __future__ import annotations
@@ -18,16 +20,16 @@ if TYPE_CHECKING:
 __all__ = ["AckPacer"]
 
 TURNS_UNTIL_SENT: Final = 3
-"""Turns of the event loop from being told to the request: the caller's, the sender's, and its task's."""
+"""Event-loop turns from a completed call to the next request: the caller's, the sender's, and its task's."""
 TURNS_UNTIL_NEXT_REQUEST: Final = 1
-"""Turns from an answer to the request that waits for it."""
+"""Event-loop turns from a response to the request that waits for it."""
 
 
 class AckPacer:
-    """Tells the callers whose messages an answer has confirmed."""
+    """Completes the callers whose messages a response has confirmed."""
 
     def __init__(self, waits: Callable[[], bool], cpu: Callable[[], float] = time.thread_time) -> None:
-        """``waits``: whether something waits for the next request; ``cpu``: seconds that this thread has worked."""
+        """``waits``: whether a batch waits for the next request; ``cpu``: seconds of CPU time of this thread."""
         self._waits = waits
         self._worked = cpu
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -36,10 +38,10 @@ class AckPacer:
         self._cpu = 0.0
 
     def complete(self, tell: Callable[[], None]) -> None:
-        """``tell`` the callers of one batch; those of the same answer come within the same turn of the event loop."""
+        """Complete the callers of one batch through ``tell``; batches of one response arrive in one event-loop turn."""
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
-            self._loop, self._answered = loop, []  # what another loop has left over is nobody's any more
+            self._loop, self._answered = loop, []  # callers of another event loop are gone
         self._answered.append(tell)
         if len(self._answered) == 1:
             loop.call_soon(self._complete_in_halves)
@@ -56,7 +58,7 @@ class AckPacer:
             self._later(TURNS_UNTIL_SENT, batches[half:])
 
     def _busy(self) -> bool:
-        """Whether this thread has worked for more than half of the time since the last answer."""
+        """Whether this thread was busy for more than half of the time since the last response."""
         now, cpu = asyncio.get_running_loop().time(), self._worked()
         busy = cpu - self._cpu > (now - self._now) / 2
         self._now, self._cpu = now, cpu

@@ -1,7 +1,7 @@
-"""A partition's batches, filled by one hand.
+"""Partition writer: fills the batches of one partition in the order of the calls.
 
-aiokafka's send() costs a coroutine, a future and a look at the metadata for each message, and with thousands of callers
-waiting in it the square of their number. Here a message is added to the open batch, or waits without a task.
+aiokafka's send() costs a coroutine, a future and a metadata check for each message; with thousands of waiting callers
+the cost grows with the square of their number. Here a message is added to the open batch, or waits without a task.
 """
 
 from __future__ import annotations
@@ -15,37 +15,37 @@ if TYPE_CHECKING:
 
     from aiokafka.structs import TopicPartition
 
-    from msgbus_kafka.aiokafka_internals.accumulator import Accumulator, Batch, OnBatchDone
+    from msgbus_kafka.aiokafka_internals.accumulator import BatchAccumulator, OnBatchDone, OpenBatch
     from msgbus_kafka.producer.record import Record
 
 __all__ = ["PartitionWriter"]
 
 
 class PartitionWriter:
-    """One partition of a producer's: the batch that is being filled, and what waits while it is full."""
+    """The open batch of one partition of a producer, and the records that wait while it is full."""
 
     def __init__(
         self,
-        batches: Accumulator,
+        batches: BatchAccumulator,
         partition: TopicPartition,
         ended: OnBatchDone,
         left: Callable[[PartitionWriter], None],
     ) -> None:
-        """``left`` is told when a batch no longer stands before what waits."""
+        """``left`` is called when a batch no longer blocks the waiting records."""
         self._accumulator = batches
         self._partition = partition
         self._ended = ended
         self._on_leave = partial(left, self)
-        self._batch: Batch | None = None
+        self._batch: OpenBatch | None = None
         self.waiting: deque[Record] = deque()
 
     def put(self, item: Record) -> None:
-        """Into the batch, or behind what waits for the next one."""
+        """Add ``item`` to the batch, or to the records that wait for the next one."""
         if self.waiting or not self._add(item):
             self.waiting.append(item)
 
     def resume(self) -> None:
-        """There is room again."""
+        """Move waiting records into the batch."""
         while self.waiting and (self.waiting[0].call.over or self._add(self.waiting[0])):
             self.waiting.popleft()
 

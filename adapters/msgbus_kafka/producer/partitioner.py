@@ -1,4 +1,4 @@
-"""Partitioner: by key as Java's client does, without a key in turn."""
+"""Partitioner: by key as Java's client does, round robin without a key."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
 
 
 class Partitioner:
-    """Chooses partitions: by key as Java's client does, without one in turn.
+    """Chooses partitions: by key as Java's client does, round robin without a key.
 
-    aiokafka's own chooses by chance, which leaves members unequal for short.
+    aiokafka's own partitioner chooses at random, which leaves members unequal for a while.
     """
 
     def __init__(self) -> None:
         self._turn = 0
 
     def partition(self, key: bytes | None, partitions: Sequence[int], available: Sequence[int]) -> int:
-        """Where a message of ``key`` goes; without one, to one of those that are ``available``."""
+        """Return the partition for ``key``; without a key, one of the ``available`` ones."""
         if key is not None:
             return partitions[_murmur2(key) % len(partitions)]
         self._turn += 1
@@ -31,6 +31,6 @@ class Partitioner:
 
 @lru_cache(maxsize=10_000)
 def _murmur2(key: bytes) -> int:
-    """Java's hash of it. aiokafka's is pure Python: 3 µs, and keys come again and again."""
+    """Return Java's hash of ``key``. aiokafka's is pure Python: 3 µs, and keys repeat."""
     hashed: int = murmur2(key)
     return hashed & 0x7FFFFFFF

@@ -1,4 +1,4 @@
-"""Lines: idempotent producers that are replaced when their sequence is broken."""
+"""Producer slots: idempotent producers that are replaced when their sequence numbers are broken."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from aiokafka.errors import UnknownTopicOrPartitionError
 
 from msgbus.errors import translate_errors
 from msgbus_kafka.admin.topic_config import MAX_BATCH_BYTES
-from msgbus_kafka.aiokafka_internals.accumulator import accumulator_of
 from msgbus_kafka.aiokafka_internals.install import install_patches
-from msgbus_kafka.aiokafka_internals.sender import install_fast_sender
+from msgbus_kafka.aiokafka_internals.producer_path import accumulator_of, install_producer_path
+from msgbus_kafka.aiokafka_internals.producer_state import is_sending
 from msgbus_kafka.aiokafka_internals.shutdown import stop_producer
 from msgbus_kafka.errors import ERROR_TABLE
 from msgbus_kafka.producer.ack_pacing import AckPacer
@@ -28,11 +28,11 @@ BATCH_BYTES: Final = 256 * 1024
 REQUEST_TIMEOUT_SECONDS: Final = 15.0
 """Seconds of one request: longer than a cluster needs to drop a dead node (8 to 13 s)."""
 RETIRE_TIMEOUT_SECONDS: Final = 30.0
-"""Seconds that a replaced producer has for what it still holds."""
+"""Seconds for a replaced producer to send its pending batches."""
 
 
 class ProducerSlot:
-    """The producer for topics that take batches of ``batch`` bytes."""
+    """The current producer for topics that accept batches of ``batch`` bytes."""
 
     def __init__(self, access: ConnectionSettings, batch: int) -> None:
         self._connection_settings = access
@@ -44,7 +44,7 @@ class ProducerSlot:
         self.ack_pacer: Final = AckPacer(self._has_waiting)
 
     async def ready(self) -> Any:
-        """A producer that works, as far as anybody knows. Raises BrokerUnavailable or AccessRefused."""
+        """Return the producer, started if there is none. Raises BrokerUnavailable or AccessRefused."""
         if self.is_current(self._producer):
             return self._producer
         async with self._starting:
@@ -54,8 +54,8 @@ class ProducerSlot:
             return self._producer
 
     def is_current(self, producer: Any) -> bool:
-        """Whether it is the one to use, and alive."""
-        return producer is not None and producer is self._producer and not producer._sender.sender_task.done()  # noqa: SLF001
+        """Whether ``producer`` is the one to use, and its sender runs."""
+        return producer is not None and producer is self._producer and is_sending(producer)
 
     def _has_waiting(self) -> bool:
         return self._producer is not None and bool(accumulator_of(self._producer).waiting)
@@ -66,14 +66,14 @@ class ProducerSlot:
             client_id="msgbus",
             enable_idempotence=True,
             acks="all",
-            linger_ms=0,  # while one request is under way the next one fills; a lone message waits for nothing
+            linger_ms=0,  # the next batch fills while a request is in flight; a lone message is sent at once
             max_batch_size=self._batch,
             max_request_size=MAX_BATCH_BYTES,
             request_timeout_ms=int(REQUEST_TIMEOUT_SECONDS * 1000),
             metadata_max_age_ms=60_000,
         )
         install_patches(producer.client, self._connection_settings.servers, self._connection_settings.fetch_metadata)
-        install_fast_sender(producer)
+        install_producer_path(producer)
         try:
             with translate_errors(ERROR_TABLE, f"kafka: {self._connection_settings.servers}"):
                 await producer.start()
@@ -83,7 +83,7 @@ class ProducerSlot:
         return producer
 
     def replace(self, producer: Any) -> None:
-        """``producer`` may not be used any more; what it still holds has 30 s."""
+        """Retire ``producer``: it sends what it still has for at most 30 s."""
         if producer is not None and producer is self._producer:
             self._producer = None
             task = asyncio.ensure_future(stop_producer(producer, RETIRE_TIMEOUT_SECONDS))
@@ -91,12 +91,12 @@ class ProducerSlot:
             task.add_done_callback(self._retired.discard)
 
     def fail_topic(self, topic: str) -> None:
-        """``topic`` is gone: what waits for its leaders fails."""
+        """Fail the batches that wait for the leaders of ``topic``, which does not exist any more."""
         if self._producer is not None:
             accumulator_of(self._producer).fail_topic(topic, UnknownTopicOrPartitionError())
 
     async def close(self, wait: float) -> None:
-        """Send what is pending for at most ``wait`` seconds, then fail it."""
+        """Send pending batches for at most ``wait`` seconds, then fail them."""
         producer, self._producer = self._producer, None
         if producer is not None:
             await stop_producer(producer, wait)

@@ -1,4 +1,4 @@
-"""Publishing: one writer per topic, one attempt per message, one verdict each."""
+"""Publisher: one writer per topic, one attempt per message, one publish result each."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 __all__ = ["Publisher"]
 
 DELETED_TOPIC_CHECK_SECONDS: Final = 1.0
-"""Seconds without an answer after which the topic may be gone."""
+"""Seconds without an answer after which publish() checks whether the topic was deleted."""
 CLOSE_TIMEOUT_SECONDS: Final = 3.0
-"""Seconds that what is pending has when the adapter is closed."""
+"""Seconds for pending messages when the adapter is closed."""
 
 
 class Publisher:
-    """Hands messages to their topics' writers and waits for their verdicts.
+    """Hands messages to the writers of their topics and waits for the publish results.
 
-    An idempotent send never expires: given up and repeated, 100 publishes became 240 messages. So there is one attempt,
-    as long as the caller's time.
+    An idempotent send never expires: 100 publishes that were given up and repeated became 240 messages. So there is one
+    attempt, which lasts as long as the caller's timeout.
     """
 
     def __init__(self, access: ConnectionSettings, topics: Topics) -> None:
@@ -44,11 +44,14 @@ class Publisher:
         self._checking: set[Address] = set()
 
     async def connect(self) -> None:
-        """Raises BrokerUnavailable or AccessRefused."""
+        """Connect. Raises BrokerUnavailable or AccessRefused."""
         await self._slot(BATCH_BYTES).ready()
 
     def publish(self, messages: Sequence[Outgoing], timeout: float) -> Coroutine[Any, Any, list[BrokerError | None]]:
-        """See Adapter.publish. They are on their way at once; only their verdicts are waited for."""
+        """Implement :meth:`Adapter.publish`.
+
+        The messages are sent at once; the coroutine waits for their publish results.
+        """
         now = asyncio.get_running_loop().time()
         call = PublishCall(len(messages), now + timeout)
         if len(messages) == 1:
@@ -63,7 +66,7 @@ class Publisher:
     def publish_tombstones(
         self, address: Address, keys: Sequence[bytes], timeout: float
     ) -> Coroutine[Any, Any, list[BrokerError | None]]:
-        """Remove what lies at ``address`` under ``keys``, as publish() publishes."""
+        """Remove the records at ``address`` with these ``keys``, as publish() publishes."""
         now = asyncio.get_running_loop().time()
         call = PublishCall(len(keys), now + timeout)
         tombstones = [Tombstone(call, place, address, key) for place, key in enumerate(keys)]
@@ -73,14 +76,14 @@ class Publisher:
     async def _results(self, call: PublishCall, items: Sequence[Record], now: float) -> list[BrokerError | None]:
         try:
             if not await self._timeouts.wait(call, min(call.end, now + DELETED_TOPIC_CHECK_SECONDS)):
-                await self._check_deleted_topics(call, items)  # those that nobody looks for already
+                await self._check_deleted_topics(call, items)  # except topics that are being checked already
                 await self._timeouts.wait(call, call.end)
         finally:
             self._timeouts.forget(call)
         return call.finish(items, _too_late) if call.pending else call.results
 
     async def _check_deleted_topics(self, call: PublishCall, items: Sequence[Record]) -> None:
-        """Fail what waits for a topic that is gone: aiokafka would look for its leader without a pause, and in vain."""
+        """Fail the messages that wait for a deleted topic: aiokafka would look for its leader until their deadline."""
         waiting = {item.message.address for item in items if not item.completed} - self._checking
         self._checking |= waiting
         try:
@@ -88,7 +91,7 @@ class Publisher:
                 for address in await self._topics.missing(waiting):
                     self._writer(address).give_up()
         except (BrokerError, TimeoutError):
-            return  # nobody knows: wait on
+            return  # no broker can tell: wait on
         finally:
             self._checking -= waiting
 
@@ -99,15 +102,15 @@ class Publisher:
         return writer
 
     def _slot(self, batch: int) -> ProducerSlot:
-        line = self._slots.get(batch)
-        if line is None:
-            line = self._slots[batch] = ProducerSlot(self._connection_settings, batch)
-        return line
+        slot = self._slots.get(batch)
+        if slot is None:
+            slot = self._slots[batch] = ProducerSlot(self._connection_settings, batch)
+        return slot
 
     async def close(self) -> None:
-        """Wait a little for what is pending, then fail it."""
+        """Wait for pending messages for a bounded time, then fail them."""
         await asyncio.gather(*(writer.close(CLOSE_TIMEOUT_SECONDS) for writer in self._writers.values()))
-        await asyncio.gather(*(line.close(CLOSE_TIMEOUT_SECONDS) for line in self._slots.values()))
+        await asyncio.gather(*(slot.close(CLOSE_TIMEOUT_SECONDS) for slot in self._slots.values()))
 
 
 def _too_late(item: Record) -> BrokerError:

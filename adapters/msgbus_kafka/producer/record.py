@@ -1,4 +1,4 @@
-"""Records of a topic, as this adapter publishes them."""
+"""Records as this adapter publishes them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Record", "Tombstone"]
 
 
 class Record(PendingMessage):
-    """A message as it lies in a topic."""
+    """A message in the form that a topic stores."""
 
     __slots__ = ("headers", "key", "sent", "value")
 
@@ -28,11 +28,11 @@ class Record(PendingMessage):
         self.key, self.headers = encode_record(message)
         self.value: bytes | None = message.body
         self.sent = False
-        """It is in a batch: nobody can take it back."""
+        """It is in a batch and cannot be taken back."""
 
 
 class Tombstone(Record):
-    """Removes what lies in a compacted topic under ``key``."""
+    """A record without a value: removes the record of ``key`` from a compacted topic."""
 
     __slots__ = ()
 

@@ -1,4 +1,4 @@
-"""A topic's writer: the one hand that puts messages into its batches, in the order of the calls."""
+"""Topic writer: puts the messages of one topic into its partitions' batches, in the order of the calls."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from aiokafka.structs import TopicPartition
 
 from msgbus.errors import AccessRefused, BrokerError, BrokerUnavailable, MessageTooLarge, translate_errors
 from msgbus_kafka.admin.topics import queue_not_found
-from msgbus_kafka.aiokafka_internals.accumulator import accumulator_of
+from msgbus_kafka.aiokafka_internals.producer_path import accumulator_of
+from msgbus_kafka.aiokafka_internals.producer_state import metadata_version
 from msgbus_kafka.codec import batch_size_bytes
 from msgbus_kafka.errors import ACCESS_ERRORS, ERROR_TABLE, describe
 from msgbus_kafka.producer.partition_writer import PartitionWriter
@@ -30,12 +31,12 @@ __all__ = ["TopicWriter"]
 
 
 class TopicWriter:
-    """What is on its way to the topic ``name``: waiting for the topic, for room in a partition's batch, or in one."""
+    """The messages of one topic that wait for the topic, for room in a batch, or are in a batch."""
 
-    def __init__(self, name: str, topics: Topics, line: Callable[[int], ProducerSlot]) -> None:
+    def __init__(self, name: str, topics: Topics, slot_for: Callable[[int], ProducerSlot]) -> None:
         self._name = name
         self._topics = topics
-        self._slot_for = line
+        self._slot_for = slot_for
         self._slot: Any = None
         self._producer: Any = None
         self._limit = 0
@@ -47,7 +48,10 @@ class TopicWriter:
         self._opening: asyncio.Task[None] | None = None
 
     def put(self, items: Iterable[Record]) -> None:
-        """Send these after all that were put before. Instant: what cannot be sent at once waits in its order."""
+        """Send ``items`` after all that were put before.
+
+        Does not wait: items that cannot be sent at once are queued in order.
+        """
         if not self._waiting and self._ready():
             for item in items:
                 self._send(item)
@@ -56,7 +60,7 @@ class TopicWriter:
             self._open()
 
     def give_up(self) -> None:
-        """The topic is gone: everything that waits for it, or for its leaders, fails."""
+        """Fail everything that waits for the topic or its leaders: the topic does not exist any more."""
         self._topics.forget(self._name)
         self._refuse_waiting(queue_not_found(self._name))
         if self._opening is not None:
@@ -66,14 +70,14 @@ class TopicWriter:
             self._slot.fail_topic(self._name)
 
     async def close(self, wait: float) -> None:
-        """What waits is not sent any more."""
+        """Fail the messages that are in no batch yet."""
         self._refuse_waiting(BrokerUnavailable(f"queue {self._name}: the connection was closed"))
         opening, self._opening = self._opening, None
         if opening is not None:
             opening.cancel()
             await asyncio.wait({opening}, timeout=wait)
 
-    # Becoming ready: by a task, for whoever waits.
+    # Becoming ready: one task for all waiting messages.
 
     def _ready(self) -> bool:
         """Whether a message can go into a batch now."""
@@ -83,7 +87,7 @@ class TopicWriter:
             or self._topics.cached_limit(self._name) != self._limit
         ):
             return False
-        metadata = self._producer.client.cluster._partitions  # noqa: SLF001 - another one after each answer
+        metadata = metadata_version(self._producer)
         if metadata is not self._metadata:
             cluster = self._producer.client.cluster
             self._metadata = metadata
@@ -104,7 +108,7 @@ class TopicWriter:
                 self._drop_late()
             except BrokerError as error:
                 self._refuse_waiting(error)
-            except Exception as error:  # noqa: BLE001 - a verdict for everybody, or they would wait for their deadline
+            except Exception as error:  # noqa: BLE001 - each caller needs a result before its deadline
                 refusal = BrokerUnavailable(f"queue {self._name}: {describe(error)}")
                 refusal.__cause__ = error
                 self._refuse_waiting(refusal)
@@ -113,43 +117,43 @@ class TopicWriter:
 
     async def _become_ready(self) -> None:
         limit = await self._topics.limit(self._name)
-        line = self._slot_for(min(BATCH_BYTES, limit))
-        producer = await line.ready()
+        slot = self._slot_for(min(BATCH_BYTES, limit))
+        producer = await slot.ready()
         with translate_errors(ERROR_TABLE, f"queue {self._name}"):
             try:
                 partitions = await producer.partitions_for(self._name)
             except kafka.UnknownTopicOrPartitionError as error:
                 raise queue_not_found(self._name) from error
         if not partitions:
-            raise BrokerUnavailable(f"queue {self._name}: no partitions yet")
+            raise BrokerUnavailable(f"queue {self._name}: not published: the topic has no partitions yet; try again")
         if producer is not self._producer:
             self._waiting = self._take_back()
             self._partition_writers.clear()
-            self._slot, self._producer, self._metadata = line, producer, None
+            self._slot, self._producer, self._metadata = slot, producer, None
         self._limit = limit
 
     def _drop_late(self) -> None:
-        """Each caller has its verdict by its own deadline."""
+        """Drop messages whose deadline is over; their callers have a result by then."""
         now = asyncio.get_running_loop().time()
         self._waiting = deque(item for item in self._waiting if item.call.end > now)
 
     def _refuse_waiting(self, error: BrokerError) -> None:
         for item in self._take_back():
-            verdict = copy(error)  # its own: each caller's traceback would be added to a shared one
-            verdict.__cause__ = error.__cause__
-            item.complete(verdict)
+            result = copy(error)  # a copy: raising adds each caller's traceback
+            result.__cause__ = error.__cause__
+            item.complete(result)
 
     def _take_back(self) -> deque[Record]:
-        """Everything that is in no batch yet, in its order within each partition."""
+        """Return every message that is in no batch yet, in order within each partition."""
         back: deque[Record] = deque()
-        for lane in self._partition_writers.values():
-            back.extend(lane.waiting)
-            lane.waiting.clear()
+        for writer in self._partition_writers.values():
+            back.extend(writer.waiting)
+            writer.waiting.clear()
         back.extend(self._waiting)
         self._waiting = deque()
         return back
 
-    # Sending: instant.
+    # Sending: without waiting.
 
     def _send_waiting(self) -> None:
         if self._ready():
@@ -166,38 +170,38 @@ class TopicWriter:
             item.complete(MessageTooLarge(text))
             return
         partition = self._slot.partitioner.partition(item.key, self._partitions, self._available)
-        lane = self._partition_writers.get(partition)
-        if lane is None:
+        writer = self._partition_writers.get(partition)
+        if writer is None:
             ended = partial(self._on_batch_done, self._slot, self._producer)
             where = TopicPartition(self._name, partition)
-            lane = PartitionWriter(accumulator_of(self._producer), where, ended, self._on_batch_left)
-            self._partition_writers[partition] = lane
-        lane.put(item)
+            writer = PartitionWriter(accumulator_of(self._producer), where, ended, self._on_batch_left)
+            self._partition_writers[partition] = writer
+        writer.put(item)
 
-    def _on_batch_left(self, lane: PartitionWriter) -> None:
-        """A full batch of the lane's has left."""
-        if not lane.waiting:
+    def _on_batch_left(self, writer: PartitionWriter) -> None:
+        """Continue with the waiting messages of ``writer``: its full batch was taken by the sender."""
+        if not writer.waiting:
             return
         if self._ready():
-            lane.resume()
+            writer.resume()
         else:
             self._waiting = self._take_back()
             self._open()
 
     def _on_batch_done(
-        self, line: ProducerSlot, producer: Any, items: Sequence[Record], error: BaseException | None
+        self, slot: ProducerSlot, producer: Any, items: Sequence[Record], error: BaseException | None
     ) -> None:
         if error is not None:
             # A refused batch has used up sequence numbers that aiokafka never gives back: every later batch of its
             # partition would be out of order.
-            line.replace(producer)
+            slot.replace(producer)
             self._topics.forget(self._name)
             for item in items:
                 item.complete(_refused(self._name, error, alone=len(items) == 1))
         elif len(items) == 1:
             items[0].complete(None)
         else:
-            line.ack_pacer.complete(partial(_confirm, items))
+            slot.ack_pacer.complete(partial(_confirm, items))
 
 
 def _confirm(items: Sequence[Record]) -> None:

@@ -52,14 +52,14 @@ class Connection(aiormq.Connection):
         self.vhost = vhost
         self._use_frame_reader = use_frame_reader
 
-    async def _Connection__reader(self, frame_receiver: Any) -> None:  # noqa: N802 - aiormq's mangled name
+    async def _Connection__reader(self, frame_receiver: Any) -> None:
         """Run aiormq's frame loop, with a FrameReader in place of its FrameReceiver."""
         reader = getattr(frame_receiver, "reader", None)
         if self._use_frame_reader and isinstance(reader, asyncio.StreamReader):
             frame_receiver = self.frame_reader = FrameReader(reader)
         await super()._Connection__reader(frame_receiver)  # type: ignore[misc]  # a name-mangled method
 
-    async def _Connection__handle_connection_blocked(self, frame: Any) -> None:  # noqa: N802 - aiormq's mangled name
+    async def _Connection__handle_connection_blocked(self, frame: Any) -> None:
         """Keep the reason of the block, then handle the frame as aiormq does."""
         self.blocked_by = decode_reason(frame.reason)
         await super()._Connection__handle_connection_blocked(frame)  # type: ignore[misc]  # a name-mangled method

@@ -43,7 +43,7 @@ async def rehearse_frame_reader() -> str:
     connection = Connection(URL)
     stream = asyncio.StreamReader()
     receiver = aiormq.connection.FrameReceiver(stream)
-    loop = asyncio.ensure_future(connection._Connection__reader(receiver))  # noqa: SLF001
+    loop = asyncio.ensure_future(connection._Connection__reader(receiver))
     try:
         return await _deliver(connection, stream, loop)
     except Exception as error:  # noqa: BLE001 - any error means that the part cannot be used
@@ -63,7 +63,7 @@ async def _deliver(connection: Connection, stream: asyncio.StreamReader, loop: a
         return "Connection.__reader() does not read from its frame_receiver"
     channel: Any = SimpleNamespace(number=1, closing=asyncio.get_running_loop().create_future())
     connection.frame_reader.consume(channel, received.append)
-    connection._Connection__last_frame_time = -math.inf  # type: ignore[attr-defined]  # noqa: SLF001
+    connection._Connection__last_frame_time = -math.inf  # type: ignore[attr-defined]
     if not connection.is_connection_was_stuck:
         return "Connection.__last_frame_time does not tell when the last frame was read"
     delivery: list[Any] = [Basic.Deliver("", 1, False, "", ""), ContentHeader(body_size=1), ContentBody(b"x")]

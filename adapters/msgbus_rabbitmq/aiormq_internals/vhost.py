@@ -36,7 +36,7 @@ def recognizes_vhost_refusal() -> bool:
     """Tell whether is_vhost_refusal() recognizes what the installed aiormq raises. Needs no event loop."""
     refusal = Methods.Close(reply_code=NOT_ALLOWED, reply_text="NOT_ALLOWED", class_id=10, method_id=40)
     try:
-        call = aiormq.Connection._rpc(Methods.Open(virtual_host="/"), _Peer(refusal), _Peer(refusal))  # type: ignore[arg-type]  # noqa: SLF001
+        call = aiormq.Connection._rpc(Methods.Open(virtual_host="/"), _Peer(refusal), _Peer(refusal))  # type: ignore[arg-type]
         call.send(None)  # nothing in it waits: it ends within this one step
     except StopIteration:
         return False

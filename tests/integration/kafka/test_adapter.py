@@ -26,6 +26,7 @@ from msgbus.errors import (
     QueueNotFound,
 )
 from msgbus_kafka import KafkaAdapter, KafkaOptions
+from msgbus_kafka.aiokafka_internals import verify
 from msgbus_kafka.producer.partitioner import Partitioner
 from tests.support.adapters.kafka_group import DEADLINE, Group, connected, delete, made, message, name, publish
 from tests.support.servers.fixtures import or_skip
@@ -46,6 +47,17 @@ def server() -> Iterator[NativeServer]:
 @pytest.fixture(autouse=True)
 def _quiet() -> None:
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it says a lot about servers that are gone
+
+
+@pytest.fixture(params=["fast", "send_batch"])
+def producer_path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The producer path; the second is what a missing part of aiokafka leads to."""
+    if request.param == "send_batch":
+        monkeypatch.setattr(verify, "fast_producer_problem", lambda: "aiokafka 0.0 has no Sender._sender_routine")
+    return str(request.param)
+
+
+both_paths = pytest.mark.usefixtures("producer_path")
 
 
 @pytest.fixture
@@ -115,6 +127,7 @@ async def test_a_missing_queue_is_refused_not_made_and_holds_up_no_other(adapter
     assert (await adapter._cluster.topic_states([str(missing)]))[str(missing)].missing
 
 
+@both_paths
 async def test_a_message_over_the_queues_own_limit_is_refused_and_those_after_it_are_not(adapter: KafkaAdapter) -> None:
     small = await made(adapter, native={"max.message.bytes": "20000"})
     sizes = [15_000, 30_000, 15_000, 19_500, 20_000, 100]
@@ -123,6 +136,7 @@ async def test_a_message_over_the_queues_own_limit_is_refused_and_those_after_it
     assert verdicts.count(None) == 4
 
 
+@both_paths
 async def test_the_largest_message_of_msgbus_fits(adapter: KafkaAdapter) -> None:
     queue = await made(adapter)
     headers = {f"{number:03}" + "n" * 100: "v" * 150 for number in range(120)}
@@ -130,6 +144,7 @@ async def test_the_largest_message_of_msgbus_fits(adapter: KafkaAdapter) -> None
     assert await adapter.publish([largest], 10) == [None]
 
 
+@both_paths
 async def test_thousands_of_publishers_at_once_keep_the_order_of_their_calls(
     adapter: KafkaAdapter, group: Group
 ) -> None:
@@ -143,6 +158,7 @@ async def test_thousands_of_publishers_at_once_keep_the_order_of_their_calls(
         assert ids == sorted(ids)
 
 
+@both_paths
 async def test_more_than_a_batch_holds_waits_in_its_order(adapter: KafkaAdapter, group: Group) -> None:
     queue = await made(adapter, partitions=1)
     many = [[message(queue, str(id + place), b"x" * 5000) for place in range(100)] for id in range(0, 1000, 100)]
@@ -153,6 +169,7 @@ async def test_more_than_a_batch_holds_waits_in_its_order(adapter: KafkaAdapter,
     assert [int(one.id) for one in group.handled] == list(range(1000))
 
 
+@both_paths
 async def test_a_queue_deleted_under_its_publisher_is_not_found(adapter: KafkaAdapter) -> None:
     queue, other = await made(adapter), await made(adapter)
     await publish(adapter, queue, [1])
@@ -165,6 +182,7 @@ async def test_a_queue_deleted_under_its_publisher_is_not_found(adapter: KafkaAd
     assert well is None
 
 
+@both_paths
 async def test_a_refused_batch_does_not_break_the_queue_for_ever(adapter: KafkaAdapter) -> None:
     queue = await made(adapter, partitions=1, native={"max.message.bytes": "20000"})
     adapter._topics._limits[str(queue)] = 10**6  # it was lowered after it was looked at
@@ -173,6 +191,7 @@ async def test_a_refused_batch_does_not_break_the_queue_for_ever(adapter: KafkaA
     await publish(adapter, queue, range(20))
 
 
+@both_paths
 async def test_small_messages_of_a_batch_that_was_too_large_may_be_tried_again(adapter: KafkaAdapter) -> None:
     queue = await made(adapter, partitions=1, native={"max.message.bytes": "20000"})
     adapter._topics._limits[str(queue)] = 10**6
@@ -319,6 +338,7 @@ async def test_a_restart_of_the_server_costs_nothing_that_was_committed(
     assert group.repeated == 0
 
 
+@both_paths
 async def test_a_frozen_server_makes_a_publish_unknown_at_the_deadline_and_one_message(
     adapter: KafkaAdapter, server: NativeServer, group: Group
 ) -> None:

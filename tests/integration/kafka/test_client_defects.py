@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import time
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
@@ -29,15 +30,16 @@ from aiokafka.protocol.metadata import MetadataRequest
 
 import msgbus_kafka.consumer.partition_session
 import msgbus_kafka.consumer.stall_watchdog
+from msgbus.adapter import QueueSpec
 from msgbus.adapter.address import Address
 from msgbus.adapter.url import BrokerURL
-from msgbus.errors import AccessRefused, BrokerUnavailable
+from msgbus.errors import AccessRefused, BrokerUnavailable, DeadLettersLocked
 from msgbus.testing import Harness, Probe
 from msgbus.testing.probe import within
 from msgbus_kafka import KafkaAdapter, KafkaOptions
 from msgbus_kafka.admin.client import AdminClient
 from msgbus_kafka.admin.groups import commit_offsets
-from msgbus_kafka.aiokafka_internals.accumulator import accumulator_of
+from msgbus_kafka.aiokafka_internals.producer_path import accumulator_of
 from msgbus_kafka.producer.partition_writer import PartitionWriter
 from tests.support.adapters.kafka_group import DEADLINE, SESSION, Group, Member, delete, made, message, publish
 from tests.support.kafka.observed_records import Put
@@ -369,7 +371,7 @@ async def test_a_consumer_that_gets_nothing_although_there_is_something_is_repla
     async with asyncio.timeout(DEADLINE):
         await asked.wait()  # the call before it could still bring something
     await publish(adapter, queue, ["stuck"])
-    with pytest.raises(BrokerUnavailable, match=f"stuck: nothing of {queue} arrives"):
+    with pytest.raises(BrokerUnavailable, match=f"consumer stalled: {queue}-[0-9]+ has not advanced past offset"):
         await until_it_ends(member, queue)
 
 
@@ -384,8 +386,31 @@ async def test_a_consumer_without_an_assignment_for_long_is_replaced(
     await group.until_handled(["arrives"])
     await member.pause()
     member.consumer._rebalance.stable.clear()  # type: ignore[attr-defined]
-    with pytest.raises(BrokerUnavailable, match="stuck: no assignment"):
+    with pytest.raises(BrokerUnavailable, match="consumer stalled: no assignment"):
         await until_it_ends(member, queue)
+
+
+async def test_a_newcomer_finds_the_lock_of_dead_letters_taken_whoever_had_it_before(
+    adapter: KafkaAdapter, kafka_server: Server
+) -> None:
+    """Its own process has had the lock before, and remembers nothing of it."""
+    address = Address(f"letters-{secrets.token_hex(4)}", "g", "dlq")
+    await adapter.create_queues([QueueSpec(address=address)])
+    before = await adapter.open_dead_letters(address)
+    await before.take(None, 1)
+    await before.close()
+    other = KafkaAdapter(BrokerURL.parse(kafka_server.url), KafkaOptions(session_timeout=SESSION))
+    holder, newcomer = await other.open_dead_letters(address), await adapter.open_dead_letters(address)
+    try:
+        await holder.take(None, 1)
+        with pytest.raises(DeadLettersLocked, match="dlq"):
+            await newcomer.take(None, 1)
+        await holder.take(None, 1)
+        await holder.remove([])
+    finally:
+        await newcomer.close()
+        await holder.close()
+        await other.close()
 
 
 async def test_a_topic_without_leaders_is_asked_for_at_a_walk(

@@ -12,7 +12,7 @@ from msgbus_kafka.consumer.start_offsets import classify_start
     [
         (7, 7, 0, 9, None, ""),
         (0, 7, 0, 9, 7, "sent back"),
-        (0, 7, 0, 5, None, "once more"),  # cut off, or made anew
+        (0, 7, 0, 5, None, "delivered again"),  # cut off, or made anew
         (5, 2, 5, 9, None, "3 records were deleted"),
         (5, 2, 0, 9, None, ""),  # compaction, or another member was further
         (0, None, 0, 9, None, ""),  # rewound by nobody's commit
