@@ -1,9 +1,9 @@
 """The exclusive reader of a dead-letter queue: one channel with one consumer, under the dead-letter lock.
 
-A quorum queue keeps the order of dead letters that are given back only under these conditions. A second consumer on the
-channel, reading page by page, or a nack changes the order for good.
+A quorum queue keeps the order of dead letters that are given back only if one consumer has them all and its channel is
+closed. A second consumer on the channel, reading page by page, or a nack changes the order for good.
 
-The end of the queue is found by an *end marker*, a message of msgbus that is published at the begin of a walk. The
+The end of the queue is found by an *end marker*, a message of msgbus that is published at the start of a walk. The
 server's message count is no help: it may be 0 while the dead letters of the last lock holder are still going back.
 """
 
