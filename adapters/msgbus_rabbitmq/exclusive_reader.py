@@ -182,9 +182,8 @@ class ExclusiveReader:
         await self._connection.close_channel(self._channel)
         self._gone = True
         with suppress(BrokerError):
-            await self._all_back(
-                CLOSE_STEP_TIMEOUT_SECONDS
-            )  # before the lock is released, so that the next lock holder finds them
+            # Before the lock is released, so that the next lock holder finds all dead letters.
+            await self._all_back(CLOSE_STEP_TIMEOUT_SECONDS)
 
     def _from(self, start: int) -> Iterator[tuple[int, Delivered]]:
         stop = len(self._places) if self._end is None else min(self._end, len(self._places))
