@@ -23,7 +23,7 @@ from msgbus.adapter.publish_calls import PublishCall
 from msgbus.adapter.url import BrokerURL
 from msgbus.errors import ConfigurationError
 from msgbus_rabbitmq import RabbitAdapter, RabbitOptions
-from msgbus_rabbitmq.aiormq_internals import Support, verify
+from msgbus_rabbitmq.aiormq_internals import Support, verification, verify
 from msgbus_rabbitmq.aiormq_internals.batch_publish import PendingPublish
 from msgbus_rabbitmq.aiormq_internals.connection import Connection
 from msgbus_rabbitmq.aiormq_internals.rehearsal import rehearse_batch_publish, rehearse_frame_reader
@@ -77,6 +77,15 @@ def test_what_cannot_be_done_without_is_an_error_with_both_versions(monkeypatch:
     monkeypatch.setattr(aiormq.Connection, "channel", channel)
     with pytest.raises(ConfigurationError, match=rf"aiormq {VERSION} .*Connection.channel.*>=7\.2,<8"):
         RabbitAdapter(BrokerURL.parse("rabbitmq://localhost"), RabbitOptions())
+
+
+def test_headers_that_pamqp_decodes_in_another_way_are_noticed(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(verification, "embedded_value", len)
+    assert not verify().frame_reader
+    (warning,) = warnings(caplog)
+    assert "pamqp.decode.embedded_value" in warning
 
 
 async def other_arguments(_: object, first: object, second: object) -> None: ...
