@@ -1,9 +1,9 @@
 """The exclusive reader of a dead-letter queue: one channel with one consumer, under the dead-letter lock.
 
-A quorum queue keeps the order of dead letters that are given back only under these conditions. A second consumer on the
-channel, reading page by page, or a nack changes the order for good.
+A quorum queue keeps the order of dead letters that are given back only if one consumer has them all and its channel is
+closed. A second consumer on the channel, reading page by page, or a nack changes the order for good.
 
-The end of the queue is found by an *end marker*, a message of msgbus that is published at the begin of a walk. The
+The end of the queue is found by an *end marker*, a message of msgbus that is published at the start of a walk. The
 server's message count is no help: it may be 0 while the dead letters of the last lock holder are still going back.
 """
 
@@ -182,9 +182,8 @@ class ExclusiveReader:
         await self._connection.close_channel(self._channel)
         self._gone = True
         with suppress(BrokerError):
-            await self._all_back(
-                CLOSE_STEP_TIMEOUT_SECONDS
-            )  # before the lock is released, so that the next lock holder finds them
+            # Before the lock is released, so that the next lock holder finds all dead letters.
+            await self._all_back(CLOSE_STEP_TIMEOUT_SECONDS)
 
     def _from(self, start: int) -> Iterator[tuple[int, Delivered]]:
         stop = len(self._places) if self._end is None else min(self._end, len(self._places))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from aiormq.exceptions import (
     ChannelAccessRefused,
@@ -37,6 +37,8 @@ from msgbus_rabbitmq.topology import queue_exists
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from aiormq import Channel
+
     from msgbus.adapter.address import Address
     from msgbus.adapter.envelope import Outgoing
     from msgbus_rabbitmq.connection.connection import AmqpConnection
@@ -55,8 +57,8 @@ class Publisher:
 
     def __init__(self, connection: AmqpConnection) -> None:
         self._connection = connection
-        self._channel: Any = None  # aiormq's Channel: its abstract class lacks what write_many() needs
-        self._retired_channels: set[Any] = set()
+        self._channel: Channel | None = None
+        self._retired_channels: set[Channel] = set()
         self._limit: asyncio.Timeout | None = None
         """Time limit of the write in progress."""
         self._known: set[str] = set()
@@ -146,17 +148,18 @@ class Publisher:
         finally:
             self._limit = None
 
-    async def _open_channel(self) -> Any:
+    async def _open_channel(self) -> Channel:
         """Return the channel; open a new one if the last is closed or retired."""
         if self._channel is None or self._channel.is_closed or not self._connection.is_up:
             self._channel = None
-            self._channel = channel = await self._connection.channel(confirms=True)
+            # The abstract class of a channel lacks the attributes that write_many() needs.
+            self._channel = channel = cast("Channel", await self._connection.channel(confirms=True))
             channel.closing.add_done_callback(lambda closing: self._lost(channel, closing))
         if self._retired_channels:
             await self._close_retired()
         return self._channel
 
-    def _lost(self, channel: Any, closing: asyncio.Future[Any]) -> None:
+    def _lost(self, channel: Channel, closing: asyncio.Future[object]) -> None:
         """End the messages of a closed channel, and check queues again before the next publish."""
         self._known.clear()
         if channel is self._channel and self._limit is not None and not self._limit.expired():
@@ -166,7 +169,7 @@ class Publisher:
         for item in unconfirmed(channel) if self._connection.support.batch_publish else ():
             item.set_exception(error or ConnectionResetError("the channel was closed"))
 
-    def _retire_channel(self, channel: Any) -> None:
+    def _retire_channel(self, channel: Channel | None) -> None:
         """Have the next write open another channel.
 
         On the server, a channel keeps using the leader of a quorum queue that it found at its first publish. If that
@@ -174,12 +177,15 @@ class Publisher:
         """
         if self._channel is channel:
             self._channel = None
-        self._retired_channels.add(channel)
+        if channel is not None:
+            self._retired_channels.add(channel)
 
     async def _close_retired(self) -> None:
         """Close the retired channels on which no confirmation is pending."""
         for channel in [
-            one for one in self._retired_channels if one.is_closed or not getattr(one, "confirmations", ())
+            channel
+            for channel in self._retired_channels
+            if channel.is_closed or not getattr(channel, "confirmations", ())
         ]:
             self._retired_channels.discard(channel)
             await self._connection.close_channel(channel)

@@ -23,7 +23,7 @@ from msgbus.adapter.publish_calls import PublishCall
 from msgbus.adapter.url import BrokerURL
 from msgbus.errors import ConfigurationError
 from msgbus_rabbitmq import RabbitAdapter, RabbitOptions
-from msgbus_rabbitmq.aiormq_internals import Support, verify
+from msgbus_rabbitmq.aiormq_internals import Support, verification, verify
 from msgbus_rabbitmq.aiormq_internals.batch_publish import PendingPublish
 from msgbus_rabbitmq.aiormq_internals.connection import Connection
 from msgbus_rabbitmq.aiormq_internals.rehearsal import rehearse_batch_publish, rehearse_frame_reader
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 READER = "_Connection__reader"
+VERSION = aiormq.connection.__version__
 BLOCKED = "_Connection__handle_connection_blocked"
 
 
@@ -64,7 +65,7 @@ def test_what_is_missing_is_told_once_with_what_is_done_without_it(
     support = verify()
     (warning,) = warnings(caplog)
     assert told in warning
-    assert f"aiormq {aiormq.connection.__version__} is not supported" in warning
+    assert f"aiormq {VERSION} is not supported" in warning
     assert "Tested with 7.2" in warning
     assert support.frame_reader == (name != READER)
     assert support.batch_publish == (name not in {"lock", "ChannelFrame"})
@@ -74,10 +75,17 @@ def test_what_cannot_be_done_without_is_an_error_with_both_versions(monkeypatch:
     async def channel(self: object, number: int) -> None: ...
 
     monkeypatch.setattr(aiormq.Connection, "channel", channel)
-    with pytest.raises(
-        ConfigurationError, match=rf"aiormq {aiormq.connection.__version__} .*Connection.channel.*>=7\.2,<8"
-    ):
+    with pytest.raises(ConfigurationError, match=rf"aiormq {VERSION} .*Connection.channel.*>=7\.2,<8"):
         RabbitAdapter(BrokerURL.parse("rabbitmq://localhost"), RabbitOptions())
+
+
+def test_headers_that_pamqp_decodes_in_another_way_are_noticed(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(verification, "embedded_value", len)
+    assert not verify().frame_reader
+    (warning,) = warnings(caplog)
+    assert "pamqp.decode.embedded_value" in warning
 
 
 async def other_arguments(_: object, first: object, second: object) -> None: ...

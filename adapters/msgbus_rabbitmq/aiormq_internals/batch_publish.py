@@ -15,7 +15,7 @@ import asyncio
 import itertools
 import uuid
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from aiormq import abc
 
@@ -25,6 +25,8 @@ from msgbus_rabbitmq.codec import client_properties, encode_publish, route
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from aiormq import Channel
 
     from msgbus.adapter.envelope import Outgoing
     from msgbus.adapter.publish_calls import PublishCall
@@ -67,7 +69,7 @@ class PendingPublish(PendingMessage):
         self.ended = ended
         self.attempt = ""
         """The AMQP message_id of this attempt. The client finds a returned message by it."""
-        self.channel: Any = None
+        self.channel: Channel | None = None
         """The channel that it was written to."""
         self.sent = False
         """Whether it may have reached the server."""
@@ -123,7 +125,8 @@ class PendingPublish(PendingMessage):
         return 0
 
     def _end(self, error: BaseException | None) -> None:
-        self.channel.message_id_delivery_tag.pop(self.attempt, None)
+        if self.channel is not None:
+            self.channel.message_id_delivery_tag.pop(self.attempt, None)
         self.error = error
         self.ended(self, error)
         if self.callbacks is not None:
@@ -137,12 +140,16 @@ def missing_attributes(channel: Any) -> list[str]:
     return [name for name, is_right in _NEEDED.items() if not is_right(getattr(channel, name, None))]
 
 
-def unconfirmed(channel: Any) -> list[PendingPublish]:
+def unconfirmed(channel: Channel) -> list[PendingPublish]:
     """Return the messages that write_many() wrote to ``channel`` and the server has not answered."""
-    return [item for item in channel.confirmations.values() if isinstance(item, PendingPublish)]
+    return [item for item in _confirmations(channel).values() if isinstance(item, PendingPublish)]
 
 
-async def write_many(channel: Any, items: Sequence[PendingPublish]) -> None:
+def _confirmations(channel: Channel) -> dict[int, object]:
+    return cast("dict[int, object]", channel.confirmations)
+
+
+async def write_many(channel: Channel, items: Sequence[PendingPublish]) -> None:
     """Write ``items`` in order, in one write.
 
     For each message it does what ``basic_publish()`` does: take a delivery tag, register the confirmation, and register
@@ -167,10 +174,10 @@ async def write_many(channel: Any, items: Sequence[PendingPublish]) -> None:
         if not written:
             return
         # Register them before they can be sent: the answer may be read before put() returns.
-        before = channel.delivery_tag
+        before, confirmations = channel.delivery_tag, _confirmations(channel)
         for item in written:
             channel.delivery_tag += 1
-            channel.confirmations[channel.delivery_tag] = item
+            confirmations[channel.delivery_tag] = item
             channel.message_id_delivery_tag[item.attempt] = channel.delivery_tag
             item.channel, item.sent = channel, True
         # The frame's future makes aiormq's writer drain the socket, which gives back-pressure. It is not awaited here.
@@ -182,12 +189,12 @@ async def write_many(channel: Any, items: Sequence[PendingPublish]) -> None:
             channel.delivery_tag = before
             for tag, item in enumerate(written, before + 1):
                 item.sent = False
-                channel.confirmations.pop(tag, None)
+                confirmations.pop(tag, None)
                 channel.message_id_delivery_tag.pop(item.attempt, None)
             raise
 
 
-async def write_each(channel: Any, items: Sequence[PendingPublish]) -> None:
+async def write_each(channel: Channel, items: Sequence[PendingPublish]) -> None:
     """Write ``items`` in order, each by ``basic_publish()``.
 
     The fallback of write_many(), by aiormq's public API. The calls queue for the channel's lock in their order.
@@ -198,7 +205,7 @@ async def write_each(channel: Any, items: Sequence[PendingPublish]) -> None:
         item.task = loop.create_task(_publish(channel, item), name="msgbus rabbitmq publishing")
 
 
-async def _publish(channel: Any, item: PendingPublish) -> None:
+async def _publish(channel: Channel, item: PendingPublish) -> None:
     exchange, key = route(item.message.address)
     about = client_properties(item.message, next(_attempts))
     try:

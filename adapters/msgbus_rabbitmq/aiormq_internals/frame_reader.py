@@ -79,10 +79,7 @@ class FrameReader:
         return self
 
     async def __anext__(self) -> ReceivedFrame:
-        return await self.get_frame()
-
-    async def get_frame(self) -> ReceivedFrame:
-        """Return the next frame for aiormq, as FrameReceiver.get_frame(): its weight, channel and content.
+        """Return the next frame for aiormq: its weight, channel and content.
 
         Raises AMQPConnectionError when the connection ends, and InvalidFrameError for bytes that are no frame.
         """
@@ -91,6 +88,10 @@ class FrameReader:
             if not self._frames:
                 return _ALIVE
         return self._frames.popleft()
+
+    async def get_frame(self) -> ReceivedFrame:
+        """Return the next frame, as FrameReceiver.get_frame(). aiormq 7.2 iterates instead."""
+        return await self.__anext__()
 
     async def _read(self) -> bytes:
         try:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import aiormq
 import aiormq.connection
 from aiormq import abc
+from pamqp.decode import embedded_value
 
 from msgbus.errors import ConfigurationError
 from msgbus_rabbitmq.aiormq_internals.rehearsal import rehearse_batch_publish, rehearse_frame_reader
@@ -85,6 +86,11 @@ REQUIREMENTS: Final = (
         lambda: _is_coroutine(aiormq.Connection, "_Connection__reader", "self", "frame_receiver"),
     ),
     Requirement(FRAME_READER, "FrameReceiver.reader", _keeps_reader),
+    Requirement(
+        FRAME_READER,
+        "pamqp.decode.embedded_value(bytes)",
+        lambda: embedded_value(b"I\x00\x00\x00\x07") == (5, 7),
+    ),
     Requirement(
         BLOCK_REASON,
         "Connection.__handle_connection_blocked(frame)",

@@ -85,7 +85,7 @@ class RabbitConsumer(Consumer):
         self._news = asyncio.Event()
         self._broken: BrokerUnavailable | None = None
         self._closing = False
-        self._look_at = 0.0
+        self._next_check = 0.0
 
     async def subscribe(
         self, limits: Mapping[Address, int], newest: AbstractSet[Address] = frozenset()
@@ -118,16 +118,16 @@ class RabbitConsumer(Consumer):
             await self._resume(capacity)
         deliveries = self._take(capacity)
         if not deliveries and not self._news.is_set():
-            await self._arrival(self._receive_timeout(capacity, timeout))
+            await self._wait_for_arrival(self._receive_timeout(capacity, timeout))
         self._news.clear()
-        if (now := asyncio.get_running_loop().time()) >= self._look_at:
-            self._look_at = now + IDLE_BUFFER_SECONDS / 2
+        if (now := asyncio.get_running_loop().time()) >= self._next_check:
+            self._next_check = now + IDLE_BUFFER_SECONDS / 2
             await self._give_up_old(now)
             await self._pause(capacity, now)
         self._check()
         return deliveries or self._take(capacity)
 
-    async def _arrival(self, seconds: float) -> None:
+    async def _wait_for_arrival(self, seconds: float) -> None:
         timer = asyncio.get_running_loop().call_later(seconds, self.wake)
         try:
             await self._news.wait()
@@ -135,7 +135,7 @@ class RabbitConsumer(Consumer):
             timer.cancel()
 
     def wake(self) -> None:
-        """Implement :meth:`Consumer._arrival`."""
+        """Implement :meth:`Consumer.wake`."""
         self._news.set()
 
     async def acknowledge(self, deliveries: Sequence[Delivery]) -> None:

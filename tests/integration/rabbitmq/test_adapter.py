@@ -506,7 +506,7 @@ class TestFaults:
         async with paused(bench.server):
             publishing = asyncio.ensure_future(adapter.publish(bench.outgoing(address, 5), 10))
             async with asyncio.timeout(DEADLINE):
-                while not adapter._publisher._channel.confirmations:
+                while not ((channel := adapter._publisher._channel) and channel.confirmations):
                     await asyncio.sleep(0)
             # What the client does when the heartbeat is missed: its futures get a CancelledError.
             closing = asyncio.ensure_future(connection.close(asyncio.CancelledError()))

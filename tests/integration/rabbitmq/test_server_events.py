@@ -25,7 +25,8 @@ from msgbus.publishing.publication import Publication
 from msgbus.testing import Probe
 from msgbus.testing.harness import publish_all, until_dead_letters
 from msgbus.testing.probe import within
-from msgbus_rabbitmq import publisher
+from msgbus_rabbitmq import adapter
+from msgbus_rabbitmq.aiormq_internals import Support
 from tests.contract.faults import RabbitmqFaults
 from tests.support.adapters.rabbitmq import ctl, serving
 from tests.support.fault_load import MESSAGES_BETWEEN_FAULTS, PUBLISHERS, Load
@@ -112,7 +113,7 @@ async def test_short_of_memory_publishes_end_at_their_deadline_and_members_go_on
 async def test_each_of_a_thousand_callers_gets_its_own_verdict(
     server: NativeServer, at_once: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publisher, "supports_batch_publish", lambda _: at_once)
+    monkeypatch.setattr(adapter, "verify", lambda: Support(batch_publish=at_once))
     async with connect(server.url) as broker:
         there, alone = f"there-{at_once}", f"alone-{at_once}"
         await broker.create_queue(there, groups=["g"])
