@@ -11,7 +11,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ADAPTERS: Final = Path(__file__).parents[2] / "adapters"
+ADAPTERS: Final = Path(__file__).parents[3] / "adapters"
 INTERNALS: Final = {
     "msgbus_kafka": ("aiokafka_internals",),
     "msgbus_memory": (),

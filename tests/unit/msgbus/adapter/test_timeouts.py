@@ -1,12 +1,13 @@
-"""ReusableTimeout: like asyncio.timeout() for many blocks, with one timer."""
+"""Bounded waits: many blocks with one timer, an event that may not come, tasks that may not end."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 
-from msgbus.adapter.timeouts import ReusableTimeout
+from msgbus.adapter.timeouts import ReusableTimeout, cancel_and_wait, wait_for_event
 
 
 async def test_a_block_that_takes_longer_raises_and_its_task_goes_on() -> None:
@@ -77,3 +78,38 @@ def test_it_may_be_used_in_one_event_loop_after_another() -> None:
     with pytest.raises(TimeoutError):
         asyncio.run(once(0.05))
     asyncio.run(once(5.0))
+
+
+async def test_an_event_that_is_set_in_time_is_told_from_one_that_is_not() -> None:
+    event = asyncio.Event()
+    assert not await wait_for_event(0.01, event)
+    asyncio.get_running_loop().call_later(0.01, event.set)
+    assert await wait_for_event(5, event)
+    assert await wait_for_event(0, event)
+
+
+async def test_tasks_have_ended_when_cancelling_returns() -> None:
+    forever = asyncio.Event()
+    tasks = [asyncio.ensure_future(forever.wait()) for _ in range(3)]
+    await asyncio.sleep(0)
+    await cancel_and_wait(*tasks, None)
+    assert all(task.cancelled() for task in tasks)
+    await cancel_and_wait(*tasks)
+    await cancel_and_wait()
+
+
+async def test_a_task_that_does_not_end_is_waited_for_no_longer_than_the_timeout() -> None:
+    done = asyncio.Event()
+
+    async def stubborn() -> None:
+        while not done.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await done.wait()
+
+    task = asyncio.ensure_future(stubborn())
+    await asyncio.sleep(0)
+    await cancel_and_wait(task, timeout=0.01)
+    assert not task.done()
+    done.set()
+    await cancel_and_wait(task, timeout=None)
+    assert task.done()
