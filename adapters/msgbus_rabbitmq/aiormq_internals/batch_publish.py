@@ -4,7 +4,7 @@ Client: aiormq 7.2.4. Symptom: ``Channel.basic_publish()`` takes 129 to 152 us o
 to 42 us. It does the bookkeeping of ``basic_publish()`` itself, in ``Channel.confirmations``,
 ``Channel.message_id_delivery_tag`` and ``Channel.delivery_tag``, and puts a PendingPublish where aiormq has a future.
 
-Test that fails without it: tests/unit/test_rabbitmq_internals.py, test_the_installed_client_fits_every_part.
+Test that fails without it: test_the_installed_client_fits_every_part.
 `verification` and `rehearsal` check what is used. Where it does not fit, write_each() publishes by ``basic_publish()``
 with the same results. Remove write_many() when aiormq publishes several messages in one write.
 """

@@ -3,7 +3,7 @@
 Client: aiormq 7.2.4. Symptom: the client logs the reason of ``Connection.Blocked`` and keeps only the fact. Our
 `Connection` stores the reason as ``blocked_by``. Where that hook is missing, the reason is reported as unknown.
 
-Test that fails without it: tests/faults/test_health.py,
+Test that fails without it:
 test_a_server_short_of_memory_blocks_and_says_why_and_that_is_gone_afterwards.
 Remove it when aiormq exposes the reason.
 """

@@ -3,7 +3,7 @@
 Client: aiormq 7.2.4. Both methods have name-mangled names, so a version that renames them does not call ours.
 
 - ``__reader``: symptom: consuming takes 66 us of CPU per message with aiormq's own receiver of frames, 17 us with
-  `FrameReader`. Test that fails without it: tests/unit/test_rabbitmq_reading.py,
+  `FrameReader`. Test that fails without it:
   test_the_client_that_is_installed_is_read_at_once. Remove it when aiormq decodes deliveries without a task and a
   queue for each message.
 - ``__handle_connection_blocked``: see `blocked`.

@@ -4,7 +4,7 @@ Client: aiormq 7.2.4. Symptom: consuming takes 66 us of CPU per message: aiormq 
 nine awaits, decodes them field by field, passes them through a queue and starts a task for each message. With this
 reader it takes 17 us. It also reads properties that are not UTF-8 (third-party clients), which end aiormq's connection.
 
-Test that fails without it: tests/unit/test_rabbitmq_reading.py, test_the_client_that_is_installed_is_read_at_once.
+Test that fails without it: test_the_client_that_is_installed_is_read_at_once.
 `verification` and `rehearsal` check that aiormq's frame loop works with it. Where it does not, consume() gets the
 same deliveries from aiormq's own reader. Remove it when aiormq decodes deliveries at a comparable cost.
 

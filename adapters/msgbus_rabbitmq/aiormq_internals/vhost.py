@@ -4,7 +4,7 @@ Client: aiormq 7.2.4. Symptom: the server answers ``Connection.Open`` with ``Con
 exist or the user has no access), and ``Connection._rpc()`` raises InvalidFrameError. The error names the frame, but it
 carries no reply code, so the refusal has to be read from its text.
 
-Test that fails without it: tests/faults/test_rabbitmq_adapter.py, test_a_vhost_that_does_not_exist_is_refused. The text
+Test that fails without it: test_a_vhost_that_does_not_exist_is_refused. The text
 is checked by `verification`; where it has changed, a refused vhost is reported as BrokerUnavailable.
 Remove the text match when aiormq raises ConnectionClosed or ConnectionNotAllowed here.
 """
