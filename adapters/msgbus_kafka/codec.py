@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
@@ -15,13 +15,12 @@ if TYPE_CHECKING:
     from msgbus.adapter.address import Address
     from msgbus.adapter.envelope import Outgoing
     from msgbus.message import Message
+    from msgbus_kafka.client_types import FetchedRecord
 
 __all__ = ["batch_size_bytes", "decode_record", "encode_record"]
 
 DLQ_PART: Final = "dlq"
-batch_size_bytes: Final[Callable[[bytes | None, bytes | None, list[tuple[str, bytes]]], int]] = (
-    DefaultRecordBatchBuilder.estimate_size_in_bytes
-)
+batch_size_bytes: Final[Callable[..., int]] = DefaultRecordBatchBuilder.estimate_size_in_bytes
 """Bytes of a batch with this one record: what the topic's ``max.message.bytes`` is compared with."""
 
 _MAX_TIMESTAMP_MS: Final = 253_402_300_799_000  # the end of the year 9999: datetime has no later date
@@ -55,7 +54,7 @@ def _laid_out(message: Outgoing, encode: Callable[[str], bytes]) -> tuple[bytes 
     return key, headers
 
 
-def decode_record(record: Any, address: Address, group: str) -> Message:
+def decode_record(record: FetchedRecord, address: Address, group: str) -> Message:
     """Return the message in ``record``, which any client may have published."""
     headers = {name: _text(value or b"") for name, value in record.headers}
     for name, most in _DIGITS.items():

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
@@ -28,10 +28,11 @@ from msgbus_kafka.errors import ERROR_TABLE
 from msgbus_kafka.history import READ_TIMEOUT_SECONDS, KafkaReader, open_reader
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Sequence
+    from collections.abc import AsyncIterator, Hashable, Sequence
 
     from msgbus.adapter.address import Address
     from msgbus_kafka.admin.topics import Topics
+    from msgbus_kafka.client_types import ConsumerClient, FetchedRecord
     from msgbus_kafka.connection import ConnectionSettings
     from msgbus_kafka.producer.publisher import Publisher
 
@@ -57,7 +58,7 @@ class KafkaDeadLetterStore(DeadLetterStore):
         self._name = str(address)
         self._partition = TopicPartition(self._name, 0)
         self._reader: KafkaReader | None = None
-        self._lock_holder: Any = None
+        self._lock_holder: ConsumerClient | None = None
         self._offsets: list[int] = []
 
     async def count(self) -> tuple[int, bool]:
@@ -121,7 +122,7 @@ class KafkaDeadLetterStore(DeadLetterStore):
 
     async def _join(self) -> None:
         await self._topics.state(self._name)
-        holder: Any = AIOKafkaConsumer(
+        holder: ConsumerClient = AIOKafkaConsumer(
             **self._access.client_arguments(),
             group_id=f"{self._name}.taker",
             client_id="msgbus",
@@ -142,7 +143,7 @@ class KafkaDeadLetterStore(DeadLetterStore):
             raise
         self._lock_holder = holder
 
-    async def _until_assigned(self, holder: Any) -> None:
+    async def _until_assigned(self, holder: ConsumerClient) -> None:
         loop = asyncio.get_running_loop()
         end = loop.time() + JOIN_TIMEOUT_SECONDS
         while self._partition not in holder.assignment():
@@ -170,7 +171,7 @@ class KafkaDeadLetterStore(DeadLetterStore):
                     at[record.key if record.key is not None else record.offset] = record.offset
         return sorted(at.values())
 
-    async def _records(self, offsets: Sequence[int]) -> list[Any]:
+    async def _records(self, offsets: Sequence[int]) -> list[FetchedRecord]:
         if not offsets:
             return []
         reader, wanted = await self._ready(), set(offsets)
@@ -178,7 +179,7 @@ class KafkaDeadLetterStore(DeadLetterStore):
             reader.client.seek(self._partition, offsets[0])
             return [record async for record in self._until(offsets[-1] + 1) if record.offset in wanted]
 
-    async def _until(self, end: int) -> Any:
+    async def _until(self, end: int) -> AsyncIterator[FetchedRecord]:
         """Yield records before offset ``end``. Compaction may leave gaps, also at the end."""
         reader = await self._ready()
         loop = asyncio.get_running_loop()
@@ -200,7 +201,7 @@ class KafkaDeadLetterStore(DeadLetterStore):
             )
         return self._reader
 
-    def _letter(self, record: Any) -> Delivery:
+    def _letter(self, record: FetchedRecord) -> Delivery:
         made = decode_record(record, self._address, self._address.group)
         letter = made.system.get(DEAD_LETTER_ID)
         key = record.key if record.key is not None or letter is None else letter.encode()

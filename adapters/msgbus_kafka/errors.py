@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from aiokafka import errors as kafka
 
@@ -19,6 +19,8 @@ from msgbus.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from aiokafka.structs import TopicPartition
 
 __all__ = [
     "ACCESS_ERRORS",
@@ -65,7 +67,7 @@ _CODES: Final[Mapping[int, type[MsgbusError]]] = {
 class FetchRefused(kafka.KafkaError):  # type: ignore[misc]  # aiokafka is untyped
     """The broker answered the fetch of one partition with this error."""
 
-    def __init__(self, partition: Any, text: str) -> None:
+    def __init__(self, partition: TopicPartition, text: str) -> None:
         super().__init__(text)
         self.partition = partition
 

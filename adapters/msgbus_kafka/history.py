@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from msgbus_kafka.admin.client import AdminClient
     from msgbus_kafka.admin.offsets import LogBounds
     from msgbus_kafka.admin.topics import Topics
+    from msgbus_kafka.client_types import ConsumerClient, Fetched, FetchedRecord
     from msgbus_kafka.connection import ConnectionSettings
 
 __all__ = [
@@ -49,7 +50,7 @@ MAX_RECORDS_PER_FETCH: Final = 1000
 
 async def open_reader(access: ConnectionSettings, partitions: Sequence[TopicPartition], purpose: str) -> KafkaReader:
     """Open a reader of these partitions. Raises BrokerUnavailable or AccessRefused."""
-    client: Any = AIOKafkaConsumer(
+    client: ConsumerClient = AIOKafkaConsumer(
         **access.client_arguments(),
         client_id="msgbus",
         enable_auto_commit=False,
@@ -70,14 +71,12 @@ async def open_reader(access: ConnectionSettings, partitions: Sequence[TopicPart
 class KafkaReader:
     """An AIOKafkaConsumer of some partitions without a group. It names the record that it cannot read."""
 
-    def __init__(self, client: Any, purpose: str) -> None:
+    def __init__(self, client: ConsumerClient, purpose: str) -> None:
         self.client: Final = client
         self._purpose = purpose
         self._responses = install_fetcher(client, asyncio.Event())
 
-    async def fetch(
-        self, *partitions: TopicPartition, limit: int = MAX_RECORDS_PER_FETCH
-    ) -> Mapping[Any, Sequence[Any]]:
+    async def fetch(self, *partitions: TopicPartition, limit: int = MAX_RECORDS_PER_FETCH) -> Fetched:
         """Return the records that arrive within 0.2 s, at most ``limit``.
 
         Raises BrokerError naming a record that cannot be read, after everything before it was returned. The positions
@@ -96,13 +95,11 @@ class KafkaReader:
                     return found
             return {}
 
-    async def _fetch(self, *partitions: TopicPartition, limit: int) -> Mapping[Any, Sequence[Any]]:
-        fetched: Mapping[Any, Sequence[Any]] = await self.client.getmany(
-            *partitions, timeout_ms=FETCH_TIMEOUT_MS, max_records=limit
-        )
+    async def _fetch(self, *partitions: TopicPartition, limit: int) -> Fetched:
+        fetched: Fetched = await self.client.getmany(*partitions, timeout_ms=FETCH_TIMEOUT_MS, max_records=limit)
         return fetched
 
-    async def _isolate(self, partition: TopicPartition, offset: int, limit: int) -> Mapping[Any, Sequence[Any]]:
+    async def _isolate(self, partition: TopicPartition, offset: int, limit: int) -> Fetched:
         """Return what can be read of one partition, in halves down to single records, or raise."""
         while True:
             try:
@@ -181,7 +178,7 @@ class KafkaHistoryReader(HistoryReader):
                 self._reader.client.seek(partition, offset)
         return self._reader
 
-    def _delivery(self, record: Any) -> Delivery:
+    def _delivery(self, record: FetchedRecord) -> Delivery:
         return Delivery(decode_record(record, self._address, self._group), self._address, self, None, record.offset)
 
     async def close(self) -> None:

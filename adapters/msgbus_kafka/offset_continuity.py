@@ -11,10 +11,12 @@ Pure. A contiguous fetch costs three comparisons. Headers are read only where an
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from msgbus_kafka.client_types import FetchedRecord
 
 __all__ = ["FetchedBatches", "OffsetGap", "find_gaps", "has_gap"]
 
@@ -50,7 +52,9 @@ class FetchedBatches:
         "fetch_offset",
     )
 
-    def __init__(self, fetch_offset: int, raw: Any, aborted: Sequence[tuple[int, int]] | None = None) -> None:
+    def __init__(
+        self, fetch_offset: int, raw: bytes | memoryview, aborted: Sequence[tuple[int, int]] | None = None
+    ) -> None:
         self.fetch_offset = fetch_offset
         self.explained_from = fetch_offset
         """From here up to ``fetch_offset`` the log is known to have no record for a reader."""
@@ -102,12 +106,12 @@ class FetchedBatches:
                 self._read_until = at
 
 
-def has_gap(expected: int, records: Sequence[Any]) -> bool:
+def has_gap(expected: int, records: Sequence[FetchedRecord]) -> bool:
     """Whether an offset from ``expected`` to the last of ``records`` is missing."""
     return bool(records[-1].offset - expected + 1 != len(records))
 
 
-def find_gaps(expected: int, records: Sequence[Any]) -> Iterator[tuple[int, OffsetGap]]:
+def find_gaps(expected: int, records: Sequence[FetchedRecord]) -> Iterator[tuple[int, OffsetGap]]:
     """Yield the gaps before and between ``records``, each with the index of the record that follows it."""
     for index, record in enumerate(records):
         if record.offset != expected:

@@ -17,6 +17,7 @@ from msgbus_kafka.errors import ERROR_TABLE, error_for_code
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from msgbus_kafka.client_types import NetworkClient
     from msgbus_kafka.connection import ConnectionSettings
 
 __all__ = ["BROKER_RESOURCE", "TOPIC_RESOURCE", "AdminClient", "TopicState"]
@@ -55,7 +56,7 @@ class AdminClient:
 
     def __init__(self, access: ConnectionSettings) -> None:
         self._access = access
-        self._client: Any = None
+        self._client: NetworkClient | None = None
         self._starting = asyncio.Lock()
         self._closed = False
 
@@ -69,7 +70,7 @@ class AdminClient:
         self._closed = False
         await self.connected()
 
-    async def connected(self) -> Any:
+    async def connected(self) -> NetworkClient:
         """Return the client, connected if it was not. Raises as connect() does, and BrokerUnavailable after close()."""
         async with self._starting:
             self._check_open()
@@ -88,8 +89,10 @@ class AdminClient:
         if self._closed:  # a late request must not connect again: nothing would close that connection
             raise BrokerUnavailable(f"kafka: {self._access.servers}: the connection was closed")
 
-    async def _started(self) -> Any:
-        client = AIOKafkaClient(**self._access.client_arguments(), client_id="msgbus", request_timeout_ms=30_000)
+    async def _started(self) -> NetworkClient:
+        client: NetworkClient = AIOKafkaClient(
+            **self._access.client_arguments(), client_id="msgbus", request_timeout_ms=30_000
+        )
         install_patches(client, self._access.servers, self._access.fetch_metadata)
         try:
             with translate_errors(ERROR_TABLE, f"kafka: {self._access.servers}"):
@@ -101,7 +104,7 @@ class AdminClient:
 
     async def send(self, request: Any, node: int | None = None, *, wait: float = REPLY_TIMEOUT_SECONDS) -> Any:
         """Return the answer of ``node``, or of any node, after at most ``wait`` seconds. Raises as connect() does."""
-        client: Any = None
+        client: NetworkClient | None = None
         try:
             async with asyncio.timeout(wait):
                 client = await self.connected()
@@ -153,7 +156,7 @@ class AdminClient:
         self._closed = True
         await self._drop(self._client)
 
-    async def _drop(self, client: Any) -> None:
+    async def _drop(self, client: NetworkClient | None) -> None:
         if client is not None and client is self._client:
             self._client = None
             await stop_client(client)

@@ -52,6 +52,7 @@ class OpenBatch(Protocol):
 
     def add(self, record: Record) -> bool:
         """Add ``record``; False if there is no room, or if the batch has been handed to the sender."""
+        ...
 
 
 class BatchAccumulator(Protocol):
@@ -60,9 +61,11 @@ class BatchAccumulator(Protocol):
     @property
     def waiting(self) -> Sized:
         """The partitions with batches that are not in flight."""
+        ...
 
     def open_batch(self, partition: TopicPartition, ended: OnBatchDone) -> OpenBatch:
         """Return the batch of ``partition`` that is being filled."""
+        ...
 
     def fail_topic(self, topic: str, error: BaseException) -> None:
         """Fail the batches of ``topic`` that wait for a leader."""

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Collection, Mapping
 
+    from aiokafka.structs import OffsetAndMetadata, TopicPartition
+
 __all__ = [
     "Coordinator",
     "assigned_partitions",
@@ -40,7 +42,7 @@ class Coordinator(Protocol):
     generation: int
     """The group's generation that this consumer belongs to; -1: none."""
 
-    async def commit_offsets(self, assignment: object, offsets: Mapping[Any, Any]) -> None:
+    async def commit_offsets(self, assignment: object, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
         """Commit ``offsets`` in the current generation; ``assignment`` may be None."""
 
 
@@ -91,13 +93,13 @@ def assignment_is_outdated(consumer: Any) -> bool:
     return bool(consumer._subscription.reassignment_in_progress)
 
 
-def assigned_partitions(coordinator: Any) -> Collection[Any]:
+def assigned_partitions(coordinator: Any) -> Collection[TopicPartition]:
     """Return the partitions that are assigned to the consumer of ``coordinator``."""
-    assigned: Collection[Any] = coordinator._subscription.assigned_partitions()
+    assigned: Collection[TopicPartition] = coordinator._subscription.assigned_partitions()
     return assigned
 
 
-def fetch_position(consumer: Any, partition: Any) -> int:
+def fetch_position(consumer: Any, partition: TopicPartition) -> int:
     """Return the next offset to fetch, without waiting; -1 while aiokafka does not know it."""
     assignment = consumer._subscription.subscription.assignment
     state = assignment.state_value(partition) if assignment is not None else None

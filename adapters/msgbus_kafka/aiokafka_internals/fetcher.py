@@ -53,23 +53,23 @@ class FetchResponses:
     def __init__(self, fetcher: Any) -> None:
         self._fetcher = fetcher
         self._assignment: Any = None
-        self._batches: dict[Any, FetchedBatches] = {}
-        self._lenient: set[Any] = set()
-        self.refused: set[Any] = set()
+        self._batches: dict[TopicPartition, FetchedBatches] = {}
+        self._lenient: set[TopicPartition] = set()
+        self.refused: set[TopicPartition] = set()
         """Partitions for which the last response was an error that does not pass by itself."""
 
-    def read_leniently(self, partition: Any) -> bool:
+    def read_leniently(self, partition: TopicPartition) -> bool:
         """Read header names of ``partition`` leniently from the next fetch on; False if they are already."""
         if partition in self._lenient:
             return False
         self._lenient.add(partition)
         return True
 
-    def batches_of(self, partition: Any) -> FetchedBatches | None:
+    def batches_of(self, partition: TopicPartition) -> FetchedBatches | None:
         """Return the batches that the last taken records of ``partition`` came from."""
         return self._batches.get(partition)
 
-    def next_offset(self, partition: Any, reached: int) -> int:
+    def next_offset(self, partition: TopicPartition, reached: int) -> int:
         """Return the offset that should follow ``reached``, once records of ``partition`` were taken.
 
         It is further away if the log explains the offsets between. Forgets batches that were read to their end.
@@ -88,7 +88,7 @@ class FetchResponses:
             return reached + 1
         return position
 
-    def _position(self, partition: Any) -> int:
+    def _position(self, partition: TopicPartition) -> int:
         state = self._assignment.state_value(partition) if self._assignment is not None else None
         return int(state.position) if state is not None and state.has_valid_position else -1
 
@@ -115,7 +115,7 @@ class FetchResponses:
                     overlooked = self._report_refusal(partition, code) or overlooked
         return overlooked
 
-    def _keep_batches(self, partition: Any, version: int, rest: Any) -> None:
+    def _keep_batches(self, partition: TopicPartition, version: int, rest: Any) -> None:
         read = getattr(self._fetcher._records.get(partition), "_partition_records", None)
         if read is None:
             return  # aiokafka has no use for it: the position has changed meanwhile
@@ -129,7 +129,7 @@ class FetchResponses:
 
             read._records = LenientRecords(rest[-1])  # no record of it was read yet
 
-    def _report_refusal(self, partition: Any, code: int) -> bool:
+    def _report_refusal(self, partition: TopicPartition, code: int) -> bool:
         if code == _TOPIC_AUTHORIZATION_FAILED or partition in self._fetcher._records:
             return False  # aiokafka raises it, or records before it are taken first
         refused = FetchRefused(partition, f"{kafka.for_code(code).__name__}, code {code}")
@@ -192,7 +192,7 @@ def _drop_second_refusals(fetcher: Any) -> None:
     """Drop a second refusal of a partition. aiokafka 0.14 asserts that there is none, which ends its fetcher."""
     set_error: Any = getattr(fetcher, "_set_error", None)
 
-    def kept(partition: Any, error: Exception) -> None:
+    def kept(partition: TopicPartition, error: Exception) -> None:
         if partition not in fetcher._records:
             set_error(partition, error)
 

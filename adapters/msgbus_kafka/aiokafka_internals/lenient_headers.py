@@ -27,8 +27,8 @@ class LenientRecords(_MemoryRecordsPy):  # type: ignore[misc]  # aiokafka is unt
 
     def next_batch(self) -> Any:
         """Return the next batch, or None."""
-        raw = self._next_slice
-        batch = super().next_batch()
+        raw: Any = self._next_slice
+        batch: Any = super().next_batch()
         if batch is None or batch.magic < _MAGIC_V2 or _is_decodable(raw):
             return batch
         return _LenientBatch(raw)

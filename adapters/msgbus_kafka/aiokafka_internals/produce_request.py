@@ -73,8 +73,9 @@ class FastProduceRequest(ProduceRequest_v7):  # type: ignore[misc]  # aiokafka i
 
     def encode(self) -> bytes:
         """Implement ``Struct.encode``."""
-        parts = [_HEAD.pack(-1, self.required_acks, self.timeout, len(self.topics))]
-        for topic, batches in self.topics:
+        fields: Any = self  # aiokafka sets them by name
+        parts = [_HEAD.pack(-1, fields.required_acks, fields.timeout, len(fields.topics))]
+        for topic, batches in fields.topics:
             name = topic.encode()
             parts += (_SHORT.pack(len(name)), name, _NUMBER.pack(len(batches)))
             for partition, batch in batches:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
@@ -17,6 +17,9 @@ from msgbus_kafka.aiokafka_internals.sticky_assignor import new_sticky_assignor
 from msgbus_kafka.errors import ERROR_TABLE
 
 if TYPE_CHECKING:
+    from aiokafka.coordinator.assignors.abstract import AbstractPartitionAssignor
+
+    from msgbus_kafka.client_types import ConsumerClient
     from msgbus_kafka.connection import ConnectionSettings
     from msgbus_kafka.consumer.group_state import GroupState
     from msgbus_kafka.options import Assignor, Timing
@@ -26,12 +29,14 @@ __all__ = ["start_client"]
 MAX_INT32: Final = 2**31 - 1
 
 
-async def start_client(access: ConnectionSettings, group_state: GroupState, timing: Timing, assignor: Assignor) -> Any:
+async def start_client(
+    access: ConnectionSettings, group_state: GroupState, timing: Timing, assignor: Assignor
+) -> ConsumerClient:
     """Return a started AIOKafkaConsumer of a group without a subscription.
 
     Raises BrokerUnavailable or AccessRefused.
     """
-    client = AIOKafkaConsumer(
+    client: ConsumerClient = AIOKafkaConsumer(
         **access.client_arguments(),
         client_id="msgbus",
         group_id=group_state.group,
@@ -60,11 +65,11 @@ async def start_client(access: ConnectionSettings, group_state: GroupState, timi
     return client
 
 
-def _assignor(name: Assignor) -> Any:
+def _assignor(name: Assignor) -> type[AbstractPartitionAssignor]:
     if not isinstance(name, str):
         return name
-    if name == "range":
-        return RangePartitionAssignor
-    if name == "roundrobin":
-        return RoundRobinPartitionAssignor
-    return new_sticky_assignor()
+    named: dict[str, type[AbstractPartitionAssignor]] = {
+        "range": RangePartitionAssignor,
+        "roundrobin": RoundRobinPartitionAssignor,
+    }
+    return named[name] if name in named else new_sticky_assignor()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from msgbus.adapter import Consumer
 from msgbus.adapter.timeouts import wait_for_event
@@ -21,9 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
+    from aiokafka.structs import TopicPartition
+
     from msgbus.adapter import SessionListener
     from msgbus.adapter.address import Address
     from msgbus.adapter.envelope import Delivery
+    from msgbus_kafka.client_types import ConsumerClient
     from msgbus_kafka.consumer.group_state import GroupState
     from msgbus_kafka.consumer.partition_session import PartitionSession
     from msgbus_kafka.options import Timing
@@ -46,7 +49,9 @@ class KafkaConsumer(Consumer):
     ``receive()`` never waits for the network: a task fetches, ``receive()`` hands out.
     """
 
-    def __init__(self, client: Any, listener: SessionListener, group_state: GroupState, timing: Timing) -> None:
+    def __init__(
+        self, client: ConsumerClient, listener: SessionListener, group_state: GroupState, timing: Timing
+    ) -> None:
         self._client = client
         self._group_state = group_state
         self._wanted: dict[str, Address] = {}
@@ -194,7 +199,7 @@ class KafkaConsumer(Consumer):
             self._fetch_task.cancel()
             await asyncio.wait({self._fetch_task, *self._background_tasks}, timeout=1.0)
 
-    def _confirmed(self, partition: Any, offset: int) -> None:
+    def _confirmed(self, partition: TopicPartition, offset: int) -> None:
         self._group_state.start_offsets.committed(partition, offset)
         if (session := self._sessions.living(partition)) is not None and session.waiting:
             self._event.set()  # its next record may have been too far above the last commit

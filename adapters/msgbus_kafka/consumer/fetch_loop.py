@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from aiokafka import errors as kafka
 
@@ -26,6 +26,9 @@ from msgbus_kafka.errors import ACCESS_ERRORS, describe
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from aiokafka.structs import TopicPartition
+
+    from msgbus_kafka.client_types import ConsumerClient, Fetched
     from msgbus_kafka.consumer.group_state import GroupState
     from msgbus_kafka.consumer.partition_session import PartitionSession, PartitionSessions
 
@@ -55,7 +58,7 @@ class FetchLoop:
     """Fetches records for the sessions that want more. ``failure`` says why the loop ended by itself."""
 
     def __init__(
-        self, client: Any, sessions: PartitionSessions, group_state: GroupState, fetched: Callable[[], None]
+        self, client: ConsumerClient, sessions: PartitionSessions, group_state: GroupState, fetched: Callable[[], None]
     ) -> None:
         self._client = client
         self._start_offsets = group_state.start_offsets
@@ -129,15 +132,13 @@ class FetchLoop:
                 found = await self._buffer(await self._isolation.fetch(session)) or found
         return found
 
-    async def _fetch_together(self, sessions: Sequence[PartitionSession]) -> Mapping[Any, Sequence[Any]]:
+    async def _fetch_together(self, sessions: Sequence[PartitionSession]) -> Fetched:
         # A partition that is left out keeps what aiokafka has prefetched of it, and is fetched no further. Pausing it
         # would throw that away, and fetch it again at every turn. Those that nothing is fetched of are paused.
         everyone = len(sessions) == self._sessions.fetchable
         chosen = () if everyone else [session.partition for session in sessions]
         try:
-            fetched: Mapping[Any, Sequence[Any]] = await self._client.getmany(
-                *chosen, timeout_ms=0, max_records=MAX_RECORDS_PER_FETCH
-            )
+            fetched: Fetched = await self._client.getmany(*chosen, timeout_ms=0, max_records=MAX_RECORDS_PER_FETCH)
         except Exception as error:
             if concerns_all_partitions(self._client, error):
                 raise
@@ -145,7 +146,7 @@ class FetchLoop:
             return {}
         return fetched
 
-    async def _buffer(self, fetched: Mapping[Any, Sequence[Any]]) -> bool:
+    async def _buffer(self, fetched: Fetched) -> bool:
         if not fetched:
             return False
         begun, fresh = self._offset_gaps.split(fetched, self._sessions)
@@ -158,7 +159,7 @@ class FetchLoop:
                     self._on_fetched()
         return True
 
-    async def _may_start_at(self, partition: Any, first: int) -> bool:
+    async def _may_start_at(self, partition: TopicPartition, first: int) -> bool:
         """Whether a session may continue with ``first``, by the group's commits and the log."""
         session = self._sessions.living(partition)
         if session is None:

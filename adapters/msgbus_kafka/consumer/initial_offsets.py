@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from msgbus_kafka.admin.client import AdminClient
     from msgbus_kafka.admin.topics import Topics
+    from msgbus_kafka.aiokafka_internals.consumer_state import Coordinator
 
 __all__ = ["InitialOffsets", "commit_initial_offsets"]
 
@@ -65,7 +66,7 @@ class InitialOffsets:
         """
         self._queues, self._newest = queues, newest
 
-    async def pending(self, coordinator: Any, unknown: AbstractSet[str]) -> bool:
+    async def pending(self, coordinator: Coordinator, unknown: AbstractSet[str]) -> bool:
         """Whether to ask again for the commits of ``unknown``, some of whose partitions have none.
 
         The group is being created.
@@ -77,7 +78,7 @@ class InitialOffsets:
             logger.debug("group %s: initial offsets not committed: %s; trying again", self._group, describe(error))
             return True
 
-    async def _pending(self, coordinator: Any, name: str) -> bool:
+    async def _pending(self, coordinator: Coordinator, name: str) -> bool:
         if await self._group_exists(name):
             return False
         if TopicPartition(name, 0) in assigned_partitions(coordinator):
@@ -115,7 +116,7 @@ class InitialOffsets:
             self._committed.add(name)
         return there
 
-    async def _commit_initial_offsets(self, coordinator: Any, name: str) -> bool:
+    async def _commit_initial_offsets(self, coordinator: Coordinator, name: str) -> bool:
         """Commit the initial offsets; return whether it succeeded.
 
         A group that starts at the oldest record does not wait.

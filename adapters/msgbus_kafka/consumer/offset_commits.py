@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from aiokafka.errors import CommitFailedError, KafkaError, TopicAuthorizationFailedError
 from aiokafka.structs import OffsetAndMetadata
@@ -15,6 +15,9 @@ from msgbus_kafka.errors import describe
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from aiokafka.structs import TopicPartition
+
+    from msgbus_kafka.aiokafka_internals.consumer_state import Coordinator
     from msgbus_kafka.consumer.partition_session import PartitionSession, PartitionSessions
 
 __all__ = ["COMMIT_REFUSED_TEXT", "Fenced", "OffsetCommits"]
@@ -35,7 +38,11 @@ class OffsetCommits:
     """Commits of one consumer, one request at a time."""
 
     def __init__(
-        self, coordinator: Any, sessions: PartitionSessions, wait: float, confirmed: Callable[[Any, int], None]
+        self,
+        coordinator: Coordinator,
+        sessions: PartitionSessions,
+        wait: float,
+        confirmed: Callable[[TopicPartition, int], None],
     ) -> None:
         """``wait``.
 

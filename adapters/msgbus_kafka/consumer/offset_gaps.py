@@ -14,7 +14,7 @@ A gap of transactions or compaction costs no request, an unexplained one costs o
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aiokafka.errors import IllegalStateError
 
@@ -23,9 +23,12 @@ from msgbus_kafka.admin.offsets import log_bounds
 from msgbus_kafka.offset_continuity import OffsetGap, find_gaps, has_gap
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
+
+    from aiokafka.structs import TopicPartition
 
     from msgbus_kafka.aiokafka_internals.fetcher import FetchResponses
+    from msgbus_kafka.client_types import ConsumerClient, Fetched, FetchedRecord
     from msgbus_kafka.consumer.group_state import GroupState
     from msgbus_kafka.consumer.partition_session import PartitionSession, PartitionSessions
 
@@ -37,22 +40,22 @@ logger = logging.getLogger("msgbus.kafka")
 class OffsetGaps:
     """The gaps in the records that one consumer fetches."""
 
-    def __init__(self, client: Any, responses: FetchResponses, group_state: GroupState) -> None:
+    def __init__(self, client: ConsumerClient, responses: FetchResponses, group_state: GroupState) -> None:
         self._client = client
         self._responses = responses
         self._group_state = group_state
-        self._unexplained_gaps: dict[Any, Sequence[tuple[int, OffsetGap]]] = {}
+        self._unexplained_gaps: dict[TopicPartition, Sequence[tuple[int, OffsetGap]]] = {}
         """The unexplained gaps of each partition, each with the index of the record behind it."""
 
     def split(
-        self, fetched: Mapping[Any, Sequence[Any]], sessions: PartitionSessions
-    ) -> tuple[dict[Any, Sequence[Any]], dict[Any, Sequence[Any]]]:
+        self, fetched: Fetched, sessions: PartitionSessions
+    ) -> tuple[dict[TopicPartition, Sequence[FetchedRecord]], dict[TopicPartition, Sequence[FetchedRecord]]]:
         """Divide fetched records into those that continue their session and those that need requests. No I/O.
 
         The explanation of every gap is taken now: the next fetch replaces it.
         """
-        good: dict[Any, Sequence[Any]] = {}
-        doubtful: dict[Any, Sequence[Any]] = {}
+        good: dict[TopicPartition, Sequence[FetchedRecord]] = {}
+        doubtful: dict[TopicPartition, Sequence[FetchedRecord]] = {}
         self._unexplained_gaps.clear()
         for partition, records in fetched.items():
             if (session := sessions.living(partition)) is None:
@@ -65,7 +68,9 @@ class OffsetGaps:
             (good if sound else doubtful)[partition] = records
         return good, doubtful
 
-    def _unexplained(self, partition: Any, expected: int, records: Sequence[Any]) -> list[tuple[int, OffsetGap]]:
+    def _unexplained(
+        self, partition: TopicPartition, expected: int, records: Sequence[FetchedRecord]
+    ) -> list[tuple[int, OffsetGap]]:
         source = self._responses.batches_of(partition)
         found: list[tuple[int, OffsetGap]] = []
         for index, missing in find_gaps(expected, records):
@@ -74,7 +79,9 @@ class OffsetGaps:
                 found.append((index, left))
         return found
 
-    async def until_first_gap(self, session: PartitionSession | None, records: Sequence[Any]) -> Sequence[Any]:
+    async def until_first_gap(
+        self, session: PartitionSession | None, records: Sequence[FetchedRecord]
+    ) -> Sequence[FetchedRecord]:
         """Return the ``records`` before the first gap; the others are fetched again."""
         if session is None:
             return ()

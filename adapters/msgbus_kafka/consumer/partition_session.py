@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from msgbus.adapter.envelope import Delivery
 from msgbus.adapter.watermark import Watermark
 from msgbus_kafka.codec import decode_record
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping
+
+    from aiokafka.structs import TopicPartition
 
     from msgbus.adapter.address import Address
+    from msgbus_kafka.client_types import Fetched, FetchedRecord
     from msgbus_kafka.offset_continuity import OffsetGap
 
 __all__ = ["PartitionSession", "PartitionSessions"]
@@ -52,7 +55,7 @@ class PartitionSession:
         "suspect_records",
     )
 
-    def __init__(self, partition: Any, address: Address, limit: int) -> None:
+    def __init__(self, partition: TopicPartition, address: Address, limit: int) -> None:
         self.partition = partition
         self.address = address
         self.limit = limit
@@ -77,7 +80,7 @@ class PartitionSession:
         """A gap that was fetched again; if it comes once more, it is the log's own."""
         self._committed = 0
         """Up to here everything is committed, or nothing was handed out yet."""
-        self._fetch_buffer: deque[Any] = deque()
+        self._fetch_buffer: deque[FetchedRecord] = deque()
         self._bytes = 0
         self._watermark = Watermark(0)
 
@@ -109,7 +112,7 @@ class PartitionSession:
         """Whether the fetch buffer has records."""
         return bool(self._fetch_buffer)
 
-    def buffer(self, records: Iterable[Any]) -> None:
+    def buffer(self, records: Iterable[FetchedRecord]) -> None:
         """Add fetched ``records`` to the fetch buffer; the end of the session drops them."""
         for record in records:
             self._fetch_buffer.append(record)
@@ -171,7 +174,7 @@ class PartitionSessions:
     def __init__(self, group: str) -> None:
         self._group = group
         self._limits: Mapping[Address, int] = {}
-        self._all: dict[Any, PartitionSession] = {}
+        self._all: dict[TopicPartition, PartitionSession] = {}
         self._queues: dict[Address, deque[PartitionSession]] = {}
         self.hunger: Final = asyncio.Event()
         """Set when a session may want more records."""
@@ -184,7 +187,7 @@ class PartitionSessions:
         """The number of sessions whose partition is not paused."""
         return sum(session.max_records != 0 for session in self._all.values())
 
-    def living(self, partition: Any) -> PartitionSession | None:
+    def living(self, partition: TopicPartition) -> PartitionSession | None:
         """Return the session of ``partition`` if its records may be handed out."""
         session = self._all.get(partition)
         return session if session is not None and session.live else None
@@ -199,7 +202,7 @@ class PartitionSessions:
         for session in self._all.values():
             session.limit = limits.get(session.address, session.limit)
 
-    def begin(self, partition: Any, address: Address) -> PartitionSession:
+    def begin(self, partition: TopicPartition, address: Address) -> PartitionSession:
         """Begin a session of ``partition``."""
         session = PartitionSession(partition, address, self._limits.get(address, 1))
         self._all[partition] = session
@@ -215,7 +218,7 @@ class PartitionSessions:
                 del self._all[session.partition]
                 self._queues[session.address].remove(session)
 
-    def buffer(self, fetched: Mapping[Any, Sequence[Any]]) -> bool:
+    def buffer(self, fetched: Fetched) -> bool:
         """Give records to their sessions and drop those of others; return whether any session got records."""
         bound = False
         for partition, records in fetched.items():
@@ -254,5 +257,5 @@ class PartitionSessions:
             ready = more
 
 
-def _size(record: Any) -> int:
+def _size(record: FetchedRecord) -> int:
     return int(max(record.serialized_value_size, 0) + max(record.serialized_key_size, 0))

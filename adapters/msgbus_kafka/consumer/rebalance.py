@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from aiokafka import ConsumerRebalanceListener
 from aiokafka.errors import KafkaError
@@ -14,10 +14,13 @@ from msgbus_kafka.consumer.offset_commits import NO_GENERATION, Fenced
 from msgbus_kafka.errors import describe
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
+
+    from aiokafka.structs import TopicPartition
 
     from msgbus.adapter import SessionListener
     from msgbus.adapter.address import Address
+    from msgbus_kafka.client_types import ConsumerClient
     from msgbus_kafka.consumer.offset_commits import OffsetCommits
     from msgbus_kafka.consumer.partition_session import PartitionSession, PartitionSessions
     from msgbus_kafka.options import Timing
@@ -37,7 +40,7 @@ class RebalanceHandler(ConsumerRebalanceListener):  # type: ignore[misc]  # aiok
 
     def __init__(
         self,
-        client: Any,
+        client: ConsumerClient,
         listener: SessionListener,
         sessions: PartitionSessions,
         commits: OffsetCommits,
@@ -73,7 +76,7 @@ class RebalanceHandler(ConsumerRebalanceListener):  # type: ignore[misc]  # aiok
         self._topics = topics
         self._mark_unstable()
 
-    async def on_partitions_revoked(self, revoked: Any) -> None:
+    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
         """Revoke all sessions for a rebalance. Heartbeats continue meanwhile, and the broker still accepts commits."""
         del revoked  # all of them: the protocol is the eager one
         self._mark_unstable()
@@ -82,7 +85,7 @@ class RebalanceHandler(ConsumerRebalanceListener):  # type: ignore[misc]  # aiok
         else:
             await self.revoke_all(self._timing.drain, self._timing.commit)
 
-    def on_partitions_assigned(self, assigned: Any) -> None:
+    def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         """Begin a session for each partition.
 
         Does not wait: no heartbeat is sent while this runs, and asking the consumer for a position may never return.

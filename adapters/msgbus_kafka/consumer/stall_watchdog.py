@@ -7,7 +7,7 @@ that is stalled among others that advance counts as well.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from msgbus.errors import BrokerError, QueueNotFound
 from msgbus_kafka.admin.offsets import log_bounds
@@ -16,6 +16,7 @@ from msgbus_kafka.aiokafka_internals.consumer_state import fetch_position
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from msgbus_kafka.client_types import ConsumerClient
     from msgbus_kafka.consumer.group_state import GroupState
     from msgbus_kafka.consumer.partition_session import PartitionSession, PartitionSessions
 
@@ -31,7 +32,7 @@ class StallWatchdog:
     """Checks one consumer."""
 
     def __init__(
-        self, client: Any, sessions: PartitionSessions, group_state: GroupState, stable: asyncio.Event
+        self, client: ConsumerClient, sessions: PartitionSessions, group_state: GroupState, stable: asyncio.Event
     ) -> None:
         self._client = client
         self._sessions = sessions

@@ -19,6 +19,7 @@ from msgbus_kafka.admin.offsets import log_bounds
 if TYPE_CHECKING:
     from msgbus_kafka.admin.client import AdminClient
     from msgbus_kafka.admin.topics import Topics
+    from msgbus_kafka.client_types import ConsumerClient
 
 __all__ = ["StartDecision", "StartOffsets", "classify_start"]
 
@@ -55,7 +56,7 @@ class StartOffsets:
         self._cluster = cluster
         self._topics = topics
         self._group = group
-        self._known: dict[Any, int] = {}
+        self._known: dict[TopicPartition, int] = {}
 
     def record_response(self, response: Any) -> None:
         """Take the commits of an OffsetFetch response."""
@@ -64,15 +65,15 @@ class StartOffsets:
                 if offset >= 0:
                     self._known[TopicPartition(topic, partition)] = offset
 
-    def committed(self, partition: Any, offset: int) -> None:
+    def committed(self, partition: TopicPartition, offset: int) -> None:
         """Record a confirmed commit."""
         self._known[partition] = offset
 
-    def known(self, partition: Any) -> int | None:
+    def known(self, partition: TopicPartition) -> int | None:
         """Return the last commit that this process knows."""
         return self._known.get(partition)
 
-    async def check(self, client: Any, partition: Any, first: int) -> bool:
+    async def check(self, client: ConsumerClient, partition: TopicPartition, first: int) -> bool:
         """Whether a session may start with ``first``; if not, the client was sent to its commit. Raises BrokerError."""
         if self._known.get(partition, first) == first:
             return True

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from aiokafka import errors as kafka
 
@@ -28,9 +28,12 @@ from msgbus_kafka.aiokafka_internals.consumer_state import raise_group_error
 from msgbus_kafka.errors import FetchRefused, concerns_one_partition, describe, describe_unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable
+
+    from aiokafka.structs import TopicPartition
 
     from msgbus_kafka.aiokafka_internals.fetcher import FetchResponses
+    from msgbus_kafka.client_types import ConsumerClient, Fetched
     from msgbus_kafka.consumer.partition_session import PartitionSession
     from msgbus_kafka.consumer.start_offsets import StartOffsets
 
@@ -47,7 +50,7 @@ _CODEC_REMEDY: Final = 'run pip install "msgbus[kafka]" and start again'
 _RECORD_REMEDY: Final = "mend the log, or rewind the group behind it"
 
 
-def concerns_all_partitions(client: Any, error: Exception) -> bool:
+def concerns_all_partitions(client: ConsumerClient, error: Exception) -> bool:
     """Whether ``error`` out of getmany() is about the group or the connection, and so about every partition."""
     try:
         raise_group_error(client)  # every getmany() raises what ended the group
@@ -59,13 +62,13 @@ def concerns_all_partitions(client: Any, error: Exception) -> bool:
 class UnreadableRecordIsolation:
     """Fetches suspected partitions by calls of their own."""
 
-    def __init__(self, client: Any, starts: StartOffsets, responses: FetchResponses) -> None:
+    def __init__(self, client: ConsumerClient, starts: StartOffsets, responses: FetchResponses) -> None:
         self._client = client
         self._start_offsets = starts
         self._responses = responses
         self._suspects: list[PartitionSession] = []
         self._suspected_until = 0.0
-        self._logged: dict[Any, int] = {}
+        self._logged: dict[TopicPartition, int] = {}
 
     def begin(self, sessions: Iterable[PartitionSession], error: Exception, max_records: int) -> None:
         """Start to look for the partition at fault among ``sessions``, whose records were fetched together.
@@ -87,13 +90,13 @@ class UnreadableRecordIsolation:
         self._suspects += sessions
         self._suspected_until = asyncio.get_running_loop().time() + SUSPICION_SECONDS
 
-    async def fetch(self, session: PartitionSession) -> Mapping[Any, Sequence[Any]]:
+    async def fetch(self, session: PartitionSession) -> Fetched:
         """Return the records that aiokafka has of ``session``, without waiting.
 
         Raises an error that concerns more than this partition.
         """
         try:
-            fetched: Mapping[Any, Sequence[Any]] = await self._client.getmany(
+            fetched: Fetched = await self._client.getmany(
                 session.partition, timeout_ms=0, max_records=session.max_records
             )
         except Exception as error:

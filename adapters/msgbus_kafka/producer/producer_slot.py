@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import UnknownTopicOrPartitionError
@@ -19,6 +19,7 @@ from msgbus_kafka.producer.ack_pacing import AckPacer
 from msgbus_kafka.producer.partitioner import Partitioner
 
 if TYPE_CHECKING:
+    from msgbus_kafka.client_types import ProducerClient
     from msgbus_kafka.connection import ConnectionSettings
 
 __all__ = ["BATCH_BYTES", "ProducerSlot"]
@@ -37,31 +38,31 @@ class ProducerSlot:
     def __init__(self, access: ConnectionSettings, batch: int) -> None:
         self._connection_settings = access
         self._batch = batch
-        self._producer: Any = None
+        self._producer: ProducerClient | None = None
         self._starting = asyncio.Lock()
         self._retired: set[asyncio.Task[None]] = set()
         self.partitioner: Final = Partitioner()
         self.ack_pacer: Final = AckPacer(self._has_waiting)
 
-    async def ready(self) -> Any:
+    async def ready(self) -> ProducerClient:
         """Return the producer, started if there is none. Raises BrokerUnavailable or AccessRefused."""
-        if self.is_current(self._producer):
+        if self._producer is not None and self.is_current(self._producer):
             return self._producer
         async with self._starting:
-            if not self.is_current(self._producer):
+            if self._producer is None or not self.is_current(self._producer):
                 self.replace(self._producer)
                 self._producer = await self._started()
             return self._producer
 
-    def is_current(self, producer: Any) -> bool:
+    def is_current(self, producer: ProducerClient | None) -> bool:
         """Whether ``producer`` is the one to use, and its sender runs."""
         return producer is not None and producer is self._producer and is_sending(producer)
 
     def _has_waiting(self) -> bool:
         return self._producer is not None and bool(accumulator_of(self._producer).waiting)
 
-    async def _started(self) -> Any:
-        producer = AIOKafkaProducer(
+    async def _started(self) -> ProducerClient:
+        producer: ProducerClient = AIOKafkaProducer(
             **self._connection_settings.client_arguments(),
             client_id="msgbus",
             enable_idempotence=True,
@@ -82,7 +83,7 @@ class ProducerSlot:
             raise
         return producer
 
-    def replace(self, producer: Any) -> None:
+    def replace(self, producer: ProducerClient | None) -> None:
         """Retire ``producer``: it sends what it still has for at most 30 s."""
         if producer is not None and producer is self._producer:
             self._producer = None

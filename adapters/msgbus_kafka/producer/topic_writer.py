@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from msgbus_kafka.admin.topics import Topics
+    from msgbus_kafka.client_types import ProducerClient
     from msgbus_kafka.producer.producer_slot import ProducerSlot
     from msgbus_kafka.producer.record import Record
 
@@ -38,7 +39,7 @@ class TopicWriter:
         self._topics = topics
         self._slot_for = slot_for
         self._slot: Any = None
-        self._producer: Any = None
+        self._producer: ProducerClient | None = None
         self._limit = 0
         self._metadata: object = None
         self._partitions: Sequence[int] = ()
@@ -83,6 +84,7 @@ class TopicWriter:
         """Whether a message can go into a batch now."""
         if (
             self._slot is None
+            or self._producer is None
             or not self._slot.is_current(self._producer)
             or self._topics.cached_limit(self._name) != self._limit
         ):
@@ -189,7 +191,7 @@ class TopicWriter:
             self._open()
 
     def _on_batch_done(
-        self, slot: ProducerSlot, producer: Any, items: Sequence[Record], error: BaseException | None
+        self, slot: ProducerSlot, producer: ProducerClient | None, items: Sequence[Record], error: BaseException | None
     ) -> None:
         if error is not None:
             # A refused batch has used up sequence numbers that aiokafka never gives back: every later batch of its

@@ -80,7 +80,8 @@ class Bench:
         responses: Any = Responses()
         self.responses = responses
         starts: Any = SimpleNamespace(known=lambda _: None)
-        self.apart = UnreadableRecordIsolation(self.client, starts, self.responses)
+        client: Any = self.client
+        self.apart = UnreadableRecordIsolation(client, starts, self.responses)
         self.bad = PartitionSession(BAD, Address("bad"), 10)
         self.good = PartitionSession(GOOD, Address("good"), 10)
 
@@ -185,7 +186,8 @@ def test_what_ended_the_group_concerns_all_whatever_it_is() -> None:
     def ended() -> None:
         raise kafka.TopicAuthorizationFailedError("q")
 
-    client = SimpleNamespace(_coordinator=SimpleNamespace(check_errors=ended))
+    client: Any = SimpleNamespace(_coordinator=SimpleNamespace(check_errors=ended))
     assert concerns_all_partitions(client, kafka.TopicAuthorizationFailedError("q"))
-    assert concerns_all_partitions(Client(0, RuntimeError()), kafka.KafkaConnectionError())
-    assert not concerns_all_partitions(Client(0, RuntimeError()), kafka.CorruptRecordException())
+    client = Client(0, RuntimeError())
+    assert concerns_all_partitions(client, kafka.KafkaConnectionError())
+    assert not concerns_all_partitions(client, kafka.CorruptRecordException())
