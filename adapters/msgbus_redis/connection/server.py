@@ -17,7 +17,8 @@ everything of :data:`USED` is there.
    - Client: redis-py 8.1.
    - Symptom: redis-py makes its SSL context itself, of file names. The TLS options of a URL, which are the same for
      every broker, give a context that is made already; without it the server's certificate is not trusted.
-   - Fails without it: ``test_members_and_publishers_follow_the_primary_with_the_least_rights``.
+   - Fails without it: ``test_members_and_publishers_follow_the_primary_with_the_least_rights``,
+     ``test_redis_py_connects_with_the_context_of_the_url``.
    - Unnecessary when ``SSLConnection`` takes an ``SSLContext``.
 
 3. The low-level methods of ``Connection`` are public and not documented. msgbus calls them instead of the commands of
