@@ -15,12 +15,12 @@ NOWHERE = BrokerURL.parse("rabbitmq://127.0.0.1:1")
 
 
 def test_a_url_without_a_host_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="name a host"):
+    with pytest.raises(ConfigurationError, match="host"):
         RabbitAdapter(BrokerURL.parse("rabbitmq://"), RabbitOptions())
 
 
 def test_options_of_another_adapter_are_refused() -> None:
-    with pytest.raises(ConfigurationError, match="RabbitOptions, not AdapterOptions"):
+    with pytest.raises(ConfigurationError, match="RabbitOptions"):
         RabbitAdapter(NOWHERE, AdapterOptions())
 
 
