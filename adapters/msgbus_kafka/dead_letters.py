@@ -22,8 +22,8 @@ from msgbus.errors import BrokerError, BrokerUnavailable, DeadLetterLockLost, De
 from msgbus_kafka.aiokafka_internals.consumer_state import has_assignment, has_joined, network_client
 from msgbus_kafka.aiokafka_internals.install import install_patches
 from msgbus_kafka.aiokafka_internals.shutdown import stop_consumer
-from msgbus_kafka.aiokafka_internals.sticky_assignor import new_sticky_assignor
 from msgbus_kafka.codec import decode_record
+from msgbus_kafka.consumer.sticky_assignor import new_sticky_assignor
 from msgbus_kafka.errors import ERROR_TABLE
 from msgbus_kafka.history import READ_TIMEOUT_SECONDS, KafkaReader, open_reader
 

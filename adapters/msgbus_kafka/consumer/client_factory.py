@@ -13,7 +13,7 @@ from msgbus_kafka.aiokafka_internals.consumer_state import network_client
 from msgbus_kafka.aiokafka_internals.install import install_patches
 from msgbus_kafka.aiokafka_internals.offset_fetch import install_offset_fetch_guard
 from msgbus_kafka.aiokafka_internals.shutdown import stop_consumer
-from msgbus_kafka.aiokafka_internals.sticky_assignor import new_sticky_assignor
+from msgbus_kafka.consumer.sticky_assignor import new_sticky_assignor
 from msgbus_kafka.errors import ERROR_TABLE
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 
-from msgbus_kafka.aiokafka_internals.sticky_assignor import new_sticky_assignor
+from msgbus_kafka.consumer.sticky_assignor import new_sticky_assignor
 
 
 def test_consumers_do_not_share_the_memory_of_their_assignors() -> None:
