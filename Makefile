@@ -23,7 +23,7 @@ $(READY): requirements.lock pyproject.toml
 demo: $(READY)  ## the two example services on MSGBUS_URL (default memory://); DATA=FILE for other purchases
 	@$(BIN)/python -m examples.demo --data $(DATA)
 
-demo-crash: $(READY)  ## two loyalty processes on MSGBUS_URL, one killed with its hands full
+demo-crash: $(READY)  ## two loyalty processes on MSGBUS_URL, one killed with messages in flight
 	@$(BIN)/python -m examples.crash --data $(DATA)
 
 test: $(READY) brokers  ## everything, on real brokers; WORKERS=4 side by side, 0 for one after another
@@ -69,6 +69,7 @@ check: $(READY)  ## format, lint, types, imports, unit tests
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/mypy
 	@$(BIN)/pyright --pythonpath $(BIN)/python
+	@$(BIN)/pyright -p pyright-adapters.json --pythonpath $(BIN)/python
 	@$(BIN)/python -m pytest tests/unit tests/contract/test_memory.py -q
 
 fmt: $(READY)  ## format and fix what can be fixed
