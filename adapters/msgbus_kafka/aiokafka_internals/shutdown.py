@@ -73,8 +73,8 @@ async def stop_producer(producer: Any, wait: float) -> None:
         await stop_client(producer.client)
         await _cancel([producer._sender._sender_task])
         closed = KafkaConnectionError("the producer was closed")
+        producer._message_accumulator.fail_all(closed)  # on the fallback: what it has handed over, first
         accumulator_of(producer).fail_all(closed)
-        producer._message_accumulator.fail_all(closed)  # the same one, or what the fallback has handed over
         await asyncio.wait({stopping}, timeout=1.0)
     await _cancel([stopping, producer._sender._sender_task])
     await stop_client(producer.client)

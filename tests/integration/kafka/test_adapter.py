@@ -356,6 +356,7 @@ async def test_a_frozen_server_makes_a_publish_unknown_at_the_deadline_and_one_m
     assert group.repeated == 0
 
 
+@both_paths
 @pytest.mark.parametrize("how", ["kill", "pause"])
 async def test_closing_takes_seconds_when_the_server_is_gone(server: NativeServer, how: str) -> None:
     async with connected(server) as adapter, AsyncExitStack() as stack:

@@ -400,15 +400,16 @@ async def test_a_newcomer_finds_the_lock_of_dead_letters_taken_whoever_had_it_be
     await before.take(None, 1)
     await before.close()
     other = KafkaAdapter(BrokerURL.parse(kafka_server.url), KafkaOptions(session_timeout=SESSION))
-    holder, newcomer = await other.open_dead_letters(address), await adapter.open_dead_letters(address)
+    holder = await other.open_dead_letters(address)
     try:
         await holder.take(None, 1)
-        with pytest.raises(DeadLettersLocked, match="dlq"):
-            await newcomer.take(None, 1)
-        await holder.take(None, 1)
-        await holder.remove([])
+        for _ in range(5):  # of two that claim it, the assignor prefers one by their member ids
+            newcomer = await adapter.open_dead_letters(address)
+            with pytest.raises(DeadLettersLocked, match="dlq"):
+                await newcomer.take(None, 1)
+            await newcomer.close()
+            await holder.take(None, 1)
     finally:
-        await newcomer.close()
         await holder.close()
         await other.close()
 
