@@ -4,7 +4,7 @@ The breaker distinguishes a downstream service that is down from messages that a
 (see :mod:`msgbus.outage_errors`); every other failure is the message's own and does not change it.
 
 It is pure: its state is the fields of :class:`CircuitBreaker`, and its methods take the time of day as an argument. So
-a model can run an hour of outage in milliseconds (``tests/unit/test_breaker.py``).
+a model can run an hour of outage in milliseconds (``tests/unit/msgbus/failure/test_circuit_breaker.py``).
 
 ::
 

@@ -7,7 +7,7 @@ Batches that are filled, that wait for their partition or leader, or are in flig
 
 aiokafka 0.14. Replaces ``MessageAccumulator``, which serves callers that each wait for one message: two futures, a
 serializer, a linger time and four callbacks for each batch cost two more event-loop turns. Here a batch has one
-listener. Tests: test_kafka_batches.py, test_kafka_sender.py. Unnecessary when aiokafka's own path is as fast.
+listener. Tests: test_accumulator.py, test_sender.py. Unnecessary when aiokafka's own path is as fast.
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
 aiokafka 0.14: the URL's servers are asked once, at the start. A producer whose nodes came back at other addresses waits
 for the old ones indefinitely. Java's client rediscovers since 4.0 (KIP-899). Batches in flight keep their sequence
-numbers, so no message is stored twice. Test: test_kafka_moved.py. Remove when aiokafka implements KIP-899.
+numbers, so no message is stored twice. Test: test_bootstrap_rediscovery.py. Remove when aiokafka implements KIP-899.
 
 aiokafka's own ``bootstrap()`` is replaced too: it leaves its connection open when it is cancelled. Test:
-test_kafka_stopping.py, "a start that is given up at any moment leaves no connection".
+test_shutdown.py, "a start that is given up at any moment leaves no connection".
 """
 
 from __future__ import annotations

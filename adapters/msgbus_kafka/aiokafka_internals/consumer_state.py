@@ -5,7 +5,7 @@ the type of what it returns. :mod:`msgbus_kafka.aiokafka_internals.verify` check
 
 aiokafka 0.14. Needed because ``AIOKafkaConsumer`` offers no generation, no commit without an assignment, no position
 without a wait, and no way to leave a group that can be awaited. Without these reads the tests of
-``test_kafka_adapter.py`` and ``test_kafka_guards.py`` about rebalances and stalled consumers fail. Remove a function
+``test_adapter.py`` and ``test_client_defects.py`` about rebalances and stalled consumers fail. Remove a function
 when aiokafka offers the same in public.
 """
 

@@ -4,11 +4,11 @@ aiokafka 0.14:
 
 - It wakes the reader of fetched records four event-loop turns late, and builds the next request before: 0.2 ms, as long
   as the rest of a message's way to its callback. Here an event is set at once, and the next request waits for the
-  callback. Tests: test_kafka_fetcher.py.
+  callback. Tests: test_fetcher.py.
 - Where a fetch brought nothing, the next request may wait longer at the broker (106 to 45 CPU ms/s for 50 idle queues).
 - It only logs an error of one partition that it does not know, and asks again at once, indefinitely. Here
   ``FetchResponses`` keeps what a response says beside its records, and raises such an error. Tests:
-  test_kafka_unreadable.py, test_kafka_gaps.py.
+  test_unreadable_records.py, test_offset_gaps.py.
 
 Remove when aiokafka raises unknown partition errors and wakes its readers before it builds the next request.
 """

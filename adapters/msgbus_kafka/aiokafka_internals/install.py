@@ -1,6 +1,6 @@
 """Installation of the patches that every AIOKafkaClient gets before it starts.
 
-aiokafka 0.14: a closed connection keeps its socket until the server has read everything (test_kafka_stopping.py). The
+aiokafka 0.14: a closed connection keeps its socket until the server has read everything (test_shutdown.py). The
 other patches are described in their modules.
 """
 

@@ -1,7 +1,7 @@
 """Produce requests and responses of version 7, packed and unpacked in one step.
 
 aiokafka 0.14 writes and reads field by field: 0.1 ms of the 0.35 ms that a request of eight partitions costs. Tests:
-test_kafka_sender.py compares the bytes with aiokafka's. Unnecessary when aiokafka's protocol code is as fast.
+test_sender.py compares the bytes with aiokafka's. Unnecessary when aiokafka's protocol code is as fast.
 """
 
 from __future__ import annotations

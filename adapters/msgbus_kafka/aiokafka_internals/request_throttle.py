@@ -2,7 +2,7 @@
 
 aiokafka 0.14 requests metadata without a pause while a partition has no leader (4,352 requests in 2 s, seen), and
 fetches without a pause while a node answers that it is not the leader. Only a request ends either state, so requests
-continue at a bounded rate. Tests: test_kafka_guards.py, "a topic without leaders" and "a partition whose leader says
+continue at a bounded rate. Tests: test_client_defects.py, "a topic without leaders" and "a partition whose leader says
 that it is none". Remove when aiokafka waits ``retry_backoff_ms`` in both cases.
 """
 

@@ -5,7 +5,7 @@ such a request is not its messages: ``asyncio.wait()`` over everything that may 
 one. aiokafka's promises stay: one request in flight per node and per partition, sequence numbers, and which errors are
 retried. Measured: 1.10x to 1.15x with 100 in flight, 1.12x awaited one by one (docs/performance.md).
 
-Tests: test_kafka_sender.py. Without it, publishing uses ``send_batch()``. Unnecessary when aiokafka's own sender is as
+Tests: test_sender.py. Without it, publishing uses ``send_batch()``. Unnecessary when aiokafka's own sender is as
 fast.
 """
 

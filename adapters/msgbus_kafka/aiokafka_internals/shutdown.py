@@ -2,8 +2,8 @@
 
 aiokafka 0.14: ``stop()`` is never awaited without a bound. With dead brokers a consumer's raises a CancelledError of
 its own and skips the closing of its connections (8 of 8); with frozen brokers it hangs. A producer's hangs while a
-batch is pending. Tests: test_kafka_stopping.py, and "closing takes seconds when the server is gone" in
-test_kafka_adapter.py. Remove when ``stop()`` takes a timeout and closes every connection and task.
+batch is pending. Tests: test_shutdown.py, and "closing takes seconds when the server is gone" in
+test_adapter.py. Remove when ``stop()`` takes a timeout and closes every connection and task.
 """
 
 from __future__ import annotations

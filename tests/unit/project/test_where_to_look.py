@@ -103,3 +103,11 @@ def test_every_step_of_the_journeys_is_there() -> None:
     paths = {path.relative_to(ROOT).as_posix() for path in files}
     for path in re.findall(r"[\w/]+\.py", drawings):
         assert any(known_path == path or known_path.endswith(f"/{path}") for known_path in paths), path
+
+
+def test_every_test_file_that_the_source_names_is_there() -> None:
+    there = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
+    sources = [path for package in ("msgbus", "adapters") for path in (ROOT / package).rglob("*.py")]
+    named = {(path.name, name) for path in sources for name in re.findall(r"\btest_\w+\.py\b", path.read_text())}
+    assert named
+    assert sorted(one for one in named if one[1] not in there) == []
