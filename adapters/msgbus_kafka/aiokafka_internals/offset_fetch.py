@@ -5,8 +5,8 @@ topics; aiokafka never reads that field. After a broker's restart a partition st
 offset (10 of 10 with assign(), 1 of 8 with subscribe() when the restart fell between SyncGroup and OffsetFetch). An
 unexpected error of one partition (15, 7) is raised from every getmany() indefinitely.
 
-Test: test_client_defects.py, "commits that cannot be told yet are never taken for none". Remove when aiokafka checks the
-error code of OffsetFetch v2 and later.
+Test: test_client_defects.py, "commits that cannot be told yet are never taken for none". Remove when aiokafka
+checks the error code of OffsetFetch v2 and later.
 """
 
 from __future__ import annotations
