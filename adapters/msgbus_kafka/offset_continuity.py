@@ -67,10 +67,27 @@ class FetchedBatches:
         """Of each producer the last marker: what it wrote before belongs to a transaction that is over."""
 
     def continue_from(self, before: FetchedBatches) -> None:
-        """Take over what ``before`` explains: the fetch before this one, whose last offsets were not handed over."""
+        """Take over what ``before`` explains: the fetch before this one, whose last offsets were not handed over.
+
+        Nothing is explained where this fetch begins beyond the end of the one before: the position was reset, because
+        retention has deleted the records between.
+        """
         begin = before.explained_from if before.delivered_until == before.fetch_offset else before.delivered_until
-        if begin <= self.fetch_offset and before.unexplained(OffsetGap(begin, self.fetch_offset)) is None:
+        if not begin <= self.fetch_offset <= before.end_offset():
+            return
+        if before.unexplained(OffsetGap(begin, self.fetch_offset)) is None:
             self.explained_from = begin
+
+    def end_offset(self) -> int:
+        """Return the offset behind the last batch."""
+        end, at = self.fetch_offset, 0
+        while at + _BATCH_HEADER.size <= len(self._raw):
+            base, length, _, magic, _, _, delta, *_ = _BATCH_HEADER.unpack_from(self._raw, at)
+            if length <= 0:
+                break
+            end = max(end, base + (delta if magic >= _MAGIC_V2 else 0) + 1)
+            at += _LENGTH_PREFIX_BYTES + length
+        return end
 
     def unexplained(self, missing: OffsetGap) -> OffsetGap | None:
         """Return the rest of ``missing`` that the log does not explain, or None. Ask in the order of offsets."""

@@ -105,7 +105,7 @@ async def test_every_kind_of_unreadable_record_costs_a_healthy_queue_nothing(
             assert len(counts) == len(set(counts)) == published + 1000
             assert published >= SECONDS * RATE * 0.9
             unreadable = [one for one in caplog.records if "nothing behind it is handled" in one.getMessage()]
-            assert len(unreadable) >= 10
+            assert unreadable, "how many there are in this time depends on the machine"
     finally:
         server.stop()
 

@@ -105,6 +105,14 @@ def test_a_fetch_explains_what_came_behind_its_last_record() -> None:
     assert after.unexplained(OffsetGap(5, 6)) is None
 
 
+def test_a_fetch_that_begins_beyond_the_end_of_the_one_before_explains_nothing_between() -> None:
+    before = FetchedBatches(0, header(0, 4) + header(5, 9))
+    before.delivered_until = 10
+    after = FetchedBatches(5500, header(5500, 5509))
+    after.continue_from(before)
+    assert after.unexplained(OffsetGap(10, 5500)) == OffsetGap(10, 5500)
+
+
 @pytest.mark.parametrize("raw", [b"", b"short", header(0, 4)[:40]])
 def test_a_fetch_that_was_cut_off_explains_what_it_does_not_have(raw: bytes) -> None:
     assert FetchedBatches(0, raw).unexplained(OffsetGap(0, 3)) is None
