@@ -70,7 +70,7 @@ check: $(READY)  ## format, lint, types, imports, unit tests
 	@$(BIN)/mypy
 	@$(BIN)/pyright --pythonpath $(BIN)/python
 	@$(BIN)/pyright -p pyright-adapters.json --pythonpath $(BIN)/python
-	@$(BIN)/python -m pytest tests/unit tests/contract/test_memory.py -q
+	@$(BIN)/python -m pytest tests/unit tests/contract/test_memory.py -q -n 2
 
 fmt: $(READY)  ## format and fix what can be fixed
 	@$(BIN)/ruff format .
