@@ -121,19 +121,21 @@ class Connector:
         )
         properties = {"connection_name": f"msgbus {self._purpose}"}
         call = asyncio.ensure_future(connection.connect(client_properties=properties))
+        connected = False
         try:
             done, _ = await asyncio.wait({call}, timeout=REPLY_TIMEOUT_SECONDS)
             if not done:
                 raise BrokerUnavailable(f"{doing}: no answer within {REPLY_TIMEOUT_SECONDS:g} s")  # noqa: TRY301 - handled as the client's errors are
             with translate_client_errors(doing):
-                await call
+                call.result()
+            connected = connection.is_opened
         except BrokerUnavailable as error:
             if is_vhost_refusal(error.__cause__):
                 raise AccessRefused(f"{doing}: vhost {connection.vhost!r} does not exist or is refused") from error
             raise
         finally:
-            if not call.done() or not connection.is_opened:
-                await _drop(call, transport)
+            if not connected:  # also when this call is cancelled in the moment in which the server has answered
+                await _drop(call, EstablishedConnection(connection, transport))
         return EstablishedConnection(connection, transport)
 
     def _context(self) -> ssl.SSLContext | None:
@@ -158,9 +160,14 @@ class Connector:
         )
 
 
-async def _drop(call: asyncio.Future[Any], transport: Transport) -> None:
-    transport.abort()
-    call.cancel()
-    await asyncio.wait({call}, timeout=CLOSE_TIMEOUT_SECONDS)
+async def _drop(call: asyncio.Future[Any], dropped: EstablishedConnection) -> None:
+    """End the call that connects, and close what it has opened: aiormq's tasks do not end with their call."""
+    if not call.done():
+        dropped.transport.abort()
+        call.cancel()
+        await asyncio.wait({call}, timeout=CLOSE_TIMEOUT_SECONDS)
     if call.done() and not call.cancelled():
         call.exception()
+    if dropped.connection.is_opened:
+        await dropped.close()
+    dropped.transport.abort()

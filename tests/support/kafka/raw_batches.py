@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import NotLeaderForPartitionError
 from aiokafka.protocol.admin import DeleteRecordsRequest
 from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
@@ -53,11 +56,15 @@ def _checksummed(raw: bytes) -> bytes:
 
 
 async def put(adapter: KafkaAdapter, address: Address, raw: bytes, partition: int = 0) -> int:
-    """Append a batch; its first offset."""
-    answer = await adapter._cluster.send(ProduceRequest(None, -1, 10_000, [(str(address), [(partition, raw)])]))
-    ((_, ((_, code, offset, *_),)),) = answer.topics
-    assert code == 0, f"the broker refused the batch: {code}"
-    return int(offset)
+    """Append a batch; its first offset. Try again for ten seconds while a new partition has no leader yet."""
+    deadline = time.monotonic() + 10
+    while True:
+        answer = await adapter._cluster.send(ProduceRequest(None, -1, 10_000, [(str(address), [(partition, raw)])]))
+        ((_, ((_, code, offset, *_),)),) = answer.topics
+        if code != NotLeaderForPartitionError.errno or time.monotonic() > deadline:
+            assert code == 0, f"the broker refused the batch: {code}"
+            return int(offset)
+        await asyncio.sleep(0.05)  # a broker does not announce it
 
 
 async def delete_before(adapter: KafkaAdapter, address: Address, offset: int) -> None:

@@ -41,6 +41,7 @@ __all__ = [
     "play",
     "read_unread",
     "redrive",
+    "until",
 ]
 
 EXCHANGE: Final = "shop"

@@ -174,7 +174,7 @@ async def many_rounds_of_entering_and_closing_leave_no_task_and_no_open_file(har
 async def _nothing_left(tasks: set[asyncio.Task[Any]], files: int) -> None:
     """Wait until no other tasks and open files are left than these."""
     left = [task for task in asyncio.all_tasks() - tasks if not task.done()]
-    assert left == []
+    assert left == [], f"tasks that are left: {left}"
     async with within(DEADLINE_SECONDS, f"{files} open files again"):
         while _open_files() > files:  # noqa: ASYNC110 - as the next line says
             await asyncio.sleep(0.05)  # the kernel does not announce it

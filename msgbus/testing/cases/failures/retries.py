@@ -96,7 +96,7 @@ async def a_callback_that_asks_for_later_is_called_later_and_counted(harness: Ha
 
 async def messages_that_wait_for_a_retry_hold_up_no_fresh_one(harness: Harness) -> None:
     queue, probe = await harness.queue("g"), Probe()
-    count = harness.size(1000, 10_000)
+    count = harness.size(1200, 10_000)  # more than a member holds of a queue
     broker = await harness.member(queue, probe)
     alone = [await _latency(broker, queue, probe, f"alone{n}") for n in range(FRESH)]
     beside: list[float] = []
