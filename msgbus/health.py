@@ -11,22 +11,24 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from msgbus.adapter.timeouts import cancel_and_wait
-from msgbus.errors import MsgbusError
+from msgbus.errors import MsgbusError, QueueNotFound
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from msgbus.adapter import Adapter
+    from msgbus.errors import BrokerError
     from msgbus.subscription import Subscription
 
 __all__ = ["Health", "HealthProbe", "QueueHealth", "QueueState", "queue_health"]
 
-QueueState = Literal["active", "paused", "missing", "waiting", "draining", "stopped"]
+QueueState = Literal["active", "paused", "missing", "refused", "waiting", "draining", "stopped"]
 """State of a queue that is consumed.
 
 - ``active``: consumed.
 - ``paused``: the circuit breaker is open, and only probes run.
 - ``missing``: the queue does not exist.
+- ``refused``: the server does not let the group consume it, for the reason given; it is tried again with backoff.
 - ``waiting``: not assigned yet, or not any more.
 - ``draining``: in-flight messages are finished, and no more are received.
 - ``stopped``: the broker has not been started, or was closed.
@@ -77,23 +79,30 @@ class Health:
 
 
 def queue_health(
-    subscription: Subscription, when: Callable[[float], datetime], *, missing: bool, draining: bool, trouble: str
+    subscription: Subscription,
+    when: Callable[[float], datetime],
+    *,
+    refusal: BrokerError | None,
+    draining: bool,
+    trouble: str,
 ) -> QueueHealth:
     """Return the state of ``subscription``. Pure.
 
     Args:
         subscription: The subscription.
         when: Converts the event loop's time into a date.
-        missing: Whether the queue does not exist.
+        refusal: Why the server does not let the group consume the queue; None if it does.
         draining: Whether the member drains it.
         trouble: The problem of its consumer, in words; empty if there is none.
     """
-    state, reason = _state(subscription, missing=missing, draining=draining, trouble=trouble)
+    state, reason = _state(subscription, refusal, draining=draining, trouble=trouble)
     since = None if subscription.since is None else when(subscription.since)
     return QueueHealth(queue=subscription.queue, group=subscription.group, state=state, since=since, reason=reason)
 
 
-def _state(subscription: Subscription, *, missing: bool, draining: bool, trouble: str) -> tuple[QueueState, str]:
+def _state(
+    subscription: Subscription, refusal: BrokerError | None, *, draining: bool, trouble: str
+) -> tuple[QueueState, str]:
     if draining:
         return "draining", ""
     match subscription.state:
@@ -102,7 +111,9 @@ def _state(subscription: Subscription, *, missing: bool, draining: bool, trouble
         case "paused":
             return "paused", subscription.reason
         case "waiting":
-            return ("missing", MISSING) if missing and not trouble else ("waiting", trouble or "not assigned yet")
+            if trouble or refusal is None:
+                return "waiting", trouble or "not assigned yet"
+            return ("missing", MISSING) if isinstance(refusal, QueueNotFound) else ("refused", str(refusal))
         case _:
             return "stopped", "the broker is not running"
 

@@ -109,7 +109,8 @@ class Subscription:
 
         Raises:
             BrokerClosed: The broker was closed, or the subscription cancelled, meanwhile.
-            AccessRefused: The server refuses the group one of its queues. The member goes on trying.
+            BrokerError: The server refuses the queue, and waiting alone cannot help (for example AccessRefused). The
+                member goes on trying, and other queues are not affected.
             WouldDeadlock: A callback of the same group awaits this call.
         """
         self._not_inside("ready()")

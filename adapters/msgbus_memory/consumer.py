@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from msgbus.adapter import Consumer
 from msgbus.adapter.envelope import Delivery, build_message
 from msgbus.adapter.timeouts import DRAIN_SECONDS
-from msgbus.errors import BrokerUnavailable
+from msgbus.errors import BrokerUnavailable, queue_not_found
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from msgbus.adapter import SessionListener
     from msgbus.adapter.address import Address
+    from msgbus.errors import BrokerError
     from msgbus_memory.server import Entry, Group, Queue, Server
 
 __all__ = ["MemoryConsumer"]
@@ -76,15 +77,19 @@ class MemoryConsumer(Consumer):
 
     async def subscribe(
         self, limits: Mapping[Address, int], newest: AbstractSet[Address] = frozenset()
-    ) -> AbstractSet[Address]:
+    ) -> Mapping[Address, BrokerError]:
         """Implement :meth:`Consumer.subscribe`. Limits are not needed here: the capacity of receive() follows them."""
         self._alive()
         await self._leave([address for address in self._sessions if address not in limits], DRAIN_SECONDS)
-        missing = {address for address in limits if address not in self._server.queues}
+        refused: dict[Address, BrokerError] = {}
         for address in limits:
-            if address not in self._sessions and address not in missing:
+            if address in self._server.refused:
+                refused[address] = self._server.refused[address]
+            elif address not in self._server.queues:
+                refused[address] = queue_not_found(address)
+            elif address not in self._sessions:
                 self._join(address, at_end=address in newest)
-        return missing
+        return refused
 
     def _join(self, address: Address, *, at_end: bool) -> None:
         queue = self._server.find(address)
@@ -96,6 +101,7 @@ class MemoryConsumer(Consumer):
     async def receive(self, capacity: Mapping[Address, int], timeout: float) -> Sequence[Delivery]:
         """Implement :meth:`Consumer.receive`."""
         self._alive()
+        self._leave_out_refused()
         if not (deliveries := self._take(capacity)):
             try:
                 async with asyncio.timeout(timeout):
@@ -103,9 +109,18 @@ class MemoryConsumer(Consumer):
             except TimeoutError:
                 return ()
             self._alive()
+            self._leave_out_refused()
             deliveries = self._take(capacity)
         self._event.clear()
         return deliveries
+
+    def _leave_out_refused(self) -> None:
+        """End the sessions of queues that the server refuses."""
+        for address in self._server.refused.keys() & self._sessions.keys():
+            session = self._sessions.pop(address)
+            self._listener.lost([session])
+            session.end(self._event)
+            self._listener.queue_refused(address, self._server.refused[address])
 
     def _take(self, capacity: Mapping[Address, int]) -> list[Delivery]:
         taken: list[Delivery] = []

@@ -211,6 +211,17 @@ class Server:
 
     def __init__(self) -> None:
         self.queues: dict[Address, Queue] = {}
+        self.refused: dict[Address, BrokerError] = {}
+        """Queues that no group may consume, each with the error that its consumers get."""
+
+    def refuse(self, address: Address, error: BrokerError | None) -> None:
+        """Refuse to let groups consume a queue, also those that do; None allows it again. For tests."""
+        if error is None:
+            self.refused.pop(address, None)
+            return
+        self.refused[address] = error
+        if (queue := self.queues.get(address)) is not None:
+            queue.notify()
 
     def create(self, address: Address, retention: float | None) -> Queue:
         """Return the queue, created if it is new."""

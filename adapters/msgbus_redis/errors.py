@@ -25,7 +25,7 @@ from msgbus.errors import AccessRefused, BrokerError, BrokerUnavailable, QueueCo
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["CLIENT_ERRORS", "first_refusal", "is_missing_stream", "translate"]
+__all__ = ["CLIENT_ERRORS", "first_refusal", "is_missing_stream", "is_queues_own", "translate"]
 
 _FULL: Final = "the server has no memory left (raise maxmemory, or let groups catch up)"
 
@@ -79,6 +79,12 @@ def translate(error: BaseException, doing: str) -> BrokerError:
 def first_refusal(replies: Iterable[Any]) -> ResponseError | None:
     """Return the first reply that is an error."""
     return next((reply for reply in replies if isinstance(reply, ResponseError)), None)
+
+
+def is_queues_own(refused: ResponseError) -> bool:
+    """Return whether an error reply concerns the key of its command alone: another key may be answered."""
+    text = str(refused)
+    return not text.startswith("NOAUTH") and not isinstance(translate(refused, ""), BrokerUnavailable)
 
 
 def is_missing_stream(refused: ResponseError) -> bool:

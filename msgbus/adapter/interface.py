@@ -73,6 +73,17 @@ class SessionListener(Protocol):
             sessions: The lost sessions; those already over are ignored.
         """
 
+    def queue_refused(self, address: Address, error: BrokerError) -> None:
+        """Report that the server refuses to deliver one queue, although the connection is there.
+
+        The adapter has ended or lost the queue's sessions before, and leaves the queue out until a ``subscribe()``
+        names it again; the core calls that after a backoff. The other queues go on. Instant, no I/O.
+
+        Args:
+            address: The queue.
+            error: Why: the right was withdrawn, the queue was deleted or replaced, its channel was closed.
+        """
+
 
 class Consumer(ABC):
     """One general consumer for each broker object and group, over all queues that the group consumes there.
@@ -84,7 +95,7 @@ class Consumer(ABC):
     @abstractmethod
     async def subscribe(
         self, limits: Mapping[Address, int], newest: AbstractSet[Address] = frozenset()
-    ) -> AbstractSet[Address]:
+    ) -> Mapping[Address, BrokerError]:
         """Consume these queues, and only these, from now on.
 
         The sessions of a removed queue get ``ending()`` first; then the queue is released. Sessions of the other queues
@@ -97,12 +108,14 @@ class Consumer(ABC):
                 begin at the oldest message that the broker keeps.
 
         Returns:
-            The queues that do not exist. They are left out and do not delay the others. Returns when the assignment is
-            stable and new groups exist, after at most 30 s.
+            The queues that are not consumed, each with its error: QueueNotFound where it does not exist, else what the
+            server refuses (a missing right, a queue of another type, a lock, a limit of the server). They are left out
+            and do not delay the others. The call returns when the assignment is stable and new groups exist, after at
+            most 30 s.
 
         Raises:
             BrokerUnavailable: There is no connection, or it broke.
-            AccessRefused: The server refuses the group one of the queues.
+            AccessRefused: The server refuses this user the group, whatever the queue.
         """
 
     @abstractmethod
@@ -110,7 +123,8 @@ class Consumer(ABC):
         """Receive the next deliveries, oldest first.
 
         The core calls this from a single task and never cancels it. If it raises, the core treats all sessions of this
-        consumer as lost, closes the consumer and opens a new one.
+        consumer as lost, closes the consumer and opens a new one. What concerns one queue alone is no error of this
+        call: the adapter tells ``SessionListener.queue_refused()``.
 
         Args:
             capacity: Deliveries that the caller can take, for each queue. Queues that are absent get none.
@@ -159,12 +173,16 @@ class Consumer(ABC):
             Those of ``deliveries`` that no longer belong to this member.
         """
 
-    def problem(self) -> str:
-        """Return what keeps this consumer from receiving, in words, as far as it is known without I/O.
+    def problem(self, address: Address) -> str:
+        """Return what keeps this consumer from receiving messages of one queue, as far as it is known without I/O.
+
+        Args:
+            address: One of the subscribed queues.
 
         Returns:
             The problem; empty if there is none, or if ``receive()`` would raise it.
         """
+        del address
         return ""
 
     @abstractmethod

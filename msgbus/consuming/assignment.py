@@ -1,6 +1,7 @@
 """Assignment: which queues a member wants, which of them its consumer has, and where their deliveries go.
 
-Subscriptions change what is wanted at any time. ``apply()`` alone changes what the consumer has.
+Subscriptions change what is wanted at any time. ``apply()`` alone adds to what the consumer has. A queue that the
+server refuses is left out and tried again with backoff; the others go on.
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from msgbus.consuming.provisioning import QueueProvisioner
+from msgbus.consuming.refused_queues import RefusedQueues
+from msgbus.errors import BrokerError, BrokerUnavailable, QueueNotFound
 from msgbus.health import queue_health
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from collections.abc import Set as AbstractSet
     from datetime import datetime
+    from random import Random
 
     from msgbus.adapter import Adapter, Consumer
     from msgbus.adapter.address import Address
@@ -28,8 +32,8 @@ __all__ = ["Assignment"]
 
 logger = logging.getLogger("msgbus")
 
-MISSING_QUEUE_CHECK_SECONDS: Final = 10.0
-"""Seconds between two checks whether a missing queue exists now."""
+CHECK_SECONDS: Final = 10.0
+"""Seconds between two checks whether the consumed queues are still as they were."""
 MAX_GATHER_FACTOR: Final = 20
 """How many times the adapter's ``change_delay_seconds`` a change waits for further ones, at most."""
 
@@ -37,17 +41,20 @@ MAX_GATHER_FACTOR: Final = 20
 class Assignment:
     """The queues of one member, and the intake of each: a worker pool or a retry intake."""
 
-    def __init__(self, adapter: Adapter, group: str) -> None:
+    def __init__(self, adapter: Adapter, group: str, random: Random) -> None:
         self.wanted: dict[Address, WorkerPool] = {}
         self._group = group
         self._gather = adapter.change_delay_seconds
         self._provisioner = QueueProvisioner(adapter, group)
         self._retry_intakes: dict[WorkerPool, dict[Address, RetryIntake]] = {}
         """Retry intakes of each pool, once its retry queues exist."""
+        self._incomplete: set[WorkerPool] = set()
+        """Pools one of whose retry queues was deleted meanwhile."""
+        self._refused = RefusedQueues(random)
         self._applied: dict[Address, WorkerPool] = {}
+        """The pools whose queues the consumer has, by queue."""
         self._intakes: dict[Address, WorkerPool | RetryIntake] = {}
         self._discarded: list[Subscription] = []
-        self._missing: AbstractSet[Address] = frozenset()
         self._now = asyncio.get_running_loop().time
         self._reopened: set[Address] = set()
         self._changed = False
@@ -75,6 +82,7 @@ class Assignment:
         if not self._latest:
             self._latest = now + MAX_GATHER_FACTOR * self._gather
         self._due_at = min(now + self._gather, self._latest)
+        self._refused.retry_all(now)
         self._changed = True
 
     def request_apply(self) -> None:
@@ -92,20 +100,19 @@ class Assignment:
     def is_due(self) -> bool:
         """Whether ``apply()`` is due."""
         now = self._now()
-        return now >= self._due_at and (self._changed or now >= self._look_at)
+        return now >= self._due_at and (self._changed or now >= min(self._look_at, self._refused.next_try()))
 
     def seconds_until_due(self, most: float) -> float:
         """Return the seconds until ``apply()`` may be due, at most ``most``."""
         return min(most, max(self._due_at - self._now(), 0.0)) if self._changed else most
 
     async def apply(self, consumer: Consumer) -> None:
-        """Subscribe ``consumer`` to the wanted queues that exist. Raise what the adapter raises."""
+        """Subscribe ``consumer`` to the wanted queues; leave out those that are refused. Raise what the adapter raises."""
         self._changed = False
-        self._look_at = self._now() + MISSING_QUEUE_CHECK_SECONDS
+        now = self._now()
+        self._look_at = now + CHECK_SECONDS
         wanted = dict(self.wanted)
-        self._retry_intakes |= await self._provisioner.provision(
-            [one for one in wanted.values() if one not in self._retry_intakes]
-        )
+        await self._provision([pool for pool in wanted.values() if not self._refused.resting(_address(pool), now)])
         if self._changed and self._now() < self._latest:
             return  # further changes came meanwhile, and are applied together with these
         self._latest = 0.0
@@ -118,38 +125,89 @@ class Assignment:
         if any(address in wanted for address in self._applied.keys() - kept.keys()):
             # Cancelled and consumed again, or to be reopened: one call could not tell, and its deliveries would stay.
             await consumer.subscribe(self._limits(kept), _newest(kept))
-        missing: AbstractSet[Address] = frozenset()
-        if wanted or self._applied:
-            missing = await consumer.subscribe(self._limits(wanted), _newest(wanted))
-        self._applied = {address: pool for address, pool in wanted.items() if address not in missing}
-        known, self._retry_intakes, self._intakes = self._retry_intakes, {}, {}
-        for address, pool in self._applied.items():
-            self._intakes[address] = pool
-            intakes = known.get(pool)
-            if intakes and missing.isdisjoint(intakes):  # else one was deleted: the next check makes it again
-                self._retry_intakes[pool] = intakes
-                self._intakes |= intakes
+        limits = self._limits(wanted)
+        refused: Mapping[Address, BrokerError] = {}
+        if limits or self._applied or self._intakes:
+            refused = await consumer.subscribe(limits, _newest(wanted))
+        self._refused.keep([*wanted, *(one for tiers in self._retry_intakes.values() for one in tiers)])
+        self._take(wanted, limits, refused)
         self.finish_discarded()
-        self._tell(missing)
+
+    async def _provision(self, pools: Sequence[WorkerPool]) -> None:
+        fresh = [pool for pool in pools if pool not in self._retry_intakes or pool in self._incomplete]
+        for pool, outcome in (await self._provisioner.provision(fresh)).items():
+            self._incomplete.discard(pool)
+            if isinstance(outcome, BrokerError):
+                self._refuse(_address(pool), outcome)
+            else:
+                self._retry_intakes.setdefault(pool, outcome)
 
     def _limits(self, subscribed: Mapping[Address, WorkerPool]) -> dict[Address, int]:
+        """Return the limit of each queue that is to be consumed, retry queues included."""
+        now = self._now()
         limits: dict[Address, int] = {}
         for address, pool in subscribed.items():
+            if pool not in self._retry_intakes:
+                continue
             limits[address] = pool.flow.limit
-            limits |= {one: intake.flow.limit for one, intake in self._retry_intakes.get(pool, {}).items()}
-        return limits
+            limits |= {one: intake.flow.limit for one, intake in self._retry_intakes[pool].items()}
+        return {address: limit for address, limit in limits.items() if not self._refused.resting(address, now)}
 
-    def _tell(self, missing: AbstractSet[Address]) -> None:
+    def _take(
+        self,
+        wanted: Mapping[Address, WorkerPool],
+        limits: Mapping[Address, int],
+        refused: Mapping[Address, BrokerError],
+    ) -> None:
+        """Note what the consumer has now, and what the server refuses."""
+        for address in limits:
+            if (error := refused.get(address)) is not None:
+                self._refuse(address, error)
+            elif (before := self._refused.accept(address, self._now())) is not None:
+                logger.info("queue %s, group %s: consumed again; it was refused: %s", address, self._group, before)
+        consumed = limits.keys() - refused.keys()
+        self._applied = {address: pool for address, pool in wanted.items() if address in consumed}
+        self._intakes = dict(self._applied)
+        known, self._retry_intakes = self._retry_intakes, {}
+        for pool in wanted.values():
+            if (intakes := known.get(pool)) is None:
+                continue
+            self._retry_intakes[pool] = intakes
+            self._intakes |= {one: intake for one, intake in intakes.items() if one in consumed}
+            if any(isinstance(refused.get(one), QueueNotFound) for one in intakes):
+                self._incomplete.add(pool)
+        self._incomplete &= self._retry_intakes.keys()
         for pool in self._applied.values():
             if pool.subscription.state != "cancelled":
                 pool.subscription.mark_active()
-        for address in missing - self._missing:
-            logger.warning(
-                "queue %s, group %s: the queue does not exist; waiting for it (create_queue() makes it)",
-                address,
-                self._group,
-            )
-        self._missing = missing
+
+    # What the server refuses.
+
+    def queue_refused(self, address: Address, error: BrokerError) -> None:
+        """Handle :meth:`SessionListener.queue_refused`: the consumer has left ``address`` out."""
+        self._applied.pop(address, None)
+        self._intakes.pop(address, None)
+        self._refuse(address, error)
+
+    def _refuse(self, address: Address, error: BrokerError) -> None:
+        if self._refused.refuse(address, error, self._now()):
+            if isinstance(error, QueueNotFound):
+                logger.warning(
+                    "queue %s, group %s: the queue does not exist; waiting for it (create_queue() makes it)",
+                    address,
+                    self._group,
+                )
+            else:
+                logger.warning(
+                    "queue %s, group %s: cannot be consumed: %s; trying again, and the other queues go on",
+                    address,
+                    self._group,
+                    error,
+                )
+        if (pool := self.wanted.get(address)) is not None:
+            pool.subscription.mark_waiting()
+            if not isinstance(error, QueueNotFound | BrokerUnavailable):
+                pool.subscription.fail(error)
 
     def finish_discarded(self) -> None:
         """Complete ``cancel()`` of discarded subscriptions: none of their deliveries is in flight."""
@@ -176,13 +234,35 @@ class Assignment:
         intake = self._intakes.get(address)
         return None if intake is None or intake.cancelled else intake
 
-    def health(self, when: Callable[[float], datetime], trouble: str, *, draining: bool) -> Iterator[QueueHealth]:
-        """Yield the state of each queue, those included that are drained after ``cancel()``. No I/O."""
+    def health(
+        self, when: Callable[[float], datetime], problem: Callable[[Address], str], *, draining: bool
+    ) -> Iterator[QueueHealth]:
+        """Yield the state of each queue, those included that are drained after ``cancel()``. No I/O.
+
+        Args:
+            when: Converts the event loop's time into a date.
+            problem: Returns what keeps the consumer from receiving messages of a queue, in words.
+            draining: Whether the member is drained.
+        """
         for pool in self.wanted.values():
-            missing = pool.subscription.address in self._missing
-            yield queue_health(pool.subscription, when, missing=missing, draining=draining, trouble=trouble)
+            address = _address(pool)
+            trouble = problem(address) or self._retry_trouble(pool, problem)
+            yield queue_health(
+                pool.subscription, when, refusal=self._refused.error(address), draining=draining, trouble=trouble
+            )
         for subscription in self._discarded:
-            yield queue_health(subscription, when, missing=False, draining=True, trouble="")
+            yield queue_health(subscription, when, refusal=None, draining=True, trouble="")
+
+    def _retry_trouble(self, pool: WorkerPool, problem: Callable[[Address], str]) -> str:
+        """Return what keeps a retry queue of ``pool`` from being consumed; empty if nothing does."""
+        for address in self._retry_intakes.get(pool, ()):
+            if reason := self._refused.error(address) or problem(address):
+                return f"retry queue {address}: {reason}"
+        return ""
+
+
+def _address(pool: WorkerPool) -> Address:
+    return pool.subscription.address
 
 
 def _newest(subscribed: Mapping[Address, WorkerPool]) -> AbstractSet[Address]:

@@ -86,7 +86,7 @@ class GroupMembers:
     def health(self, when: Callable[[float], datetime]) -> list[QueueHealth]:
         """Return the state of every queue. No I/O."""
         idle = (one for one in self._subscriptions.values() if one.state == "registered")
-        found = [queue_health(one, when, missing=False, draining=False, trouble="") for one in idle]
+        found = [queue_health(one, when, refusal=None, draining=False, trouble="") for one in idle]
         return found + [one for member in self.by_group.values() for one in member.health(when)]
 
     def _check_start(self, address: Address, start: object) -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from msgbus.adapter import Adapter, Consumer
+    from msgbus.adapter.address import Address
     from msgbus.adapter.envelope import Delivery
     from msgbus.consuming.session_metrics import SessionCounts
     from msgbus.health import QueueHealth
@@ -55,9 +56,11 @@ class Member:
     ) -> None:
         self.group = group
         self._outcomes = OutcomeSink(adapter, group, random)
-        self._sessions = SessionTracker(group, SessionMetrics(group, counts), self._outcomes)
         self._adapter = adapter
-        self._assignment = Assignment(adapter, group)
+        self._assignment = Assignment(adapter, group, random)
+        self._sessions = SessionTracker(
+            group, SessionMetrics(group, counts), self._outcomes, self._assignment.queue_refused
+        )
         self._random = random
         self._clock = clock
         self._loop = asyncio.get_running_loop()
@@ -123,8 +126,10 @@ class Member:
 
     def health(self, when: Callable[[float], datetime]) -> Iterator[QueueHealth]:
         """Yield the state of each queue. No I/O."""
-        trouble = self._trouble or (self._consumer.problem() if self._consumer is not None else "")
-        return self._assignment.health(when, trouble, draining=self._stop.is_set())
+        return self._assignment.health(when, self._problem, draining=self._stop.is_set())
+
+    def _problem(self, address: Address) -> str:
+        return self._trouble or (self._consumer.problem(address) if self._consumer is not None else "")
 
     # The loop.
 
@@ -196,7 +201,10 @@ class Member:
         logger.log(level, "group %s: consuming was interrupted, trying again: %s", self.group, error, exc_info=bug)
 
     def _refuse(self, error: AccessRefused) -> None:
-        """Make every pending ``ready()`` raise ``error``. The member tries again: rights may be granted later."""
+        """Handle a refusal that is the group's own and no queue's.
+
+        Make every pending ``ready()`` raise ``error``. The member tries again: rights may be granted later.
+        """
         for pool in self._assignment.wanted.values():
             pool.subscription.fail(error)
 

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING
 from msgbus.in_flight.deliveries import DeliveryState, Session
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Sequence
+    from collections.abc import Callable, Hashable, Sequence
 
     from msgbus.adapter import Consumer
+    from msgbus.adapter.address import Address
     from msgbus.adapter.envelope import Delivery
     from msgbus.consuming.outcome_sink import OutcomeSink
     from msgbus.consuming.session_metrics import SessionMetrics
+    from msgbus.errors import BrokerError
 
 __all__ = ["SessionTracker"]
 
@@ -28,8 +30,16 @@ logger = logging.getLogger("msgbus")
 class SessionTracker:
     """Tracks the sessions of one member: begun, drained, or lost."""
 
-    def __init__(self, group: str, metrics: SessionMetrics, outcomes: OutcomeSink) -> None:
+    def __init__(
+        self,
+        group: str,
+        metrics: SessionMetrics,
+        outcomes: OutcomeSink,
+        on_refused: Callable[[Address, BrokerError], None],
+    ) -> None:
+        """``on_refused`` is called for a queue that the server refuses while it is consumed."""
         self._group = group
+        self._on_refused = on_refused
         self._metrics = metrics
         self._outcomes = outcomes
         self._sessions: dict[Hashable, Session] = {}
@@ -70,6 +80,10 @@ class SessionTracker:
         for session in mine:
             for held in list(session.in_flight):
                 held.runner.fence(held)
+
+    def queue_refused(self, address: Address, error: BrokerError) -> None:
+        """Implement :meth:`SessionListener.queue_refused`."""
+        self._on_refused(address, error)
 
     def mark_all_lost(self) -> None:
         """Mark every session as lost and fence its in-flight deliveries."""

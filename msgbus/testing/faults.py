@@ -38,6 +38,14 @@ class ServerFaults:
         """
         raise NotOffered(f"refusing what is published to {address.part or 'a queue'}")
 
+    def unreadable(self, address: Address, group: str) -> AbstractAsyncContextManager[None]:
+        """Refuse to let ``group`` consume ``address`` while the block runs.
+
+        Everything may still be published to it, and every other queue can be consumed. A server that asks for rights
+        only when a consumer begins lets those that consume already go on.
+        """
+        raise NotOffered(f"refusing to let group {group} consume {address}")
+
     async def inject(self, address: Address, body: bytes, headers: Mapping[str, bytes]) -> None:
         """Publish to a queue as a third-party client that knows the server but not msgbus."""
         del body, headers

@@ -157,6 +157,10 @@ class WatchedListener:
         self._passing(Point.LOST, sessions)
         self.inner.lost(sessions)
 
+    def queue_refused(self, address: Address, error: BrokerError) -> None:
+        """Implement :meth:`SessionListener.queue_refused`."""
+        self.inner.queue_refused(address, error)
+
     def _passing(self, point: Point, sessions: Sequence[Hashable]) -> None:
         self.watch(Passing(point=point, group=self.group, sessions=sessions))
 
@@ -171,12 +175,12 @@ class WatchedConsumer(Consumer):
 
     async def subscribe(
         self, limits: Mapping[Address, int], newest: AbstractSet[Address] = frozenset()
-    ) -> AbstractSet[Address]:
+    ) -> Mapping[Address, BrokerError]:
         """Implement :meth:`Consumer.subscribe`."""
-        missing = await self._inner.subscribe(limits, newest)
-        there = [address for address in limits if address not in missing]
+        refused = await self._inner.subscribe(limits, newest)
+        there = [address for address in limits if address not in refused]
         self._watch(Passing(point=Point.SUBSCRIBED, group=self._group, addresses=there))
-        return missing
+        return refused
 
     async def receive(self, capacity: Mapping[Address, int], timeout: float) -> Sequence[Delivery]:
         """Implement :meth:`Consumer.receive`."""
@@ -198,9 +202,9 @@ class WatchedConsumer(Consumer):
         """Implement :meth:`Consumer.extend`."""
         return await self._inner.extend(deliveries)
 
-    def problem(self) -> str:
+    def problem(self, address: Address) -> str:
         """Implement :meth:`Consumer.problem`."""
-        return self._inner.problem()
+        return self._inner.problem(address)
 
     async def close(self, budget: float) -> None:
         """Implement :meth:`Consumer.close`."""

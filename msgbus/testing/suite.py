@@ -19,7 +19,14 @@ from msgbus.testing.cases.consuming import (
     shutdown,
 )
 from msgbus.testing.cases.failures import dead_letters, delayed_delivery, outages, retries, retry_exhaustion
-from msgbus.testing.cases.faults import access_errors, clock_skew, crash, recorded_runs, third_party_clients
+from msgbus.testing.cases.faults import (
+    access_errors,
+    clock_skew,
+    crash,
+    recorded_runs,
+    refused_queues,
+    third_party_clients,
+)
 from msgbus.testing.cases.operations import health, replay
 from msgbus.testing.cases.publishing import message_identity, payload, queues
 
@@ -62,6 +69,7 @@ _SUBJECTS = (
     third_party_clients,
     recorded_runs,
     access_errors,
+    refused_queues,
 )
 
 CASES: list[Case] = [case for module in _SUBJECTS for case in _cases(module)]

@@ -16,6 +16,7 @@ from msgbus.adapter.url import BrokerURL
 from msgbus.errors import AccessRefused
 from msgbus.testing import NotOffered, ServerFaults
 from msgbus_memory.server import server as memory
+from msgbus_rabbitmq.topology import server_queue
 from tests.support.servers import NativeServer, kafka_acls
 from tests.support.servers.rabbitmq_native import RabbitmqRecipe
 
@@ -56,6 +57,16 @@ class MemoryFaults(ServerFaults):
         with patch.object(there, "publish", refusing):
             yield
 
+    @asynccontextmanager
+    async def unreadable(self, address: Address, group: str) -> AsyncGenerator[None]:
+        """Implement :meth:`ServerFaults.unreadable`."""
+        there = memory(self._name)
+        there.refuse(address, AccessRefused(f"queue {address}, group {group}: told to refuse it"))
+        try:
+            yield
+        finally:
+            there.refuse(address, None)
+
     async def inject(self, address: Address, body: bytes, headers: Mapping[str, bytes]) -> None:
         """Implement :meth:`ServerFaults.inject`."""
         now = int(time.time() * 1000)
@@ -91,13 +102,28 @@ class RedisFaults(_Ours):
 
         XADD is allowed for every key but this.
         """
+        async with self._denied("xadd", address):
+            yield
+
+    @asynccontextmanager
+    async def unreadable(self, address: Address, group: str) -> AsyncGenerator[None]:
+        """Implement :meth:`ServerFaults.unreadable`.
+
+        XREADGROUP is allowed for every key but this.
+        """
+        del group
+        async with self._denied("xreadgroup", address):
+            yield
+
+    @asynccontextmanager
+    async def _denied(self, command: str, address: Address) -> AsyncGenerator[None]:
         self.native()
         allowed = " ".join(f"~{pattern}" for pattern in _all_but(f"msgbus:{{{address}}}"))
-        await self._user("-xadd", f"(+xadd {allowed})")
+        await self._user(f"-{command}", f"(+{command} {allowed})")
         try:
             yield
         finally:
-            await self._user("clearselectors", "+xadd")
+            await self._user("clearselectors", f"+{command}")
 
     async def inject(self, address: Address, body: bytes, headers: Mapping[str, bytes]) -> None:
         """Implement :meth:`ServerFaults.inject`."""
@@ -136,6 +162,19 @@ class RabbitmqFaults(_Ours):
         finally:
             await self._ctl("clear_policy", "full")
 
+    @asynccontextmanager
+    async def unreadable(self, address: Address, group: str) -> AsyncGenerator[None]:
+        """Implement :meth:`ServerFaults.unreadable`.
+
+        The right to read every queue but the group's.
+        """
+        others = f"^(?!{re.escape(server_queue(address, group))}$)"
+        await self._ctl("set_permissions", "guest", ".*", ".*", others)
+        try:
+            yield
+        finally:
+            await self._ctl("set_permissions", "guest", ".*", ".*", ".*")
+
     async def inject(self, address: Address, body: bytes, headers: Mapping[str, bytes]) -> None:
         """Implement :meth:`ServerFaults.inject`."""
         import aiormq
@@ -167,9 +206,21 @@ class KafkaFaults(_Ours):
 
         A right that is denied, and all others allowed, since one rule ends what nobody forbade.
         """
+        async with self._denied("write", address):
+            yield
+
+    @asynccontextmanager
+    async def unreadable(self, address: Address, group: str) -> AsyncGenerator[None]:
+        """Implement :meth:`ServerFaults.unreadable`."""
+        del group
+        async with self._denied("read", address):
+            yield
+
+    @asynccontextmanager
+    async def _denied(self, operation: str, address: Address) -> AsyncGenerator[None]:
         place = ("127.0.0.1", self.native().recipe.port)
         await asyncio.to_thread(kafka_acls.create, place, self._USER, [f"all topic {address}"])
-        await asyncio.to_thread(kafka_acls.create, place, self._USER, [f"write topic {address}"], deny=True)
+        await asyncio.to_thread(kafka_acls.create, place, self._USER, [f"{operation} topic {address}"], deny=True)
         try:
             yield
         finally:

@@ -12,7 +12,7 @@ from msgbus.adapter import Consumer
 from msgbus.adapter.envelope import Delivery, build_message
 from msgbus.adapter.url import BrokerURL
 from msgbus.adapter.watermark import Watermark
-from msgbus.errors import BrokerUnavailable
+from msgbus.errors import BrokerUnavailable, queue_not_found
 from msgbus_memory import MemoryAdapter
 from msgbus_memory.options import MemoryOptions
 from msgbus_memory.server import server
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from msgbus.adapter import SessionListener
     from msgbus.adapter.address import Address
+    from msgbus.errors import BrokerError
     from msgbus_memory.server import Entry, Queue
 
 __all__ = ["PartitionedAdapter", "PartitionedConsumer", "partitioned"]
@@ -148,7 +149,7 @@ class PartitionedConsumer(Consumer):
 
     async def subscribe(
         self, limits: Mapping[Address, int], newest: AbstractSet[Address] = frozenset()
-    ) -> AbstractSet[Address]:
+    ) -> Mapping[Address, BrokerError]:
         """Implement :meth:`Consumer.subscribe`."""
         del newest
         self._alive()
@@ -158,7 +159,7 @@ class PartitionedConsumer(Consumer):
         if before != set(self.limits):
             self._listen(before)
             await self._group.rebalance()
-        return set(limits) - set(self.limits)
+        return {address: queue_not_found(address) for address in limits if address not in self.limits}
 
     def _listen(self, before: AbstractSet[Address]) -> None:
         for address in before:

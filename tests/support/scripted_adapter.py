@@ -60,12 +60,12 @@ class ScriptedConsumer(Consumer):
 
     async def subscribe(
         self, limits: Mapping[Address, int], newest: AbstractSet[Address] = frozenset()
-    ) -> AbstractSet[Address]:
+    ) -> Mapping[Address, BrokerError]:
         del newest
         if not self.limits:
             self.listener.begun("s")
         self.limits.append(dict(limits))
-        return set()
+        return {address: error for address, error in self.adapter.refused.items() if address in limits}
 
     async def receive(self, capacity: Mapping[Address, int], timeout: float) -> Sequence[Delivery]:
         del capacity
@@ -115,6 +115,7 @@ class ScriptedAdapter(Adapter):
         self.consumers: list[ScriptedConsumer] = []
         self.opened = asyncio.Event()
         self.asked: list[str] = []
+        self.refused: dict[Address, BrokerError] = {}
         self.connect_errors: deque[Exception] = deque()
         self.connected = 0
 

@@ -112,7 +112,7 @@ class ListConsumer(Consumer):
 
     async def subscribe(
         self, limits: Mapping[Address, int], newest: AbstractSet[Address] = frozenset()
-    ) -> AbstractSet[Address]:
+    ) -> Mapping[Address, BrokerError]:
         del newest  # every group begins with what is new
         self._alive()
         await self._leave([one for one in self._sessions if one not in limits], 18.0)
@@ -124,7 +124,7 @@ class ListConsumer(Consumer):
             session = self._sessions[address] = Session(address, self._group, queue)
             self._held[session] = {}
             self._listener.begun(session)
-        return missing
+        return {one: QueueNotFound(f"queue {one} does not exist") for one in missing}
 
     async def receive(self, capacity: Mapping[Address, int], timeout: float) -> Sequence[Delivery]:
         self._alive()

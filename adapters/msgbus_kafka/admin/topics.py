@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka.protocol.admin import CreateTopicsRequest
 
-from msgbus.errors import BrokerUnavailable, ConfigurationError, QueueConflict, QueueNotFound
+from msgbus.errors import BrokerError, BrokerUnavailable, ConfigurationError, QueueConflict, QueueNotFound
 from msgbus_kafka import compression
 from msgbus_kafka.admin.client import BROKER_RESOURCE, TOPIC_RESOURCE
+from msgbus_kafka.admin.read_access import refused_reads
 from msgbus_kafka.admin.topic_config import MIN_INSYNC_FINDING, differences, new_topic, replication_factor
 from msgbus_kafka.errors import error_for_code
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from msgbus.adapter import QueueSpec
     from msgbus.adapter.address import Address
+    from msgbus.errors import AccessRefused
     from msgbus_kafka.admin.client import AdminClient, TopicState
     from msgbus_kafka.admin.topic_config import NewTopic
 
@@ -77,24 +79,37 @@ class Topics:
         if state.missing:
             self._absent[name] = now + ABSENT_CACHE_SECONDS
             self._limits.pop(name, None)
-            raise queue_not_found(name)
-        if state.error and not state.leaders:
-            raise error_for_code(state.error, None, f"queue {name}")
-        return state
+        checked = self._checked(name, state)
+        if isinstance(checked, BrokerError):
+            raise checked
+        return checked
 
     def forget(self, name: str) -> None:
         """Drop what is cached of ``name``: the topic may be gone or changed."""
         self._limits.pop(name, None)
 
-    async def partition_counts(self, addresses: Iterable[Address]) -> dict[Address, int]:
-        """Return the number of partitions of each queue; 0: it does not exist. Raises BrokerUnavailable."""
+    async def states(self, addresses: Iterable[Address]) -> dict[Address, TopicState | BrokerError]:
+        """Return a broker's view of each queue, or the error of that queue. Raises BrokerUnavailable."""
         wanted = list(addresses)
         states = await self._cluster.topic_states([str(address) for address in wanted])
-        return {one: 0 if (state := states[str(one)]).missing else len(state.leaders) for one in wanted}
+        return {address: self._checked(str(address), states[str(address)]) for address in wanted}
+
+    @staticmethod
+    def _checked(name: str, state: TopicState) -> TopicState | BrokerError:
+        if state.missing:
+            return queue_not_found(name)
+        if state.error and not state.leaders:
+            error = error_for_code(state.error, None, f"queue {name}")
+            return error if isinstance(error, BrokerError) else BrokerError(str(error))
+        return state
+
+    async def refused_reads(self, states: Mapping[str, TopicState]) -> dict[str, AccessRefused]:
+        """Return which of these topics this user may not read, each with the error. Raises BrokerUnavailable."""
+        return await refused_reads(self._cluster, {name: state.leaders for name, state in states.items()})
 
     async def missing(self, addresses: Iterable[Address]) -> set[Address]:
         """Return the queues that do not exist. Raises BrokerUnavailable."""
-        return {address for address, width in (await self.partition_counts(addresses)).items() if not width}
+        return {one for one, state in (await self.states(addresses)).items() if isinstance(state, QueueNotFound)}
 
     async def create(self, specs: Sequence[QueueSpec]) -> None:
         """Create the topics in one request, and wait until every broker knows them. See Adapter.create_queues."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgbus.adapter import Consumer
 from msgbus.adapter.timeouts import wait_for_event
-from msgbus.errors import BrokerUnavailable
+from msgbus.errors import BrokerError, BrokerUnavailable
 from msgbus_kafka.aiokafka_internals import consumer_state
 from msgbus_kafka.aiokafka_internals.shutdown import stop_consumer
 from msgbus_kafka.consumer.fetch_loop import FetchLoop
@@ -55,7 +55,8 @@ class KafkaConsumer(Consumer):
         self._client = client
         self._group_state = group_state
         self._wanted: dict[str, Address] = {}
-        self._missing: tuple[AbstractSet[Address], AbstractSet[Address]] = (set(), set())
+        self._refused: tuple[AbstractSet[Address], Mapping[Address, BrokerError]] = (set(), {})
+        """The queues of the last check, and those of them that are refused."""
         self._event = asyncio.Event()
         self.closed = False
         self._sessions = PartitionSessions(group_state.group)
@@ -79,11 +80,11 @@ class KafkaConsumer(Consumer):
 
     async def subscribe(
         self, limits: Mapping[Address, int], newest: AbstractSet[Address] = frozenset()
-    ) -> AbstractSet[Address]:
+    ) -> Mapping[Address, BrokerError]:
         """Implement :meth:`Consumer.subscribe`."""
         self._alive()
-        missing = await self._check_topics(limits.keys())
-        wanted = {str(address): address for address in limits if address not in missing}
+        refused = await self._check_topics(limits.keys())
+        wanted = {str(address): address for address in limits if address not in refused}
         self._sessions.limit(limits)
         if wanted.keys() != self._wanted.keys():
             fresh = wanted.keys() - self._wanted.keys()
@@ -93,7 +94,7 @@ class KafkaConsumer(Consumer):
             await self._change(wanted)
             await self._until_groups_exist(fresh)
             self._alive()
-        return missing
+        return refused
 
     async def _until_groups_exist(self, fresh: AbstractSet[str]) -> None:
         try:
@@ -102,18 +103,26 @@ class KafkaConsumer(Consumer):
         except TimeoutError:
             return  # partition 0 has no owner yet: the OffsetFetch guard continues
 
-    async def _check_topics(self, asked: AbstractSet[Address]) -> AbstractSet[Address]:
+    async def _check_topics(self, asked: AbstractSet[Address]) -> Mapping[Address, BrokerError]:
+        """Return the queues that cannot be consumed, each with its error: missing, or not to be read by this user.
+
+        One topic in a subscription that the user may not read would be an error of every fetch.
+        """
         try:
-            widths = await self._group_state.topics.partition_counts(asked)
+            found = await self._group_state.topics.states(asked)
+            states = {one: state for one, state in found.items() if not isinstance(state, BrokerError)}
+            refused = {one: state for one, state in found.items() if isinstance(state, BrokerError)}
+            fresh = {str(one): state for one, state in states.items() if str(one) not in self._wanted}
+            unread = await self._group_state.topics.refused_reads(fresh)
+            refused |= {one: unread[str(one)] for one in states if str(one) in unread}
         except BrokerUnavailable:
-            before, missing_before = self._missing
+            before, refused_before = self._refused
             if asked != before:
                 raise
-            return missing_before  # aiokafka survives an outage; a check of missing topics must not end that
-        missing = {address for address, width in widths.items() if not width}
-        self._missing = (set(asked), missing)
-        self._compare({str(address): width for address, width in widths.items()})
-        return missing
+            return refused_before  # aiokafka survives an outage; a check of topics must not end that
+        self._refused = (set(asked), refused)
+        self._compare({str(address): len(state.leaders) for address, state in states.items()})
+        return refused
 
     def _compare(self, widths: Mapping[str, int]) -> None:
         """Refresh aiokafka's metadata, up to a minute old, if a topic has another number of partitions by now."""
@@ -174,9 +183,9 @@ class KafkaConsumer(Consumer):
         del deliveries
         return ()
 
-    def problem(self) -> str:
+    def problem(self, address: Address) -> str:
         """Implement :meth:`Consumer.problem`. aiokafka survives an outage without an error from receive()."""
-        return self._rebalance.problem() or self._fetch_loop.problem() if self._wanted else ""
+        return self._rebalance.problem() or self._fetch_loop.problem(address) if self._wanted else ""
 
     async def close(self, budget: float) -> None:
         """Implement :meth:`Consumer.close`."""

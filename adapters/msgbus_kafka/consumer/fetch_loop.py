@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from aiokafka.structs import TopicPartition
 
+    from msgbus.adapter.address import Address
     from msgbus_kafka.client_types import ConsumerClient, Fetched
     from msgbus_kafka.consumer.group_state import GroupState
     from msgbus_kafka.consumer.partition_session import PartitionSession, PartitionSessions
@@ -78,9 +79,9 @@ class FetchLoop:
         self._sessions.hunger.set()
         self._arrived.set()
 
-    def problem(self) -> str:
-        """Name the partitions that are stopped or refused, with the reason; empty if all are fetched."""
-        found = [session.problem for session in self._sessions.all() if session.problem]
+    def problem(self, address: Address) -> str:
+        """Name the partitions of a queue that are stopped or refused, with the reason; empty if all are fetched."""
+        found = [session.problem for session in self._sessions.all() if session.problem and session.address == address]
         more = [f"and {len(found) - MAX_NAMED_PARTITIONS} more partitions"] if len(found) > MAX_NAMED_PARTITIONS else []
         return "; ".join([*found[:MAX_NAMED_PARTITIONS], *more])
 

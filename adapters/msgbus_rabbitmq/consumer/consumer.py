@@ -8,7 +8,7 @@ import math
 from typing import TYPE_CHECKING, Final
 
 from msgbus.adapter import Consumer
-from msgbus.errors import BrokerError, BrokerUnavailable
+from msgbus.errors import BrokerError, BrokerUnavailable, queue_not_found
 from msgbus_rabbitmq.consumer.channel_session import ChannelSession
 from msgbus_rabbitmq.topology import declare_group, queue_exists, server_queue
 
@@ -83,13 +83,14 @@ class RabbitConsumer(Consumer):
         self._alone: dict[Address, bool] = {}
         """Queues whose session has ended, and whether it was the queue's only consumer."""
         self._news = asyncio.Event()
-        self._broken: BrokerUnavailable | None = None
+        self._ended: list[ChannelSession] = []
+        """Sessions that the server has ended since the last receive()."""
         self._closing = False
         self._next_check = 0.0
 
     async def subscribe(
         self, limits: Mapping[Address, int], newest: AbstractSet[Address] = frozenset()
-    ) -> AbstractSet[Address]:
+    ) -> Mapping[Address, BrokerError]:
         """Implement :meth:`Consumer.subscribe`.
 
         A raised limit ends the session of its queue, since the prefetch of an AMQP consumer cannot change. A new group
@@ -105,15 +106,16 @@ class RabbitConsumer(Consumer):
             for address in known.keys() - limits.keys():
                 del known[address]
         fresh = [address for address in limits if address not in self._sessions]
-        missing = await self._open(fresh)
-        for address in missing:
+        refused = await self._open(fresh)
+        for address in refused:
             del self._limits[address]
         self._check()
-        return missing
+        return refused
 
     async def receive(self, capacity: Mapping[Address, int], timeout: float) -> Sequence[Delivery]:
         """Implement :meth:`Consumer.receive`."""
         self._check()
+        self._report_ended()
         if len(self._sessions) < len(self._limits):
             await self._resume(capacity)
         deliveries = self._take(capacity)
@@ -125,6 +127,7 @@ class RabbitConsumer(Consumer):
             await self._give_up_old(now)
             await self._pause(capacity, now)
         self._check()
+        self._report_ended()
         return deliveries or self._take(capacity)
 
     async def _wait_for_arrival(self, seconds: float) -> None:
@@ -163,8 +166,6 @@ class RabbitConsumer(Consumer):
     def _check(self) -> None:
         if self._closing:
             raise BrokerUnavailable(f"group {self._group!r}: cannot receive: the consumer is closed")
-        if self._broken is not None:
-            raise self._broken
         if not self._connection.is_up:
             raise BrokerUnavailable(f"group {self._group!r}: the connection to {self._connection.where} is lost")
 
@@ -175,25 +176,34 @@ class RabbitConsumer(Consumer):
                 taken += session.take(most)
         return taken
 
-    async def _open(self, addresses: Iterable[Address]) -> set[Address]:
-        """Open sessions for ``addresses``; return those that do not exist."""
+    async def _open(self, addresses: Iterable[Address]) -> dict[Address, BrokerError]:
+        """Open sessions for ``addresses``; return those that are refused, each with its error."""
         limiter = asyncio.Semaphore(_MAX_CONCURRENT)
 
-        async def begin(address: Address) -> bool:
+        async def begin(address: Address) -> BrokerError | None:
             async with limiter:
-                return await self._begin(address)
+                try:
+                    await self._begin(address)
+                except BrokerError as error:
+                    return error
+            return None
 
         # Each call is bounded by itself. All are awaited, so that no session begins after an error was raised.
         wanted = list(addresses)
         outcomes = await asyncio.gather(*(begin(address) for address in wanted), return_exceptions=True)
-        for outcome in outcomes:
-            if isinstance(outcome, BaseException):
+        refused: dict[Address, BrokerError] = {}
+        for address, outcome in zip(wanted, outcomes, strict=True):
+            if isinstance(outcome, BrokerError):
+                refused[address] = outcome
+            elif isinstance(outcome, BaseException):
                 raise outcome
-        return {address for address, exists in zip(wanted, outcomes, strict=True) if not exists}
+        if refused and not self._connection.is_up:
+            raise BrokerUnavailable(f"group {self._group!r}: the connection to {self._connection.where} is lost")
+        return refused
 
-    async def _begin(self, address: Address) -> bool:
+    async def _begin(self, address: Address) -> None:
         if not await queue_exists(self._connection, address):
-            return False
+            raise queue_not_found(address)
         for conflict in await declare_group(self._connection, address, self._group):
             if address not in self._declared:
                 logger.warning("%s; consuming it as it is", conflict)
@@ -208,22 +218,34 @@ class RabbitConsumer(Consumer):
         try:
             await session.open(server_queue(address, self._group), self.wake, self._lost)
         except BrokerError:
-            self._lost(session)
+            self._forget(session)
             raise
-        return True
 
     def _lost(self, session: ChannelSession) -> None:
-        """Mark ``session`` as lost: the server or the network has ended it."""
+        """Mark ``session`` as lost: the server has ended it, or the connection broke, which receive() raises."""
+        if self._forget(session):
+            self._ended.append(session)
+            self.wake()
+
+    def _report_ended(self) -> None:
+        """Tell the core which queues the server has ended; the connection is up."""
+        ended, self._ended = self._ended, []
+        for session in ended:
+            if session.address in self._sessions:
+                continue  # opened again by subscribe() meanwhile
+            self._limits.pop(session.address, None)
+            queue = server_queue(session.address, self._group)
+            error = f"{self._connection.where} ended the consumer of queue {queue!r}: {session.reason}"
+            self._listener.queue_refused(session.address, BrokerError(error))
+
+    def _forget(self, session: ChannelSession) -> bool:
+        """Fence ``session``; return False if it was over already."""
         if self._sessions.get(session.address) is not session:
-            return
+            return False
         self._revoke(session)
         session.forget()
-        queue = server_queue(session.address, self._group)
-        self._broken = BrokerUnavailable(
-            f"{self._connection.where} ended the consumer of queue {queue!r}: {session.reason}"
-        )
         self._listener.lost([session])
-        self.wake()
+        return True
 
     async def _end(self, sessions: Sequence[ChannelSession], budget: float) -> None:
         """Drain and close ``sessions``: hand out nothing more, finish, acknowledge, give back the rest in order."""
@@ -307,6 +329,6 @@ class RabbitConsumer(Consumer):
             one for one, most in capacity.items() if most > 0 and one in self._limits and one not in self._sessions
         ]
         if paused:
-            missing = await self._open(paused)
-            for address in missing:
+            for address, error in (await self._open(paused)).items():
                 del self._limits[address]
+                self._listener.queue_refused(address, error)

@@ -8,32 +8,39 @@ only, so the script that acknowledges there also deletes: its entries would fill
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from redis.exceptions import ResponseError
 
 from msgbus_redis.consumer.stream_session import StreamSession
-from msgbus_redis.errors import first_refusal, translate
+from msgbus_redis.errors import is_queues_own, translate
 from msgbus_redis.lua import ACKNOWLEDGE, ACKNOWLEDGE_AND_DELETE, EXTEND, chunks, script_command
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from msgbus.adapter.envelope import Delivery
+    from msgbus.errors import BrokerError
     from msgbus_redis.connection.connection import Command
     from msgbus_redis.connection.pool import ConnectionPool
     from msgbus_redis.connection.server import ServerAddress
 
-__all__ = ["Acknowledger", "raise_first_refusal"]
+__all__ = ["Acknowledger", "serious_refusals"]
+
+_T = TypeVar("_T")
 
 
 class Acknowledger:
     """Acknowledges and extends for one consumer name."""
 
-    def __init__(self, client: ConnectionPool, group: str, name: str) -> None:
+    def __init__(
+        self, client: ConnectionPool, group: str, name: str, on_refused: Callable[[StreamSession, BrokerError], None]
+    ) -> None:
+        """``on_refused`` is called for a stream in which the server refuses to acknowledge or extend."""
         self._client: Final = client
         self._group: Final = group
         self._name: Final = name
+        self._on_refused: Final = on_refused
 
     async def acknowledge(self, deliveries: Iterable[Delivery]) -> None:
         """Implement :meth:`Consumer.acknowledge`, at once."""
@@ -41,10 +48,13 @@ class Acknowledger:
         ids_by_session = list(_by_session(deliveries))
         if not ids_by_session:
             return
-        commands = [command for session, ids in ids_by_session for command in self._acknowledging(session, ids, now)]
-        await self._run(commands, "acknowledging")
+        asked = [
+            (session, command) for session, ids in ids_by_session for command in self._acknowledging(session, ids, now)
+        ]
+        _, refused = await self._run(asked, "acknowledging")
         for session, ids in ids_by_session:
-            session.forget(ids)
+            if session not in refused:
+                session.forget(ids)
 
     def _acknowledging(self, session: StreamSession, ids: Sequence[bytes], now: float) -> Iterator[Command]:
         if session.private:
@@ -66,28 +76,45 @@ class Acknowledger:
         if asked:
             now = asyncio.get_running_loop().time()
             commands = [
-                script_command(EXTEND, session.key, (self._group, self._name, *some)) for session, some in asked
+                (session, script_command(EXTEND, session.key, (self._group, self._name, *some)))
+                for session, some in asked
             ]
-            replies = await self._run(commands, "extending")
+            replies, _ = await self._run(commands, "extending")
             for (session, some), reply in zip(asked, replies, strict=True):
                 lost.setdefault(session, set()).update(_extend(session, some, reply, now))
         return [one for one in deliveries if _is_lost(one, lost)]
 
-    async def _run(self, commands: Sequence[Command], doing: str) -> Sequence[Any]:
+    async def _run(
+        self, asked: Sequence[tuple[StreamSession, Command]], doing: str
+    ) -> tuple[Sequence[Any], Mapping[StreamSession, BrokerError]]:
+        """Send the commands; return the replies, and the streams that are refused."""
         doing = f"{doing} for group {self._group}"
-        replies = await self._client.run(commands, doing)
-        raise_first_refusal(replies, self._client.address, doing)
-        return replies
+        replies = await self._client.run([command for _, command in asked], doing)
+        refused = serious_refusals((session for session, _ in asked), replies, self._client.address, doing)
+        for session, error in refused.items():
+            self._on_refused(session, error)
+        return replies, refused
 
 
-def raise_first_refusal(replies: Iterable[Any], server: ServerAddress, doing: str) -> None:
-    """Raise the first error among ``replies`` as an msgbus error, but for a deleted stream or group.
+def serious_refusals(
+    subjects: Iterable[_T], replies: Iterable[Any], server: ServerAddress, doing: str
+) -> dict[_T, BrokerError]:
+    """Return what the server refuses, by the stream that is the subject of each reply.
 
-    There is nothing to acknowledge in a deleted stream; receive() reports it.
+    A deleted stream or group is left out: there is nothing to acknowledge in it, and receive() reports it.
+
+    Raises:
+        BrokerUnavailable, AccessRefused: An error reply is the connection's and no stream's.
     """
-    serious = [one for one in replies if isinstance(one, ResponseError) and "NOGROUP" not in str(one)]
-    if (refused := first_refusal(serious)) is not None:
-        raise translate(refused, f"{server}: {doing}")
+    refused: dict[_T, BrokerError] = {}
+    for subject, reply in zip(subjects, replies, strict=True):
+        if not isinstance(reply, ResponseError) or "NOGROUP" in str(reply):
+            continue
+        error = translate(reply, f"{server}: {doing}")
+        if not is_queues_own(reply):
+            raise error
+        refused.setdefault(subject, error)
+    return refused
 
 
 def _by_session(deliveries: Iterable[Delivery]) -> Iterator[tuple[StreamSession, list[bytes]]]:

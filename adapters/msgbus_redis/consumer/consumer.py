@@ -20,12 +20,12 @@ from redis.exceptions import ResponseError
 
 from msgbus.adapter import Consumer
 from msgbus.adapter.timeouts import DRAIN_SECONDS, wait_for_event
-from msgbus.errors import BrokerError, BrokerUnavailable
+from msgbus.errors import BrokerError, BrokerUnavailable, queue_not_found
 from msgbus_redis.consumer.acknowledger import Acknowledger
 from msgbus_redis.consumer.handover_signal import HandoverSignal
 from msgbus_redis.consumer.stream_reader import StreamReader
 from msgbus_redis.consumer.stream_session import StreamSession
-from msgbus_redis.errors import translate
+from msgbus_redis.errors import is_queues_own, translate
 from msgbus_redis.keys import handover_signal_key, stream_key
 
 if TYPE_CHECKING:
@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 __all__ = ["RedisConsumer"]
 
 logger = logging.getLogger("msgbus.redis")
+
+JOINING_COMMANDS: Final = 3
+"""Commands that are sent to join the group on one stream."""
 
 
 class RedisConsumer(Consumer):
@@ -67,8 +70,10 @@ class RedisConsumer(Consumer):
         self._handover = handover
         self._sessions: dict[Address, StreamSession] = {}
         self._reader = StreamReader(client, group, self.name, visibility)
-        self._acknowledger = Acknowledger(client, group, self.name)
+        self._acknowledger = Acknowledger(client, group, self.name, self._leave_out)
         self._handover_signal = HandoverSignal(client, handover_signal_key(prefix, group), self._on_handover)
+        self._left_out = False
+        """A stream was left out since the last join."""
         self._woken = False
         self._closed = False
 
@@ -81,7 +86,7 @@ class RedisConsumer(Consumer):
 
     async def subscribe(
         self, limits: Mapping[Address, int], newest: AbstractSet[Address] = frozenset()
-    ) -> AbstractSet[Address]:
+    ) -> Mapping[Address, BrokerError]:
         """Implement :meth:`Consumer.subscribe`. Limits are not needed here: the capacity of receive() follows them."""
         self._alive()
         gone = [session for address, session in self._sessions.items() if address not in limits]
@@ -89,25 +94,55 @@ class RedisConsumer(Consumer):
             await self._leave(gone, DRAIN_SECONDS)
         fresh = [address for address in limits if address not in self._sessions]
         if not fresh:
-            return frozenset()
+            return {}
+        if self._left_out:
+            # A read in progress could still bring entries of a stream that was left out.
+            await self._reader.stop_read(1.0)
+            self._left_out = False
         self._handover_signal.start()
         return await self._join(fresh, newest)
 
-    async def _join(self, addresses: Sequence[Address], newest: AbstractSet[Address]) -> AbstractSet[Address]:
-        await self._handover.give_back(self._group, map(self._key, addresses), self._handover_signal.notify)
-        doing = f"creating group {self._group}"
-        creating: list[Command] = [
-            ("XGROUP", "CREATE", self._key(one), self._group, "$" if one in newest else "0") for one in addresses
-        ]
-        missing: set[Address] = set()
-        for address, reply in zip(addresses, await self._client.run(creating, doing), strict=True):
-            if not isinstance(reply, ResponseError) or str(reply).startswith("BUSYGROUP"):
+    async def _join(self, addresses: Sequence[Address], newest: AbstractSet[Address]) -> dict[Address, BrokerError]:
+        """Join the group on these streams. Return those that are refused, each with its error."""
+        not_given_back = await self._handover.give_back(
+            self._group, map(self._key, addresses), self._handover_signal.notify
+        )
+        doing = f"joining group {self._group}"
+        commands = [command for one in addresses for command in self._joining(one, at_end=one in newest)]
+        replies = await self._client.run(commands, doing)
+        refused: dict[Address, BrokerError] = {}
+        for number, address in enumerate(addresses):
+            of_queue = replies[JOINING_COMMANDS * number : JOINING_COMMANDS * (number + 1)]
+            if (error := not_given_back.get(self._key(address)) or self._refusal(address, of_queue, doing)) is None:
                 self._begin(address)
-            elif "key to exist" in str(reply):
-                missing.add(address)
             else:
-                raise translate(reply, f"{self._client.address}: queue {address}: {doing}")
-        return missing
+                refused[address] = error
+        return refused
+
+    def _joining(self, address: Address, *, at_end: bool) -> Sequence[Command]:
+        """Return the commands that create the group, and ask whether it may read and acknowledge.
+
+        The last two change nothing: this consumer name has nothing pending, and no entry has that id.
+        """
+        key = self._key(address)
+        return (
+            ("XGROUP", "CREATE", key, self._group, "$" if at_end else "0"),
+            ("XREADGROUP", "GROUP", self._group, self.name, "COUNT", 1, "STREAMS", key, "0"),
+            ("XACK", key, self._group, "0-1"),
+        )
+
+    def _refusal(self, address: Address, replies: Sequence[object], doing: str) -> BrokerError | None:
+        """Return why the stream cannot be consumed. Raise an error that is the connection's."""
+        for reply in replies:
+            if not isinstance(reply, ResponseError) or str(reply).startswith("BUSYGROUP"):
+                continue
+            if "key to exist" in str(reply):
+                return queue_not_found(address)
+            error = translate(reply, f"{self._client.address}: queue {address}: {doing}")
+            if not is_queues_own(reply):
+                raise error
+            return error
+        return None
 
     def _begin(self, address: Address) -> None:
         session = self._sessions[address] = StreamSession(address, self._group, self._prefix, self._visibility)
@@ -125,6 +160,8 @@ class RedisConsumer(Consumer):
         end = loop.time() + timeout
         while True:
             self._reader.collect()
+            for session, error in self._reader.take_refused():
+                self._leave_out(session, error)
             given = self._hand_out(capacity)
             woken, self._woken = self._woken, False
             left = end - loop.time()
@@ -147,6 +184,18 @@ class RedisConsumer(Consumer):
             if session is not None and session.buffered:
                 given += session.hand_out(most, now)
         return given
+
+    def _leave_out(self, session: StreamSession, error: BrokerError) -> None:
+        """End the session of a stream that the server refuses. What is in flight stays pending."""
+        if self._sessions.get(session.address) is not session:
+            return
+        del self._sessions[session.address]
+        session.end()
+        # Pending entries that nobody gave back would come after newer ones, when their visibility time is over.
+        self._handover.remember(self._group, self.name, session.key)
+        self._left_out = True
+        self._listener.lost([session])
+        self._listener.queue_refused(session.address, error)
 
     def wake(self) -> None:
         """Implement :meth:`Consumer.wake`."""
@@ -195,7 +244,9 @@ class RedisConsumer(Consumer):
             session.end()
         try:
             keys = [session.key for session in sessions]
-            await self._handover.leave(self._group, self.name, keys, self._handover_signal.notify)
+            refused = await self._handover.leave(self._group, self.name, keys, self._handover_signal.notify)
+            for error in refused.values():
+                raise error
         except BrokerError as error:
             logger.warning(
                 "group %s: handing over the deliveries in flight failed: %s; other members take them over after %g s",

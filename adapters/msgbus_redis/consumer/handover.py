@@ -12,12 +12,13 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
 from msgbus.errors import BrokerUnavailable
-from msgbus_redis.consumer.acknowledger import raise_first_refusal
+from msgbus_redis.consumer.acknowledger import serious_refusals
 from msgbus_redis.lua import HAND_OVER, script_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from msgbus.errors import BrokerError
     from msgbus_redis.connection.connection import Command
     from msgbus_redis.connection.pool import ConnectionPool
 
@@ -39,7 +40,7 @@ class Handover:
         self._idle = int(visibility * 1000) + 1
         self._pending: defaultdict[tuple[str, bytes], set[str]] = defaultdict(set)
 
-    async def leave(self, group: str, name: str, keys: Sequence[bytes], notify: Notify) -> None:
+    async def leave(self, group: str, name: str, keys: Sequence[bytes], notify: Notify) -> dict[bytes, BrokerError]:
         """Hand over what is pending for the consumer ``name`` on these streams.
 
         Args:
@@ -48,18 +49,25 @@ class Handover:
             keys: Keys of the streams.
             notify: Makes the commands that tell the other members.
 
+        Returns:
+            The streams for which the server refuses it, each with its error; the next give_back() repeats it.
+
         Raises:
-            BrokerUnavailable, AccessRefused: It failed; the next give_back() repeats it.
+            BrokerUnavailable, AccessRefused: It failed for all; the next give_back() repeats it.
         """
         for key in keys:
-            self._pending[group, key].add(name)
-        await self.give_back(group, keys, notify)
+            self.remember(group, name, key)
+        return await self.give_back(group, keys, notify)
 
-    async def give_back(self, group: str, keys: Iterable[bytes], notify: Notify) -> None:
-        """Make the handovers of earlier members on these streams that failed. Raises as leave()."""
+    def remember(self, group: str, name: str, key: bytes) -> None:
+        """Have the next give_back() hand over what is pending for the consumer ``name`` on one stream."""
+        self._pending[group, key].add(name)
+
+    async def give_back(self, group: str, keys: Iterable[bytes], notify: Notify) -> dict[bytes, BrokerError]:
+        """Make the handovers of earlier members on these streams that failed. Returns and raises as leave()."""
         pending = [(key, name) for key in keys for name in self._pending.get((group, key), ())]
         if not pending:
-            return
+            return {}
         doing = f"leaving group {group}"
         commands = [
             script_command(HAND_OVER, key, (group, name, HANDOVER_CONSUMER, self._idle)) for key, name in pending
@@ -67,14 +75,15 @@ class Handover:
         try:
             async with asyncio.timeout(HANDOVER_TIMEOUT_SECONDS):
                 replies = await self._client.run(commands, doing, HANDOVER_TIMEOUT_SECONDS)
-                raise_first_refusal(replies, self._client.address, doing)
-                self._complete(group, pending)
+                refused = serious_refusals((key for key, _ in pending), replies, self._client.address, doing)
+                self._complete(group, [one for one in pending if one[0] not in refused])
                 if signals := notify(_handed_over(pending, replies)):
                     await self._client.run(signals, doing, HANDOVER_TIMEOUT_SECONDS)
         except TimeoutError:
             raise BrokerUnavailable(
                 f"{self._client.address}: {doing}: no answer within {HANDOVER_TIMEOUT_SECONDS:g} s"
             ) from None
+        return refused
 
     def _complete(self, group: str, pending: Iterable[tuple[bytes, str]]) -> None:
         for key, name in pending:

@@ -21,15 +21,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from typing import TYPE_CHECKING, Any, Final
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 from redis.exceptions import NoPermissionError, ResponseError
 
 from msgbus.adapter.timeouts import cancel_and_wait
-from msgbus.errors import BrokerError, BrokerUnavailable
+from msgbus.errors import BrokerError, BrokerUnavailable, queue_not_found
 from msgbus_redis.connection.connection import REPLY_TIMEOUT_SECONDS, RedisConnection
 from msgbus_redis.consumer.maintenance import StreamMaintenance
-from msgbus_redis.errors import CLIENT_ERRORS, first_refusal, translate
+from msgbus_redis.errors import CLIENT_ERRORS, is_queues_own, translate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,7 +49,7 @@ MAX_UNBLOCK_RETRY_SECONDS: Final = 0.1
 BLOCK_WITHOUT_UNBLOCK_SECONDS: Final = 0.05
 """Seconds that a read blocks at most where the user has no permission for CLIENT UNBLOCK."""
 MAX_GROUP_REPAIRS: Final = 3
-"""Times that deleted groups are created again without a successful read between; the next time is an error."""
+"""Times that a deleted group is created again without a successful read between; the next time is an error."""
 
 
 class StreamReader:
@@ -66,7 +67,8 @@ class StreamReader:
         self._block_most = float("inf")
         self._waker: asyncio.Task[None] | None = None
         self._unwanted: asyncio.Task[None] | None = None
-        self._repairs = 0
+        self._repairs: defaultdict[StreamSession, int] = defaultdict(int)
+        self._refused: list[tuple[StreamSession, BrokerError]] = []
         self._maintenance = StreamMaintenance(group)
         self.changed = asyncio.Event()
         """Set when a read has ended, or when the consumer should look again."""
@@ -91,6 +93,11 @@ class StreamReader:
             if task.cancelled():
                 raise BrokerUnavailable(f"{self._client.address}: the read for group {self._group} was cancelled")
             task.result()
+
+    def take_refused(self) -> Sequence[tuple[StreamSession, BrokerError]]:
+        """Return the streams that the server has refused to read since the last call, each with its error."""
+        refused, self._refused = self._refused, []
+        return refused
 
     def wake(self) -> None:
         """Have a blocking read end soon."""
@@ -174,12 +181,15 @@ class StreamReader:
         replies = await self._run(
             [("XAUTOCLAIM", one.key, self._group, self._name, idle, one.cursor, "COUNT", capacity[one]) for one in due]
         )
-        if (refused := first_refusal(replies)) is not None:
-            await self._repair(due, refused)
-            return True
         answered = asyncio.get_running_loop().time()
-        found = [session.add_claimed(reply[0], reply[1], answered) for session, reply in zip(due, replies, strict=True)]
-        return any(found)
+        refused = [(session, reply) for session, reply in zip(due, replies, strict=True) if _is_error(reply)]
+        found = [
+            session.add_claimed(reply[0], reply[1], answered)
+            for session, reply in zip(due, replies, strict=True)
+            if not _is_error(reply)
+        ]
+        await self._repair(refused)
+        return any(found) or bool(refused)
 
     # New entries.
 
@@ -218,25 +228,40 @@ class StreamReader:
         return ("XREADGROUP", "GROUP", self._group, self._name, "COUNT", count, *blocking, "STREAMS", *keys, *after)
 
     async def _store(self, sessions: Sequence[StreamSession], count: int, reply: Any) -> None:
-        if isinstance(reply, ResponseError):
-            await self._repair(sessions, reply)
+        if _is_error(reply):
+            await self._read_each_alone(sessions, count, reply)
             return
-        self._repairs = 0
         now = asyncio.get_running_loop().time()
         streams = dict(reply or ())
         for session in sessions:
+            self._repairs.pop(session, None)
             session.add_new(streams.get(session.key, ()), count, now)
 
-    # A stream or a group was deleted while it was read.
-
-    async def _repair(self, sessions: Sequence[StreamSession], error: ResponseError) -> None:
-        """Create the groups again at 0 where the stream exists. Raises BrokerUnavailable where it does not."""
-        text = str(error)
-        if not text.startswith(("NOGROUP", "UNBLOCKED")) or self._repairs >= MAX_GROUP_REPAIRS:
-            raise error
-        self._repairs += 1
-        replies = await self._run([("XGROUP", "CREATE", one.key, self._group, "0") for one in sessions])
+    async def _read_each_alone(self, sessions: Sequence[StreamSession], count: int, error: ResponseError) -> None:
+        """Find the streams that a joint read was refused for, and keep what the others have."""
+        replies: Sequence[Any] = [error]
+        if len(sessions) > 1:
+            replies = await self._run([self._command([session], count) for session in sessions])
         for session, reply in zip(sessions, replies, strict=True):
+            if not _is_error(reply):
+                await self._store([session], count, reply)
+        await self._repair([pair for pair in zip(sessions, replies, strict=True) if _is_error(pair[1])])
+
+    # A stream or a group was deleted while it was read, or the server refuses it.
+
+    async def _repair(self, refused: Sequence[tuple[StreamSession, ResponseError]]) -> None:
+        """Create deleted groups again at 0 where the stream exists; leave out every other stream that is refused."""
+        deleted: list[StreamSession] = []
+        for session, error in refused:
+            if str(error).startswith(("NOGROUP", "UNBLOCKED")) and self._repairs[session] < MAX_GROUP_REPAIRS:
+                self._repairs[session] += 1
+                deleted.append(session)
+            else:
+                self._refuse(session, error)
+        if not deleted:
+            return
+        replies = await self._run([("XGROUP", "CREATE", one.key, self._group, "0") for one in deleted])
+        for session, reply in zip(deleted, replies, strict=True):
             if reply == b"OK":
                 logger.warning(
                     "%s: queue %s: group %s was deleted; it is created again and gets everything that the queue still "
@@ -246,4 +271,19 @@ class StreamReader:
                     self._group,
                 )
             elif not str(reply).startswith("BUSYGROUP"):
-                raise BrokerUnavailable(f"{self._client.address}: queue {session.address} is gone: {reply}")
+                self._refuse(session, reply)
+
+    def _refuse(self, session: StreamSession, error: ResponseError) -> None:
+        """Leave out one stream. Raise ``error`` where it is the connection's."""
+        self._repairs.pop(session, None)
+        if not is_queues_own(error):
+            raise error
+        if "key to exist" in str(error):
+            self._refused.append((session, queue_not_found(session.address)))
+            return
+        doing = f"{self._client.address}: queue {session.address}: reading for group {self._group}"
+        self._refused.append((session, translate(error, doing)))
+
+
+def _is_error(reply: Any) -> TypeGuard[ResponseError]:
+    return isinstance(reply, ResponseError)

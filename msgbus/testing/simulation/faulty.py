@@ -163,7 +163,7 @@ class FaultyConsumer(Consumer):
 
     async def subscribe(
         self, limits: Mapping[Address, int], newest: AbstractSet[Address] = frozenset()
-    ) -> AbstractSet[Address]:
+    ) -> Mapping[Address, BrokerError]:
         """Implement :meth:`Consumer.subscribe`."""
         await self._fault_source.slow()
         return await self._inner.subscribe(limits, newest)

@@ -74,7 +74,7 @@ def corrupt(server: NativeServer, queue: Address, body: bytes, partition: int = 
 
 
 def trouble(member: Member) -> str:
-    return member.consumer.problem()
+    return "; ".join(filter(None, map(member.consumer.problem, member.room)))
 
 
 async def until_troubled(member: Member, text: str) -> None:

@@ -375,11 +375,11 @@ class TestConsuming:
         ladder = Address(there.queue, GROUP, "retry.5s")
         consumer = await adapter.open_consumer(GROUP, Listener())
         bench.stack.push_async_callback(consumer.close, 0)
-        assert await consumer.subscribe({there: 5, nowhere: 5, ladder: 5}) == {nowhere, ladder}
+        assert (await consumer.subscribe({there: 5, nowhere: 5, ladder: 5})).keys() == {nowhere, ladder}
         await adapter.publish(bench.outgoing(there), 5)
         assert bodies(await until(consumer, {there: 1}, 1)) == [0]
         await adapter.create_queues([QueueSpec(address=ladder, groups=(GROUP,))])
-        assert await consumer.subscribe({there: 5, ladder: 5}) == set()
+        assert not await consumer.subscribe({there: 5, ladder: 5})
         await adapter.publish(bench.outgoing(ladder), 5)
         assert bodies(await until(consumer, {ladder: 1}, 1)) == [1]
 

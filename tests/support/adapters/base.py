@@ -14,6 +14,8 @@ from tests.support.servers.native import NativeServer, start_native
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator, Sequence
 
+    from msgbus.errors import BrokerError
+
 GROUP = "g"
 
 
@@ -35,6 +37,7 @@ class Listener:
         self.sessions: list[Hashable] = []
         self.ended: list[Hashable] = []
         self.fenced: list[Hashable] = []
+        self.refused: dict[Address, BrokerError] = {}
         self.drain: Any = None
 
     def begun(self, session: Hashable) -> None:
@@ -48,6 +51,9 @@ class Listener:
 
     def lost(self, sessions: Sequence[Hashable]) -> None:
         self.fenced += sessions
+
+    def queue_refused(self, address: Address, error: BrokerError) -> None:
+        self.refused[address] = error
 
 
 class AdapterBench:

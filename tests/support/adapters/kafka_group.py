@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from msgbus.adapter import Consumer, SessionListener
     from msgbus.adapter.envelope import Delivery
+    from msgbus.errors import BrokerError
     from tests.support.servers.native import NativeServer
 
 SESSION = 6.0
@@ -100,11 +101,11 @@ class Member:
         """From the one task that receives, where there is one."""
         if self._task is not None:
             await self.pause()
-        missing = await self.consumer.subscribe(limits, newest or set())
-        self.room = {address: limit for address, limit in limits.items() if address not in missing}
+        refused = await self.consumer.subscribe(limits, newest or set())
+        self.room = {address: limit for address, limit in limits.items() if address not in refused}
         self._stopped = False
         self._task = asyncio.create_task(self._run())
-        return set(missing)
+        return set(refused)
 
     async def pause(self) -> None:
         """Receive no more."""
@@ -151,6 +152,10 @@ class Member:
         self.calls.append(("lost", len(sessions)))
         self.held = [delivery for delivery in self.held if delivery.session not in sessions]
         self.sessions -= set(sessions)
+        self._changed.set()
+
+    def queue_refused(self, address: Address, error: BrokerError) -> None:
+        self.calls.append((f"refused {address}: {error}", 0))
         self._changed.set()
 
 

@@ -87,7 +87,7 @@ async def test_a_consumer_that_knows_why_it_gets_nothing_is_heard() -> None:
         subscription = await broker.consume("q", callback)
         await subscription.ready()
         assert (await broker.health()).ready
-        cast("Any", adapter.consumers[0]).problem = lambda: "nobody leads"
+        cast("Any", adapter.consumers[0]).problem = lambda _: "nobody leads"
         health = await broker.health()
         assert (health.ready, health.queues[0].state) == (False, "active")
         assert health.reasons == ("queue q, group g: active: nobody leads",)

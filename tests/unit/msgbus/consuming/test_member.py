@@ -6,9 +6,10 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from msgbus.adapter.address import Address
 from msgbus.broker import Broker
 from msgbus.consuming.session_tracker import SessionTracker
-from msgbus.errors import BrokerUnavailable, PublishUnknown, QueueNotFound
+from msgbus.errors import AccessRefused, BrokerUnavailable, PublishUnknown, QueueNotFound
 from msgbus.in_flight.deliveries import DeliveryState
 from msgbus.retry import Backoff, RetryPolicy
 from msgbus.testing.probe import Probe, within
@@ -392,3 +393,61 @@ async def test_a_pause_keeps_its_sessions_where_deliveries_have_a_position() -> 
         consumer.give(*(delivery("s", n, str(n)) for n in range(1, 5)))
         await probe.until_handled(["2"])
         assert all(QUEUE in limits for limits in consumer.limits)
+
+
+async def test_a_queue_that_is_refused_while_it_is_consumed_is_told_and_subscribed_again_and_no_other() -> None:
+    ill, well = Address("ill"), Address("well")
+    adapter, probe = ScriptedAdapter(), Probe()
+    async with Broker(adapter, group="g") as broker:
+        for queue in (ill, well):
+            await (await broker.consume(str(queue), probe)).ready()
+        (consumer,) = adapter.consumers
+        adapter.refused[ill] = AccessRefused("queue ill: no right")
+        calls = len(consumer.limits)
+        consumer.listener.queue_refused(ill, AccessRefused("queue ill: no right"))
+        consumer.wake()
+        states = {one.queue: (one.state, one.reason) for one in (await broker.health()).queues}
+        assert states == {"ill": ("refused", "queue ill: no right"), "well": ("active", "")}
+        async with within(20, "another try"):
+            while len(consumer.limits) == calls:
+                await asyncio.sleep(0.01)
+        assert {ill, well} <= consumer.limits[-1].keys()
+        del adapter.refused[ill]
+        async with within(20, "the queue is consumed again"):
+            while (await broker.health()).queues[0].state != "active":
+                await asyncio.sleep(0.01)  # it is not announced
+        assert adapter.consumers == [consumer], "the consumer goes on"
+
+
+async def test_a_refused_queue_rests_while_the_limits_of_others_change() -> None:
+    ill, well = Address("ill"), Address("well")
+    adapter, probe = ScriptedAdapter(), Probe()
+    adapter.refused[ill] = QueueNotFound("queue ill does not exist")
+    async with Broker(adapter, group="g") as broker:
+        subscriptions = [await broker.consume(str(one), probe) for one in (ill, well)]
+        await subscriptions[1].ready()
+        (consumer,) = adapter.consumers
+        calls = len(consumer.limits)
+        assert ill in consumer.limits[-1], "it was tried once"
+        owner = subscriptions[1]._owner
+        assert owner is not None
+        owner.subscriptions_changed()
+        async with within(20, "the change is applied"):
+            while len(consumer.limits) == calls:
+                await asyncio.sleep(0.01)
+        assert ill not in consumer.limits[-1]
+        assert well in consumer.limits[-1]
+
+
+async def test_a_retry_queue_that_is_refused_is_told_and_its_queue_goes_on() -> None:
+    adapter, probe = ScriptedAdapter(), Probe()
+    async with Broker(adapter, group="g") as broker:
+        await (await broker.consume("q", probe)).ready()
+        (consumer,) = adapter.consumers
+        tier = next(one for one in consumer.limits[-1] if one.is_retry_queue)
+        adapter.refused[tier] = AccessRefused("no right")
+        consumer.listener.queue_refused(tier, AccessRefused("no right"))
+        (queue,) = (await broker.health()).queues
+        assert (queue.state, queue.reason, queue.ready) == ("active", f"retry queue {tier}: no right", False)
+        consumer.give(delivery("s", 1, "m"))
+        await probe.until_handled(["m"])

@@ -31,6 +31,9 @@ class Listener:
     def lost(self, sessions: object) -> None:
         del sessions
 
+    def queue_refused(self, address: object, error: object) -> None:
+        del address, error
+
 
 class Owner:
     """A member that changes nothing."""
