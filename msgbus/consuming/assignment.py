@@ -107,7 +107,7 @@ class Assignment:
         return min(most, max(self._due_at - self._now(), 0.0)) if self._changed else most
 
     async def apply(self, consumer: Consumer) -> None:
-        """Subscribe ``consumer`` to the wanted queues; leave out those that are refused. Raise what the adapter raises."""
+        """Subscribe ``consumer`` to the wanted queues, without the refused ones. Raise what the adapter raises."""
         self._changed = False
         now = self._now()
         self._look_at = now + CHECK_SECONDS
