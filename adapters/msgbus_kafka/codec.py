@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from msgbus.adapter.address import Address
     from msgbus.adapter.envelope import Outgoing
     from msgbus.message import Message
-    from msgbus_kafka.client_types import FetchedRecord
+    from msgbus_kafka.client_types.records import FetchedRecord
 
 __all__ = ["batch_size_bytes", "decode_record", "encode_record"]
 

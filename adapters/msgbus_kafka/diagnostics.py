@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from aiokafka.protocol.admin import ApiVersionRequest
 from aiokafka.protocol.metadata import MetadataRequest
@@ -15,9 +15,11 @@ from msgbus_kafka.aiokafka_internals.verify import SUPPORTED, fast_producer_prob
 from msgbus_kafka.compression import COMPRESSION_TYPE, codec_findings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from msgbus.adapter.diagnostics import Severity
     from msgbus_kafka.admin.client import AdminClient
+    from msgbus_kafka.client_types.records import Row
 
 __all__ = [
     "SLOW_CLIENT_FINDING",
@@ -124,7 +126,7 @@ def cluster_findings(nodes: int, settings: Mapping[str, str] | None) -> Iterator
 def topic_findings(nodes: int, topics: Sequence[Topic]) -> Iterator[Finding]:
     """Yield risks of how the topics of msgbus are replicated. Pure."""
     wanted = min(nodes, SAFE_REPLICATION_FACTOR)
-    rows: tuple[tuple[Any, ...], ...] = (
+    rows: tuple[tuple[Severity, str, str, Callable[[Topic], object]], ...] = (
         ("error", "without a leader: nothing goes in or out", "start the nodes that have it", lambda t: t.leaderless),
         (
             "error",
@@ -166,7 +168,7 @@ def client_findings() -> Iterator[Finding]:
         )
 
 
-def _topic(name: str, partitions: Sequence[Any], settings: Mapping[str, str]) -> Topic:
+def _topic(name: str, partitions: Sequence[Row], settings: Mapping[str, str]) -> Topic:
     return Topic(
         name,
         min((len(replicas) for _, _, _, replicas, *_ in partitions), default=0),

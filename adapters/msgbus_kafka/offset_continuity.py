@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from msgbus_kafka.client_types import FetchedRecord
+    from msgbus_kafka.client_types.records import FetchedRecord
 
 __all__ = ["FetchedBatches", "OffsetGap", "find_gaps", "has_gap"]
 

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
     from aiokafka.structs import TopicPartition
 
+    from msgbus_kafka.client_types.network import LeaderView
+    from msgbus_kafka.client_types.producer import SequenceNumbers
+
     OnBatchDone: TypeAlias = Callable[[Sequence[Any], BaseException | None], None]
     """Called with the records of a batch that has ended, and its error or None."""
 
@@ -158,15 +161,15 @@ class Batch:
 class Accumulator:
     """The batches of one producer, in order within each partition. The sender takes them when their leader is free."""
 
-    def __init__(self, cluster: Any, sequences: Any, size: int, patience: float) -> None:
+    def __init__(self, cluster: LeaderView, sequences: SequenceNumbers, size: int, patience: float) -> None:
         """``sequences``.
 
         Aiokafka's sequence numbers; ``size``: bytes of a batch; ``patience``: seconds to wait for a leader.
         """
         self._cluster = cluster
         self._sequences = sequences
-        self._size = size
-        self._patience = patience
+        self._batch_size = size
+        self._batch_ttl = patience
         self._in_flight: set[Batch] = set()
         self._wakeup = asyncio.get_running_loop().create_future()
         self._empty: asyncio.Future[None] | None = None
@@ -176,7 +179,7 @@ class Accumulator:
         """Return the batch that takes the next record, or that must leave before there is room."""
         queue = self.waiting.get(partition)
         if queue is None:
-            queue = self.waiting[partition] = deque([Batch(self, partition, self._size, ended)])
+            queue = self.waiting[partition] = deque([Batch(self, partition, self._batch_size, ended)])
             self.wake()
         return queue[-1]
 
@@ -209,7 +212,7 @@ class Accumulator:
             leader = self._cluster.leader_for_partition(partition)
             if leader is None or leader == -1:
                 leaderless = True
-                if self.waiting[partition][0].waits_longer_than(self._patience):
+                if self.waiting[partition][0].waits_longer_than(self._batch_ttl):
                     self._pop(partition).failure(LeaderNotAvailableError())
             elif leader not in busy:
                 nodes.setdefault(leader, {})[partition] = self._pop(partition)

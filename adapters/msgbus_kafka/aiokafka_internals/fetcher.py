@@ -17,13 +17,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka import errors as kafka
 from aiokafka.structs import TopicPartition
 
 from msgbus_kafka.errors import FetchRefused
 from msgbus_kafka.offset_continuity import FetchedBatches, OffsetGap
+
+if TYPE_CHECKING:
+    from msgbus_kafka.client_types.consumer import (
+        Assignment,
+        ConsumerClient,
+        Fetcher,
+        FetchRequest,
+        PartitionRecords,
+    )
+    from msgbus_kafka.client_types.network import Response
 
 __all__ = ["FetchResponses", "install_fetcher"]
 
@@ -50,9 +60,9 @@ _TRANSIENT_ERRORS: Final = frozenset({0, 3, 5, 6, 7, 9, 13, 74, 75, 78, 100, 103
 class FetchResponses:
     """What the responses of one fetcher contain beside their records."""
 
-    def __init__(self, fetcher: Any) -> None:
+    def __init__(self, fetcher: Fetcher) -> None:
         self._fetcher = fetcher
-        self._assignment: Any = None
+        self._assignment: Assignment | None = None
         self._batches: dict[TopicPartition, FetchedBatches] = {}
         self._lenient: set[TopicPartition] = set()
         self.refused: set[TopicPartition] = set()
@@ -92,7 +102,7 @@ class FetchResponses:
         state = self._assignment.state_value(partition) if self._assignment is not None else None
         return int(state.position) if state is not None and state.has_valid_position else -1
 
-    def observe(self, assignment: Any, response: Any) -> bool:
+    def observe(self, assignment: Assignment, response: Response) -> bool:
         """Take what aiokafka has ignored in a response that it has just read.
 
         Return whether an error is to be raised.
@@ -115,8 +125,9 @@ class FetchResponses:
                     overlooked = self._report_refusal(partition, code) or overlooked
         return overlooked
 
-    def _keep_batches(self, partition: TopicPartition, version: int, rest: Any) -> None:
-        read = getattr(self._fetcher._records.get(partition), "_partition_records", None)
+    def _keep_batches(self, partition: TopicPartition, version: int, rest: list[Any]) -> None:
+        waiting = self._fetcher._records.get(partition)
+        read: PartitionRecords | None = getattr(waiting, "_partition_records", None)
         if read is None:
             return  # aiokafka has no use for it: the position has changed meanwhile
         aborted = rest[1 if version <= _LAST_VERSION_WITHOUT_LOG_START else 2]
@@ -137,17 +148,17 @@ class FetchResponses:
         return True
 
 
-def install_fetcher(consumer: Any, arrived: asyncio.Event) -> FetchResponses:
+def install_fetcher(consumer: ConsumerClient, arrived: asyncio.Event) -> FetchResponses:
     """Set ``arrived`` whenever a started AIOKafkaConsumer has fetched something."""
     fetcher = consumer._fetcher
     fetch = fetcher._proc_fetch_request
-    idle: set[Any] = set()
+    idle: set[int] = set()
     responses_of = FetchResponses(fetcher)
     client = fetcher._client
     send = client.send
-    responses: dict[int, Any] = {}
+    responses: dict[int, Response | None] = {}
 
-    async def tapped(node: Any, request: Any, **how: Any) -> Any:
+    async def tapped(node: int, request: object, **how: object) -> Any:
         response = await send(node, request, **how)
         if id(request) in responses:
             responses[id(request)] = response
@@ -155,7 +166,7 @@ def install_fetcher(consumer: Any, arrived: asyncio.Event) -> FetchResponses:
 
     client.send = tapped
 
-    async def adapted(assignment: Any, node: Any, request: Any) -> bool:
+    async def adapted(assignment: Assignment, node: int, request: FetchRequest) -> bool:
         if node in idle and not fetcher._records:
             request._max_wait_ms = IDLE_FETCH_WAIT_MS
         responses[id(request)] = None
@@ -188,13 +199,12 @@ def install_fetcher(consumer: Any, arrived: asyncio.Event) -> FetchResponses:
     return responses_of
 
 
-def _drop_second_refusals(fetcher: Any) -> None:
+def _drop_second_refusals(fetcher: Fetcher) -> None:
     """Drop a second refusal of a partition. aiokafka 0.14 asserts that there is none, which ends its fetcher."""
-    set_error: Any = getattr(fetcher, "_set_error", None)
+    set_error = fetcher._set_error
 
     def kept(partition: TopicPartition, error: Exception) -> None:
         if partition not in fetcher._records:
             set_error(partition, error)
 
-    if set_error is not None:
-        fetcher._set_error = kept
+    fetcher._set_error = kept

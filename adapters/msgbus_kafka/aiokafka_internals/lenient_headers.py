@@ -37,7 +37,7 @@ class LenientRecords(_MemoryRecordsPy):  # type: ignore[misc]  # aiokafka is unt
 class _LenientBatch(_DefaultRecordBatchPy):  # type: ignore[misc]  # aiokafka is untyped
     def _maybe_uncompress(self) -> None:
         super()._maybe_uncompress()
-        self._buffer: Any = _LenientBytes(self._buffer)
+        self._buffer: _LenientBytes = _LenientBytes(self._buffer)
 
 
 class _LenientBytes(bytearray):
@@ -49,7 +49,7 @@ class _LenientBytes(bytearray):
         return super().decode(encoding, errors)
 
 
-def _is_decodable(raw: Any) -> bool:
+def _is_decodable(raw: bytes | memoryview) -> bool:
     """Whether no header name of this batch is in the way; other faults show when the batch is read."""
     try:
         for _ in DefaultRecordBatch(raw):

@@ -14,7 +14,7 @@ It costs a task for each partition with pending batches, and aiokafka's own futu
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from aiokafka.structs import TopicPartition
 
     from msgbus_kafka.aiokafka_internals.accumulator import OnBatchDone, Record
+    from msgbus_kafka.client_types.producer import BatchBuilder, ProducerClient
 
 __all__ = ["SendBatchAccumulator"]
 
@@ -31,7 +32,7 @@ class SendBatch:
 
     __slots__ = ("_builder", "_ended", "on_leave", "over", "partition", "records")
 
-    def __init__(self, partition: TopicPartition, builder: Any, ended: OnBatchDone) -> None:
+    def __init__(self, partition: TopicPartition, builder: BatchBuilder, ended: OnBatchDone) -> None:
         self.partition = partition
         self.records: list[Record] = []
         self.over = False
@@ -51,7 +52,7 @@ class SendBatch:
         record.sent = True
         return True
 
-    async def send(self, producer: Any) -> None:
+    async def send(self, producer: ProducerClient) -> None:
         """Hand the batch to ``producer`` and wait for the broker's answer."""
         self._builder.close()
         self._leave_queue()
@@ -81,7 +82,7 @@ class SendBatch:
 class SendBatchAccumulator:
     """The batches of one AIOKafkaProducer, by partition."""
 
-    def __init__(self, producer: Any) -> None:
+    def __init__(self, producer: ProducerClient) -> None:
         self._producer = producer
         self._in_flight: set[SendBatch] = set()
         self._tasks: dict[TopicPartition, asyncio.Task[None]] = {}

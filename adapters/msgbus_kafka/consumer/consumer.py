@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from msgbus.adapter import SessionListener
     from msgbus.adapter.address import Address
     from msgbus.adapter.envelope import Delivery
-    from msgbus_kafka.client_types import ConsumerClient
+    from msgbus_kafka.client_types.consumer import ConsumerClient
     from msgbus_kafka.consumer.group_state import GroupState
     from msgbus_kafka.consumer.partition_session import PartitionSession
     from msgbus_kafka.options import Timing

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from msgbus_kafka.admin.client import AdminClient
     from msgbus_kafka.admin.topics import Topics
-    from msgbus_kafka.aiokafka_internals.consumer_state import Coordinator
+    from msgbus_kafka.client_types.consumer import Coordinator
 
 __all__ = ["InitialOffsets", "commit_initial_offsets"]
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from aiokafka.structs import TopicPartition
 
-    from msgbus_kafka.aiokafka_internals.consumer_state import Coordinator
+    from msgbus_kafka.client_types.consumer import Coordinator
     from msgbus_kafka.consumer.partition_session import PartitionSession, PartitionSessions
 
 __all__ = ["COMMIT_REFUSED_TEXT", "Fenced", "OffsetCommits"]

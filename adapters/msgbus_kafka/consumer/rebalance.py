@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from msgbus.adapter import SessionListener
     from msgbus.adapter.address import Address
-    from msgbus_kafka.client_types import ConsumerClient
+    from msgbus_kafka.client_types.consumer import ConsumerClient
     from msgbus_kafka.consumer.offset_commits import OffsetCommits
     from msgbus_kafka.consumer.partition_session import PartitionSession, PartitionSessions
     from msgbus_kafka.options import Timing

@@ -16,7 +16,7 @@ from msgbus_kafka.aiokafka_internals.consumer_state import fetch_position
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from msgbus_kafka.client_types import ConsumerClient
+    from msgbus_kafka.client_types.consumer import ConsumerClient
     from msgbus_kafka.consumer.group_state import GroupState
     from msgbus_kafka.consumer.partition_session import PartitionSession, PartitionSessions
 

@@ -9,7 +9,7 @@ asked.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from aiokafka.structs import TopicPartition
 
@@ -19,7 +19,8 @@ from msgbus_kafka.admin.offsets import log_bounds
 if TYPE_CHECKING:
     from msgbus_kafka.admin.client import AdminClient
     from msgbus_kafka.admin.topics import Topics
-    from msgbus_kafka.client_types import ConsumerClient
+    from msgbus_kafka.client_types.consumer import ConsumerClient
+    from msgbus_kafka.client_types.network import Response
 
 __all__ = ["StartDecision", "StartOffsets", "classify_start"]
 
@@ -58,7 +59,7 @@ class StartOffsets:
         self._group = group
         self._known: dict[TopicPartition, int] = {}
 
-    def record_response(self, response: Any) -> None:
+    def record_response(self, response: Response) -> None:
         """Take the commits of an OffsetFetch response."""
         for topic, rows in response.topics:
             for partition, offset, *_ in rows:

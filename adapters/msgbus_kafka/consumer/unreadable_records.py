@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from aiokafka.structs import TopicPartition
 
     from msgbus_kafka.aiokafka_internals.fetcher import FetchResponses
-    from msgbus_kafka.client_types import ConsumerClient, Fetched
+    from msgbus_kafka.client_types.consumer import ConsumerClient
+    from msgbus_kafka.client_types.records import Fetched
     from msgbus_kafka.consumer.partition_session import PartitionSession
     from msgbus_kafka.consumer.start_offsets import StartOffsets
 

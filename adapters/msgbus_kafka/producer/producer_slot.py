@@ -5,21 +5,20 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import UnknownTopicOrPartitionError
 
 from msgbus.errors import translate_errors
 from msgbus_kafka.admin.topic_config import MAX_BATCH_BYTES
-from msgbus_kafka.aiokafka_internals.install import install_patches
-from msgbus_kafka.aiokafka_internals.producer_path import accumulator_of, install_producer_path
+from msgbus_kafka.aiokafka_internals.producer_path import accumulator_of
 from msgbus_kafka.aiokafka_internals.producer_state import is_sending
 from msgbus_kafka.aiokafka_internals.shutdown import stop_producer
+from msgbus_kafka.clients import new_producer
 from msgbus_kafka.errors import ERROR_TABLE
 from msgbus_kafka.producer.ack_pacing import AckPacer
 from msgbus_kafka.producer.partitioner import Partitioner
 
 if TYPE_CHECKING:
-    from msgbus_kafka.client_types import ProducerClient
+    from msgbus_kafka.aiokafka_internals.producer_path import Producer
     from msgbus_kafka.connection import ConnectionSettings
 
 __all__ = ["BATCH_BYTES", "ProducerSlot"]
@@ -38,13 +37,13 @@ class ProducerSlot:
     def __init__(self, access: ConnectionSettings, batch: int) -> None:
         self._connection_settings = access
         self._batch = batch
-        self._producer: ProducerClient | None = None
+        self._producer: Producer | None = None
         self._starting = asyncio.Lock()
         self._retired: set[asyncio.Task[None]] = set()
         self.partitioner: Final = Partitioner()
         self.ack_pacer: Final = AckPacer(self._has_waiting)
 
-    async def ready(self) -> ProducerClient:
+    async def ready(self) -> Producer:
         """Return the producer, started if there is none. Raises BrokerUnavailable or AccessRefused."""
         if self._producer is not None and self.is_current(self._producer):
             return self._producer
@@ -54,17 +53,16 @@ class ProducerSlot:
                 self._producer = await self._started()
             return self._producer
 
-    def is_current(self, producer: ProducerClient | None) -> bool:
+    def is_current(self, producer: Producer | None) -> bool:
         """Whether ``producer`` is the one to use, and its sender runs."""
         return producer is not None and producer is self._producer and is_sending(producer)
 
     def _has_waiting(self) -> bool:
         return self._producer is not None and bool(accumulator_of(self._producer).waiting)
 
-    async def _started(self) -> ProducerClient:
-        producer: ProducerClient = AIOKafkaProducer(
-            **self._connection_settings.client_arguments(),
-            client_id="msgbus",
+    async def _started(self) -> Producer:
+        producer = new_producer(
+            self._connection_settings,
             enable_idempotence=True,
             acks="all",
             linger_ms=0,  # the next batch fills while a request is in flight; a lone message is sent at once
@@ -73,8 +71,6 @@ class ProducerSlot:
             request_timeout_ms=int(REQUEST_TIMEOUT_SECONDS * 1000),
             metadata_max_age_ms=60_000,
         )
-        install_patches(producer.client, self._connection_settings.servers, self._connection_settings.fetch_metadata)
-        install_producer_path(producer)
         try:
             with translate_errors(ERROR_TABLE, f"kafka: {self._connection_settings.servers}"):
                 await producer.start()
@@ -83,7 +79,7 @@ class ProducerSlot:
             raise
         return producer
 
-    def replace(self, producer: ProducerClient | None) -> None:
+    def replace(self, producer: Producer | None) -> None:
         """Retire ``producer``: it sends what it still has for at most 30 s."""
         if producer is not None and producer is self._producer:
             self._producer = None
