@@ -14,10 +14,10 @@ It costs a task for each partition with pending batches, and aiokafka's own futu
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
 
     from aiokafka.structs import TopicPartition
 
@@ -84,6 +84,7 @@ class SendBatchAccumulator:
 
     def __init__(self, producer: ProducerClient) -> None:
         self._producer = producer
+        _retrieve_drain_errors(producer._message_accumulator)
         self._in_flight: set[SendBatch] = set()
         self._tasks: dict[TopicPartition, asyncio.Task[None]] = {}
         self.waiting: Final[dict[TopicPartition, SendBatch]] = {}
@@ -122,6 +123,7 @@ class SendBatchAccumulator:
 
     def fail_all(self, error: BaseException) -> None:
         """Fail every batch and send none of them any more."""
+        self._producer._message_accumulator.fail_all(error)  # first: what it was handed
         batches = [*self.waiting.values(), *self._in_flight]
         self.waiting.clear()
         tasks, self._tasks = self._tasks, {}
@@ -134,3 +136,24 @@ class SendBatchAccumulator:
         """Wait until every batch has ended."""
         while self._tasks:
             await asyncio.wait(list(self._tasks.values()))
+
+
+def _retrieve_drain_errors(accumulator: Any) -> None:
+    """Have aiokafka's ``fail_all()`` retrieve the errors that it sets for callers that wait for room.
+
+    aiokafka 0.14 sets one for each batch that was not taken by the sender, and no caller waits: asyncio would log
+    "Future exception was never retrieved". Test: test_sender.py.
+    """
+    fail_all: Callable[[BaseException], None] = accumulator.fail_all
+
+    def retrieving(error: BaseException) -> None:
+        queues: Mapping[object, Iterable[object]] = getattr(accumulator, "_batches", {})
+        waiters: list[asyncio.Future[None] | None] = [
+            getattr(batch, "_drain_waiter", None) for queue in queues.values() for batch in queue
+        ]
+        fail_all(error)
+        for waiter in waiters:
+            if waiter is not None and waiter.done() and not waiter.cancelled():
+                waiter.exception()
+
+    accumulator.fail_all = retrieving

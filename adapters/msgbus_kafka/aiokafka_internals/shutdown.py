@@ -68,21 +68,25 @@ async def stop_consumer(consumer: ConsumerClient, wait: float) -> None:
     await stop_client(consumer._client)
 
 
-async def stop_producer(producer: Producer, wait: float) -> None:
-    """Send pending batches and close; after ``wait`` seconds pending batches fail, their outcome unknown."""
+async def stop_producer(producer: Producer, wait: float, hurry: asyncio.Future[None] | None = None) -> None:
+    """Send pending batches and close; after ``wait`` seconds pending batches fail, their outcome unknown.
+
+    They fail at once when ``hurry`` is done, or when the call is cancelled: it closes before it ends.
+    """
     stopping = asyncio.ensure_future(_flush_and_stop(producer))
-    await asyncio.wait({stopping}, timeout=wait)
-    if not stopping.done():
-        # In this order: requests end with their connections, the sender with its requests, and only what no request
-        # holds any more, and no answer can confirm, may fail.
+    try:
+        waited = {stopping} if hurry is None else {stopping, hurry}
+        await asyncio.wait(waited, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        if not stopping.done():
+            # In this order: requests end with their connections, the sender with its requests, and only what no
+            # request holds any more, and no answer can confirm, may fail.
+            await stop_client(producer.client)
+            await _cancel([producer._sender._sender_task])
+            accumulator_of(producer).fail_all(KafkaConnectionError("the producer was closed"))
+            await asyncio.wait({stopping}, timeout=1.0)
+        await _cancel([stopping, producer._sender._sender_task])
         await stop_client(producer.client)
-        await _cancel([producer._sender._sender_task])
-        closed = KafkaConnectionError("the producer was closed")
-        producer._message_accumulator.fail_all(closed)  # on the fallback: what it has handed over, first
-        accumulator_of(producer).fail_all(closed)
-        await asyncio.wait({stopping}, timeout=1.0)
-    await _cancel([stopping, producer._sender._sender_task])
-    await stop_client(producer.client)
 
 
 async def _flush_and_stop(producer: Producer) -> None:

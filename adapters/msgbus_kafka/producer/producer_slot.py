@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiokafka.errors import UnknownTopicOrPartitionError
 
-from msgbus.errors import translate_errors
+from msgbus.errors import BrokerUnavailable, translate_errors
 from msgbus_kafka.admin.topic_config import MAX_BATCH_BYTES
 from msgbus_kafka.aiokafka_internals.producer_path import accumulator_of
 from msgbus_kafka.aiokafka_internals.producer_state import is_sending
@@ -29,6 +29,8 @@ REQUEST_TIMEOUT_SECONDS: Final = 15.0
 """Seconds of one request: longer than a cluster needs to drop a dead node (8 to 13 s)."""
 RETIRE_TIMEOUT_SECONDS: Final = 30.0
 """Seconds for a replaced producer to send its pending batches."""
+ABANDON_TIMEOUT_SECONDS: Final = 6.0
+"""Seconds to close producers whose pending batches have failed: longer than the bounds of stop_producer()."""
 
 
 class ProducerSlot:
@@ -39,19 +41,36 @@ class ProducerSlot:
         self._batch = batch
         self._producer: Producer | None = None
         self._starting = asyncio.Lock()
+        self._closed = False
+        self._hurry: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done when replaced producers shall wait no longer."""
         self._retired: set[asyncio.Task[None]] = set()
         self.partitioner: Final = Partitioner()
         self.ack_pacer: Final = AckPacer(self._has_waiting)
 
     async def ready(self) -> Producer:
-        """Return the producer, started if there is none. Raises BrokerUnavailable or AccessRefused."""
+        """Return the producer, started if there is none.
+
+        Raises BrokerUnavailable or AccessRefused, and BrokerUnavailable after close().
+        """
         if self._producer is not None and self.is_current(self._producer):
             return self._producer
         async with self._starting:
             if self._producer is None or not self.is_current(self._producer):
+                self._check_open()
                 self.replace(self._producer)
-                self._producer = await self._started()
+                producer = await self._started()
+                try:
+                    self._check_open()
+                except BrokerUnavailable:
+                    await stop_producer(producer, 0)
+                    raise
+                self._producer = producer
             return self._producer
+
+    def _check_open(self) -> None:
+        if self._closed:  # a late publish must not start a producer: nothing would close it
+            raise BrokerUnavailable(f"kafka: {self._connection_settings.servers}: the connection was closed")
 
     def is_current(self, producer: Producer | None) -> bool:
         """Whether ``producer`` is the one to use, and its sender runs."""
@@ -83,7 +102,7 @@ class ProducerSlot:
         """Retire ``producer``: it sends what it still has for at most 30 s."""
         if producer is not None and producer is self._producer:
             self._producer = None
-            task = asyncio.ensure_future(stop_producer(producer, RETIRE_TIMEOUT_SECONDS))
+            task = asyncio.ensure_future(stop_producer(producer, RETIRE_TIMEOUT_SECONDS, self._hurry))
             self._retired.add(task)
             task.add_done_callback(self._retired.discard)
 
@@ -93,11 +112,14 @@ class ProducerSlot:
             accumulator_of(self._producer).fail_topic(topic, UnknownTopicOrPartitionError())
 
     async def close(self, wait: float) -> None:
-        """Send pending batches for at most ``wait`` seconds, then fail them."""
+        """Send pending batches for at most ``wait`` seconds, those of replaced producers as well, then fail them."""
+        self._closed = True
         producer, self._producer = self._producer, None
+        ending = set(self._retired)
         if producer is not None:
-            await stop_producer(producer, wait)
-        for task in list(self._retired):
-            task.cancel()
-        if self._retired:
-            await asyncio.wait(self._retired, timeout=1.0)
+            ending.add(asyncio.ensure_future(stop_producer(producer, wait)))
+        if ending:
+            await asyncio.wait(ending, timeout=wait)
+            if not self._hurry.done():
+                self._hurry.set_result(None)
+            await asyncio.wait(ending, timeout=ABANDON_TIMEOUT_SECONDS)
