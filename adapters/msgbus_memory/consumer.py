@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from msgbus.adapter import Consumer
 from msgbus.adapter.envelope import Delivery, build_message
-from msgbus.adapter.timeouts import DRAIN_SECONDS
+from msgbus.adapter.timeouts import DRAIN_SECONDS, wait_for_event
 from msgbus.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
@@ -97,10 +97,7 @@ class MemoryConsumer(Consumer):
         """Implement :meth:`Consumer.receive`."""
         self._alive()
         if not (deliveries := self._take(capacity)):
-            try:
-                async with asyncio.timeout(timeout):
-                    await self._event.wait()
-            except TimeoutError:
+            if not await wait_for_event(timeout, self._event):
                 return ()
             self._alive()
             deliveries = self._take(capacity)
