@@ -32,7 +32,7 @@ class BrokerConnection:
     """The connection of one adapter, shared by all methods of a broker."""
 
     def __init__(self, adapter: Adapter, deadline: float, random: Random) -> None:
-        """``deadline``: seconds after which every call has ended."""
+        """Prepare a connection whose calls end after ``deadline`` seconds each. No I/O."""
         self.adapter = adapter
         self._deadline = deadline
         self._random = random

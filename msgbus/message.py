@@ -65,7 +65,11 @@ class Message:
 
     @property
     def text(self) -> str:
-        """The body, decoded as UTF-8. Raises InvalidPayload."""
+        """The body, decoded as UTF-8.
+
+        Raises:
+            InvalidPayload: The body is no UTF-8.
+        """
         try:
             return self.body.decode()
         except UnicodeDecodeError as error:
@@ -73,6 +77,9 @@ class Message:
 
     def json(self) -> Any:
         """Parse the body as JSON.
+
+        Returns:
+            The parsed body.
 
         Raises:
             InvalidPayload: The body is no JSON.

@@ -73,7 +73,7 @@ class FetchRefused(kafka.KafkaError):  # type: ignore[misc]  # aiokafka is untyp
 
 
 def concerns_one_partition(error: Exception) -> bool:
-    """Whether an error out of getmany() may be about one partition, and not about connection, group or login."""
+    """Return whether an error of getmany() may be about one partition, and not about connection, group or login."""
     if isinstance(error, (kafka.TopicAuthorizationFailedError, FetchRefused)):
         return True
     if isinstance(error, (*ACCESS_ERRORS, kafka.ConsumerStoppedError, kafka.IllegalStateError, OSError)):

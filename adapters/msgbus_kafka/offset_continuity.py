@@ -124,7 +124,7 @@ class FetchedBatches:
 
 
 def has_gap(expected: int, records: Sequence[FetchedRecord]) -> bool:
-    """Whether an offset from ``expected`` to the last of ``records`` is missing."""
+    """Return whether an offset from ``expected`` to the last of ``records`` is missing."""
     return bool(records[-1].offset - expected + 1 != len(records))
 
 

@@ -62,7 +62,7 @@ class RedisDeadLetterStore(DeadLetterStore):
 
     @property
     def closed(self) -> bool:
-        """close() has been called."""
+        """Whether ``close()`` has been called."""
         return self._closed
 
     async def count(self) -> tuple[int, bool]:

@@ -79,7 +79,7 @@ class Outage:
     def __init__(
         self, workers: PausablePool, publish_copy: Callable[[InFlight, Outgoing], None], random: Random
     ) -> None:
-        """``publish_copy`` publishes a copy of a delivery and then acknowledges the delivery."""
+        """Create a closed breaker. It calls ``publish_copy`` to publish a copy of a delivery and to acknowledge it."""
         policy = workers.subscription.policy
         self._workers = workers
         self._publish_copy = publish_copy

@@ -109,7 +109,7 @@ class InFlight:
     )
 
     def __init__(self, delivery: Delivery, session: Session, runner: DeliveryRunner, flow: FlowController) -> None:
-        """``runner`` is the pool that runs it; ``flow`` counts the in-flight deliveries of its queue."""
+        """Create a delivery that ``runner`` runs. ``flow`` counts the in-flight deliveries of its queue."""
         self.delivery = delivery
         self.message = message = delivery.message
         """The message for the callback, with its current attempt."""

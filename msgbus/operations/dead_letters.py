@@ -121,7 +121,11 @@ class DeadLetterFilter:
     """Latest last failure; a time without a zone is UTC."""
 
     def matches(self, letter: DeadLetter) -> bool:
-        """Return whether the filter selects ``letter``."""
+        """Return whether the filter selects a dead letter.
+
+        Args:
+            letter: The dead letter.
+        """
         said = f"{letter.error_type}\n{letter.error_message}\n{letter.reason}".lower()
         if self.error.lower() not in said or self.id not in {None, letter.message.id, letter.letter_id}:
             return False
@@ -202,6 +206,9 @@ class DeadLetters:
     async def count(self) -> int:
         """Count the dead letters.
 
+        Returns:
+            The number of dead letters. On RabbitMQ those that another lock holder has are not counted.
+
         Raises:
             QueueNotFound: The group has no dead-letter queue of this queue.
             BrokerUnavailable: The server did not answer within the deadline.
@@ -220,6 +227,9 @@ class DeadLetters:
         Args:
             which: Selects dead letters; default: all.
             limit: Dead letters to return, at most; None is no limit.
+
+        Yields:
+            The dead letters that ``which`` selects.
 
         Raises:
             QueueNotFound: The group has no dead-letter queue of this queue.

@@ -57,12 +57,12 @@ def coordinator_of(consumer: Any) -> Coordinator:
 
 
 def has_coordinator(consumer: Any) -> bool:
-    """Whether a node of the cluster is known to be the group's coordinator."""
+    """Return whether a node of the cluster is known to be the group's coordinator."""
     return consumer._coordinator.coordinator_id is not None
 
 
 def has_joined(consumer: Any) -> bool:
-    """Whether ``consumer`` is in a generation of its group and need not join again."""
+    """Return whether ``consumer`` is in a generation of its group and need not join again."""
     coordinator = consumer._coordinator
     return bool(coordinator.generation > 0 and not coordinator._rejoin_needed_fut.done())
 
@@ -84,12 +84,12 @@ def unsubscribe(consumer: Any) -> None:
 
 
 def has_assignment(consumer: Any) -> bool:
-    """Whether the group has assigned partitions, or none, to the current subscription."""
+    """Return whether the group has assigned partitions, or none, to the current subscription."""
     return consumer._subscription.subscription.assignment is not None
 
 
 def assignment_is_outdated(consumer: Any) -> bool:
-    """Whether the subscription was replaced since the assignment that is being reported."""
+    """Return whether the subscription was replaced since the assignment that is being reported."""
     return bool(consumer._subscription.reassignment_in_progress)
 
 

@@ -50,7 +50,7 @@ class _LenientBytes(bytearray):
 
 
 def _is_decodable(raw: Any) -> bool:
-    """Whether no header name of this batch is in the way; other faults show when the batch is read."""
+    """Return whether every header name of this batch is UTF-8; other faults show when the batch is read."""
     try:
         for _ in DefaultRecordBatch(raw):
             pass

@@ -160,7 +160,7 @@ class FetchLoop:
         return True
 
     async def _may_start_at(self, partition: TopicPartition, first: int) -> bool:
-        """Whether a session may continue with ``first``, by the group's commits and the log."""
+        """Return whether a session may continue with ``first``, by the group's commits and the log."""
         session = self._sessions.living(partition)
         if session is None:
             return False

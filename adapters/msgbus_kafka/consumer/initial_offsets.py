@@ -67,9 +67,9 @@ class InitialOffsets:
         self._queues, self._newest = queues, newest
 
     async def pending(self, coordinator: Coordinator, unknown: AbstractSet[str]) -> bool:
-        """Whether to ask again for the commits of ``unknown``, some of whose partitions have none.
+        """Return whether to read the commits of ``unknown`` again: the new group's initial offsets are not all there.
 
-        The group is being created.
+        ``unknown`` are topics of which at least one partition has no commit.
         """
         try:
             asked = [self._pending(coordinator, name) for name in unknown & self._queues - self._committed]

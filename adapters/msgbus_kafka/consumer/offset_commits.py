@@ -44,9 +44,13 @@ class OffsetCommits:
         wait: float,
         confirmed: Callable[[TopicPartition, int], None],
     ) -> None:
-        """``wait``.
+        """Prepare the commits of one consumer.
 
-        Seconds that a commit may take; ``confirmed`` is called with each committed partition and offset.
+        Args:
+            coordinator: The consumer's group coordinator.
+            sessions: The partitions of the consumer.
+            wait: Seconds that one commit may take.
+            confirmed: Is called with each committed partition and its offset.
         """
         self._confirmed = confirmed
         self._coordinator = coordinator

@@ -74,7 +74,7 @@ class StartOffsets:
         return self._known.get(partition)
 
     async def check(self, client: ConsumerClient, partition: TopicPartition, first: int) -> bool:
-        """Whether a session may start with ``first``; if not, the client was sent to its commit. Raises BrokerError."""
+        """Return whether a session may start with ``first``; if not, seek to the group's commit. Raises BrokerError."""
         if self._known.get(partition, first) == first:
             return True
         name, number = partition.topic, partition.partition

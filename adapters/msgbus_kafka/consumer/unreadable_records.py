@@ -51,7 +51,7 @@ _RECORD_REMEDY: Final = "mend the log, or rewind the group behind it"
 
 
 def concerns_all_partitions(client: ConsumerClient, error: Exception) -> bool:
-    """Whether ``error`` out of getmany() is about the group or the connection, and so about every partition."""
+    """Return whether ``error`` of getmany() is about the group or the connection, and so about every partition."""
     try:
         raise_group_error(client)  # every getmany() raises what ended the group
     except Exception:  # noqa: BLE001 - only whether it raises is of interest

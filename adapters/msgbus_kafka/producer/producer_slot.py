@@ -55,7 +55,7 @@ class ProducerSlot:
             return self._producer
 
     def is_current(self, producer: ProducerClient | None) -> bool:
-        """Whether ``producer`` is the one to use, and its sender runs."""
+        """Return whether ``producer`` is the one to use, and its sender runs."""
         return producer is not None and producer is self._producer and is_sending(producer)
 
     def _has_waiting(self) -> bool:

@@ -81,7 +81,7 @@ class TopicWriter:
     # Becoming ready: one task for all waiting messages.
 
     def _ready(self) -> bool:
-        """Whether a message can go into a batch now."""
+        """Return whether a message can go into a batch now."""
         if (
             self._slot is None
             or self._producer is None

@@ -64,7 +64,7 @@ class PendingPublish(PendingMessage):
         message: Outgoing,
         ended: Callable[[PendingPublish, BaseException | None], None],
     ) -> None:
-        """``ended`` is called with None when the server confirms the message, or with the error when it does not."""
+        """Prepare a publish. It calls ``ended`` with None when the server confirms the message, else with the error."""
         super().__init__(call, place, message)
         self.ended = ended
         self.attempt = ""

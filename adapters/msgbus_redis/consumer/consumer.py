@@ -74,7 +74,7 @@ class RedisConsumer(Consumer):
 
     @property
     def closed(self) -> bool:
-        """close() has been called."""
+        """Whether ``close()`` has been called."""
         return self._closed
 
     # Subscribing.

@@ -73,7 +73,7 @@ class StreamReader:
 
     @property
     def busy(self) -> bool:
-        """A read is in progress, or its end was not collected."""
+        """Whether a read is in progress, or its result was not collected yet."""
         return self._task is not None
 
     def start_read(self, capacity: Mapping[StreamSession, int], wait: float) -> None:

@@ -80,12 +80,12 @@ class StreamSession:
 
     @property
     def over(self) -> bool:
-        """The session has ended: this member owns nothing of it any more."""
+        """Whether the session has ended: this member owns none of its entries any more."""
         return self._over
 
     @property
     def buffered(self) -> bool:
-        """The fetch buffer is not empty."""
+        """Whether the fetch buffer has entries."""
         return bool(self._fetch_buffer)
 
     # Reading new entries.
