@@ -411,7 +411,7 @@ class Broker:
 
     def _start(self) -> None:
         if self._closing is not None:  # nothing would stop the members that are started now
-            raise BrokerClosed("the broker was closed while it was being entered")
+            raise BrokerClosed("the broker was closed while it was being entered; enter it again with 'async with'")
         self._members.start()
 
     # Shared by these methods.
@@ -441,8 +441,9 @@ class Broker:
     def _group(self, queue: str, group: str | None) -> str:
         name = self.group if group is None else group
         if not name and group is None:
+            of_queue = f"queue {queue!r}: " if queue else ""
             raise ConfigurationError(
-                f"queue {queue!r}: which group? pass group= to consume() or connect(), or set MSGBUS_GROUP"
+                f"{of_queue}no group is given; pass group= to this call or to connect(), or set MSGBUS_GROUP"
             )
         return group_name(name)
 

@@ -29,7 +29,7 @@ running_member: ContextVar[object] = ContextVar("inside")
 
 
 class SubscriptionOwner(Protocol):
-    """What a subscription and its worker pool need of their member, which stands layers above."""
+    """The part of the member that a subscription and its worker pool use. The member itself is in a higher layer."""
 
     def subscriptions_changed(self) -> None:
         """Apply the subscriptions and their limits again soon."""

@@ -43,7 +43,7 @@ def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Generator[None, py
     """Report a case that raised NotOffered as "not offered": neither as failed nor as skipped."""
     report = yield
     error = call.excinfo.value if call.excinfo else None
-    faults = sys.modules.get("msgbus.testing.faults")  # who raised it has imported it
+    faults = sys.modules.get("msgbus.testing.faults")  # the code that raised it has imported it
     if faults is not None and isinstance(error, faults.NotOffered):
         path, line, _ = report.location
         report.outcome, report.longrepr = "skipped", (path, line or 0, f"{NOT_OFFERED}: {error}")

@@ -82,7 +82,7 @@ def concerns_one_partition(error: Exception) -> bool:
 
 
 def describe_unreadable(error: BaseException) -> str:
-    """Say what is wrong with a record that raised ``error`` when it was read."""
+    """Return in words why a record cannot be read, by the ``error`` that reading it raised."""
     if isinstance(error, kafka.UnsupportedCodecError):
         return f"is compressed with a codec that is not installed ({describe(error)})"
     if isinstance(error, kafka.CorruptRecordException):

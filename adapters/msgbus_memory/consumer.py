@@ -1,4 +1,4 @@
-"""Consumer of one member: takes from its group's position in each queue, and gives back what it leaves in flight."""
+"""Consumer of one member: takes messages from its group's position in each queue, and gives back unfinished ones."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ class RedisDeadLetterStore(DeadLetterStore):
     async def take(self, after: Hashable | None, limit: int) -> tuple[Sequence[Delivery], Hashable | None]:
         """Implement :meth:`DeadLetterStore.take`. Holds the lock until close(), however long that takes."""
         if self._closed:
-            raise BrokerUnavailable(f"queue {self._address}: this dead-letter store is closed")
+            raise BrokerUnavailable(f"queue {self._address}: this dead-letter store is closed; open another")
         before, self._lock_epoch = self._lock_epoch, None  # a lost reply would leave unknown since when it is held
         self._tried = True
         commands = [self._call(ACQUIRE_LOCK), self._page(after, limit)]

@@ -19,7 +19,7 @@ __all__ = ["DLQ_PART", "RETRY_PART_PREFIX", "Address", "group_name", "queue_addr
 DLQ_PART = "dlq"
 """Part of the address of a dead-letter queue."""
 RETRY_PART_PREFIX = "retry."
-"""What the part of a retry queue's address begins with; its delay follows, as in ``retry.5s``."""
+"""Beginning of the part of a retry queue's address; the delay follows, as in ``retry.5s``."""
 QUEUE_NAME_MAX_CHARACTERS = 120
 GROUP_NAME_MAX_CHARACTERS = 60
 EXCHANGE_NAME_MAX_CHARACTERS = 40
@@ -79,9 +79,9 @@ def queue_name(queue: str, exchange: str = "") -> str:
     _check("queue", queue, _QUEUE, QUEUE_NAME_MAX_CHARACTERS)
     _check("queue", name, _QUEUE, QUEUE_NAME_MAX_CHARACTERS)
     if name.startswith("amq."):
-        raise InvalidName(f"queue {name!r}: names that begin with 'amq.' belong to RabbitMQ")
+        raise InvalidName(f"queue {name!r}: names that begin with 'amq.' belong to RabbitMQ; choose another")
     if _OURS.search(name):
-        raise InvalidName(f"queue {name!r}: the ending is msgbus's own (a retry or dead-letter queue)")
+        raise InvalidName(f"queue {name!r}: the ending is that of a retry or dead-letter queue; choose another name")
     return name
 
 

@@ -69,7 +69,7 @@ class Acknowledger:
             if current:
                 await self._consumer.acknowledge(current)
         except BrokerError as error:
-            logger.debug("acknowledging %d messages failed, trying again: %s", len(current), error)
+            logger.debug("acknowledging %d messages failed: %s; trying again", len(current), error)
             self._batch = batch + self._batch
             return False
         self._release(batch)

@@ -77,7 +77,7 @@ class DeadLetter:
         return self.redrives >= LOOPING_AFTER_REDRIVES
 
     def as_dict(self) -> dict[str, Any]:
-        """Return all fields for JSON; a body that is no UTF-8 is ``body_base64``."""
+        """Return all fields for JSON; a body that is not UTF-8 is ``body_base64``."""
         message = self.message
         try:
             body = {"body": message.body.decode()}
@@ -272,7 +272,7 @@ class DeadLetters:
             progress: Called with the number of further messages that have arrived.
 
         Returns:
-            What was taken, has arrived, was skipped, and remains.
+            Numbers of dead letters: taken, arrived, skipped, and remaining.
 
         Raises:
             ConfigurationError: ``rate`` or ``batch`` is out of range.

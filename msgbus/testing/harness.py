@@ -1,6 +1,6 @@
 """Harness of a contract case: brokers on new queues, members that can be killed, and fences.
 
-A fence is a set of messages published behind others. When all of them are handled, everything before them has come.
+A fence is a set of messages published behind others. When all of them are handled, so are the messages before them.
 """
 
 from __future__ import annotations

@@ -194,7 +194,7 @@ class Proxy:
             wire.tail = (wire.tail + chunk)[-len(request) :]
 
     def _loses(self, wire: _Wire) -> bool:
-        """Tell whether these bytes are the reply to lose; if so, break the connection."""
+        """Return whether these bytes are the reply to lose; if so, break the connection."""
         if self._lost is None or not wire.marked:
             return False
         _, lost = self._lost

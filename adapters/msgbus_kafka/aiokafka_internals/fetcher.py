@@ -7,7 +7,7 @@ aiokafka 0.14:
   callback. Tests: test_fetcher.py.
 - Where a fetch brought nothing, the next request may wait longer at the broker (106 to 45 CPU ms/s for 50 idle queues).
 - It only logs an error of one partition that it does not know, and asks again at once, indefinitely. Here
-  ``FetchResponses`` keeps what a response says beside its records, and raises such an error. Tests:
+  ``FetchResponses`` keeps the other contents of a response, and raises such an error. Tests:
   test_unreadable_records.py, test_offset_gaps.py.
 
 Remove when aiokafka raises unknown partition errors and wakes its readers before it builds the next request.
@@ -33,11 +33,11 @@ RETRY_INTERVAL_SECONDS: Final = 0.1
 """Seconds before a node is asked again whose response could not be processed."""
 
 EVENT_LOOP_TURNS: Final = 2
-"""Of the event loop: from the fetch loop to receive(), and from there to a callback."""
+"""Event-loop turns from the fetch loop to ``receive()``, and from there to a callback."""
 IDLE_FETCH_WAIT_MS: Final = 500
-"""Milliseconds that a node keeps a request when its last one brought nothing and no records wait to be taken.
+"""Milliseconds that a node may hold a request when its last response was empty and no fetched records wait.
 
-Else a partition that is not in the request, since its records wait, would have to wait for its end.
+A partition whose fetched records wait is not in the request, and could not be fetched again before the request ends.
 """
 _LAST_VERSION_WITHOUT_LOG_START: Final = 4
 """The last version of FetchResponse without the first offset of each log."""
@@ -48,7 +48,7 @@ _TRANSIENT_ERRORS: Final = frozenset({0, 3, 5, 6, 7, 9, 13, 74, 75, 78, 100, 103
 
 
 class FetchResponses:
-    """What the responses of one fetcher contain beside their records."""
+    """Contents of the responses of one fetcher, apart from the records: batches, refused partitions, errors."""
 
     def __init__(self, fetcher: Any) -> None:
         self._fetcher = fetcher

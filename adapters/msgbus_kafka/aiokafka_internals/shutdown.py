@@ -30,7 +30,7 @@ def abort_connection(connection: Any, _: object = None) -> None:
     Otherwise it stays open until the server has read everything, and with TLS until the server agrees or for 30 s. A
     frozen server does neither, and the event loop may end before.
     """
-    transport = connection._protocol._transport  # what was closed has no writer any more
+    transport = connection._protocol._transport  # a closed connection has no writer
     if transport is not None:
         transport.abort()
 
@@ -86,7 +86,7 @@ async def _flush_and_stop(producer: Any) -> None:
 
 
 async def _refuse_connection(*_: Any, **__: Any) -> None:
-    """Return no connection: the caller is told that the node is not ready."""
+    """Return no connection: aiokafka then treats the node as not ready."""
 
 
 async def _close_late(client: Any) -> None:

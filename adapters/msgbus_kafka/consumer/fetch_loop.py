@@ -37,7 +37,7 @@ __all__ = ["FetchLoop"]
 logger = logging.getLogger("msgbus.kafka")
 
 FETCH_WAIT_SECONDS: Final = 0.2
-"""Seconds that a fetch waits for records when every partition takes part in it."""
+"""Seconds that a fetch waits for records when it asks for every partition."""
 PARTIAL_FETCH_WAIT_SECONDS: Final = 0.05
 """The same when some do not: one of them may want more before the end."""
 MAX_RECORDS_PER_FETCH: Final = 500
@@ -91,7 +91,7 @@ class FetchLoop:
                 await self._round()
         except BrokerError as error:
             self.fail(error)
-        except Exception as error:  # noqa: BLE001 - receive() has to raise whatever ended the loop
+        except Exception as error:  # noqa: BLE001 - receive() has to raise the error that ended the loop
             self.fail(BrokerUnavailable(f"kafka: fetching failed: {error!r}; reopening the consumer"), error)
 
     async def _round(self) -> None:
@@ -176,7 +176,7 @@ class FetchLoop:
         except QueueNotFound:
             return True  # the topic was deleted meanwhile; its fetched records are valid
         except BrokerError as error:
-            logger.debug("%s: the group's start offset could not be read: %s; trying again", partition.topic, error)
+            logger.debug("queue %s: reading the group's start offset failed: %s; trying again", partition.topic, error)
             if self._sessions.living(partition) is session:
                 self._client.seek(partition, first)
             return False
@@ -188,7 +188,7 @@ class FetchLoop:
 
     async def _count(self, error: kafka.KafkaError) -> None:
         self._errors += 1
-        logger.debug("fetching failed, %d in a row: %s", self._errors, describe(error))
+        logger.debug("kafka: fetching failed %d times in a row: %s", self._errors, describe(error))
         if type(error) in _HOPELESS:
             self.fail(BrokerUnavailable(f"kafka: {_HOPELESS[type(error)]}"), error)
         elif self._errors >= MAX_CONSECUTIVE_FETCH_ERRORS and not error.retriable:

@@ -68,7 +68,7 @@ class Used(NamedTuple):
         return f"{self.owner.__name__}.{self.name}" + (f"({', '.join(self.parameters)})" if self.parameters else "")
 
     def is_there(self) -> bool:
-        """Tell whether the installed redis-py has it."""
+        """Return whether the installed redis-py has it."""
         found = getattr(self.owner, self.name, None)
         if found is None or not self.parameters:
             return found is not None

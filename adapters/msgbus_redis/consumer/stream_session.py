@@ -39,7 +39,7 @@ class Entry(NamedTuple):
     fields: Sequence[bytes]
     redelivered: bool
     at: float
-    """When the reply came that brought it."""
+    """When the reply with this entry arrived, in seconds of the event loop's time."""
 
 
 class StreamSession:
@@ -107,7 +107,7 @@ class StreamSession:
         return self._cursor
 
     def claim_due(self, now: float) -> bool:
-        """Tell whether an XAUTOCLAIM is due; the first is due at once."""
+        """Return whether an XAUTOCLAIM is due; the first is due at once."""
         return self._claim_at <= now
 
     def seconds_until_claim(self, now: float) -> float:
@@ -171,11 +171,11 @@ class StreamSession:
         return Delivery(made, self.address, self, entry.id)
 
     def holds(self, identity: bytes) -> bool:
-        """Tell whether the entry is in flight."""
+        """Return whether the entry is in flight."""
         return identity in self._in_flight
 
     def certainly_owned(self, identity: bytes, now: float) -> bool:
-        """Tell whether no other member can have claimed the entry yet."""
+        """Return whether no other member can have claimed the entry yet."""
         return now - self._in_flight.get(identity, -self._visibility) < self._visibility / 2
 
     def extend(self, identities: Iterable[bytes], now: float) -> None:

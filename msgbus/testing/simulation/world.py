@@ -138,7 +138,7 @@ class Simulation:
     async def finish(self) -> None:
         """End the run: stop faults, wait until all messages are handled or dead-lettered, then let all members leave.
 
-        Afterwards a new member of each group receives what was left behind.
+        Afterwards a new member of each group receives the messages that were left.
         """
         self.stop_faults()
         settled = await self._ledger.settled(FINISH_TIMEOUT_SECONDS)

@@ -122,7 +122,7 @@ def fenced(timeline: Timeline) -> Iterator[Violation]:
 
 
 def _may_forward(life: MessageLife, handovers: list[HandOver], event: Event) -> bool:
-    """Tell whether the message is in flight in the member, or is being redriven by it."""
+    """Return whether the message is in flight in the member, or is being redriven by it."""
     if any(one.revoked is None or one.revoked.at >= event.at for one in handovers):
         return True
     return any(

@@ -1,7 +1,7 @@
 """Recorded broker: writes down publish results, hand-overs, and begins and ends of callbacks.
 
-The core knows nothing of it: publishes pass a connection class of its own, callbacks are wrapped, and everything else
-is watched at the adapter's boundary.
+The core does not know that it is recorded: publishes pass a connection class of this module, callbacks are wrapped, and
+all other events are watched at the adapter's boundary.
 """
 
 from __future__ import annotations
