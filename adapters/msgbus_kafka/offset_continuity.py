@@ -99,7 +99,7 @@ class FetchedBatches:
                 self._last_markers[producer] = base
             elif last < begin or (attributes & _TRANSACTIONAL and self._is_aborted(producer, base)):
                 continue
-            elif count == last - base + 1:  # compaction took nothing of it
+            elif count == last - base + 1:  # compaction has removed none of its records
                 return OffsetGap(max(begin, base), end)
         return None
 

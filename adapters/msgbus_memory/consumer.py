@@ -139,7 +139,7 @@ class MemoryConsumer(Consumer):
     async def _leave(self, addresses: Sequence[Address], budget: float) -> None:
         sessions = [self._sessions[address] for address in addresses]
         for address in addresses:
-            del self._sessions[address]  # from here on receive() returns nothing of it
+            del self._sessions[address]  # from here on receive() returns none of its messages
         await self._listener.ending(sessions, budget)
         for session in sessions:
             session.end(self._event)

@@ -79,7 +79,10 @@ class RedisDeadLetterStore(DeadLetterStore):
         """Implement :meth:`DeadLetterStore.take`. Holds the lock until close(), however long that takes."""
         if self._closed:
             raise BrokerUnavailable(f"queue {self._address}: this dead-letter store is closed; open another")
-        before, self._lock_epoch = self._lock_epoch, None  # a lost reply would leave unknown since when it is held
+        before, self._lock_epoch = (
+            self._lock_epoch,
+            None,
+        )  # after a lost reply it would be unknown since when the lock is held
         self._tried = True
         commands = [self._call(ACQUIRE_LOCK), self._page(after, limit)]
         locked, entries = await self._ask(commands, "taking dead letters")

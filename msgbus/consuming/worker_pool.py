@@ -249,7 +249,7 @@ class WorkerPool:
                 if error is None:
                     self.outage.succeeded_at = ended
                 flow.record_duration(ended - began)
-                began = ended  # of the next callback: a few µs lie between
+                began = ended  # start of the next callback, a few µs later
                 held.worker = None
                 while task.cancelling():  # swallowed by the callback or not: the task goes on with the next message
                     task.uncancel()

@@ -165,7 +165,7 @@ class Outage:
             self._park_again(held)
         else:
             held.state = DeliveryState.PAUSED
-            self._pool.append(held)  # it is known in a moment what fresh messages leave of the probe
+            self._pool.append(held)  # in a moment it is known how much of the probe the fresh messages use
         return True
 
     def _park_again(self, held: InFlight) -> None:

@@ -74,7 +74,7 @@ class FetchResponses:
 
         It is further away if the log explains the offsets between. Forgets batches that were read to their end.
         """
-        if partition in self._fetcher._records:  # more of it waits to be taken
+        if partition in self._fetcher._records:  # more of its records wait to be taken
             if (source := self._batches.get(partition)) is not None:
                 source.delivered_until = reached + 1
             return reached + 1
@@ -162,7 +162,7 @@ def install_fetcher(consumer: Any, arrived: asyncio.Event) -> FetchResponses:
         fetched = False
         try:
             fetched = await fetch(assignment, node, request)
-        except Exception as error:  # noqa: BLE001 - else aiokafka's fetcher would end, and nothing would say so
+        except Exception as error:  # noqa: BLE001 - else aiokafka's fetcher would end without a message
             logger.debug("kafka: a response of node %s could not be processed: %r; trying again", node, error)
             await asyncio.sleep(RETRY_INTERVAL_SECONDS)
         finally:
@@ -172,14 +172,14 @@ def install_fetcher(consumer: Any, arrived: asyncio.Event) -> FetchResponses:
         if fetched:
             idle.discard(node)
             arrived.set()
-            # That records are taken now shall not have the next request built: the end of this will.
+            # The next request is built at the end of this call, and not because records are taken now.
             fetcher._wait_consume_future = None
             for _ in range(EVENT_LOOP_TURNS):
                 await asyncio.sleep(0)
         else:
             idle.add(node)
-        # aiokafka does it a turn later, and were it woken in between by anything else, it would not ask this node again
-        # before 0.2 s are over.
+        # aiokafka does this one event-loop turn later. If another event woke it before, it would not fetch from this
+        # node again for 0.2 s.
         fetcher._in_flight.discard(node)
         return fetched
 

@@ -68,12 +68,14 @@ async def stop_producer(producer: Any, wait: float) -> None:
     stopping = asyncio.ensure_future(_flush_and_stop(producer))
     await asyncio.wait({stopping}, timeout=wait)
     if not stopping.done():
-        # In this order: requests end with their connections, the sender with its requests, and only what no request
-        # holds any more, and no answer can confirm, may fail.
+        # In this order: requests end with their connections, and the sender ends with its requests. Only batches that
+        # are in no request any more may fail, since no answer can confirm them.
         await stop_client(producer.client)
         await _cancel([producer._sender._sender_task])
         closed = KafkaConnectionError("the producer was closed")
-        producer._message_accumulator.fail_all(closed)  # on the fallback: what it has handed over, first
+        producer._message_accumulator.fail_all(
+            closed
+        )  # on the fallback path: first the batches handed over to aiokafka
         accumulator_of(producer).fail_all(closed)
         await asyncio.wait({stopping}, timeout=1.0)
     await _cancel([stopping, producer._sender._sender_task])

@@ -133,8 +133,8 @@ class FetchLoop:
         return found
 
     async def _fetch_together(self, sessions: Sequence[PartitionSession]) -> Fetched:
-        # A partition that is left out keeps what aiokafka has prefetched of it, and is fetched no further. Pausing it
-        # would throw that away, and fetch it again at every turn. Those that nothing is fetched of are paused.
+        # A partition that is left out keeps the records that aiokafka has prefetched, and is fetched no further. If it
+        # were paused, they would be discarded and fetched again at every turn. So only stopped partitions are paused.
         everyone = len(sessions) == self._sessions.fetchable
         chosen = () if everyone else [session.partition for session in sessions]
         try:

@@ -3,7 +3,7 @@
 aiokafka keeps one produce request in flight per node. Callers that await each publish move in lock step with it: all
 are answered together, all publish again, and client and broker take turns being idle.
 
-When this thread was busy for more than half of the time since the last response, ``AckPacer`` completes half of the
+If this thread was busy for more than half of the time since the last response, ``AckPacer`` completes half of the
 callers at once and the other half some event-loop turns later, when the first half's request has been sent. When the
 broker is the bottleneck, all callers are completed together: half as many responses are faster then.
 """

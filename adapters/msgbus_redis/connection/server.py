@@ -153,7 +153,7 @@ class ServerAddress:
             "socket_connect_timeout": CONNECT_TIMEOUT_SECONDS,
             "socket_keepalive_options": _keepalive(),
             "retry": Retry(NoBackoff(), 0),
-            "protocol": 2,  # replies in one shape whatever the server's version
+            "protocol": 2,  # replies have the same shape from every version of the server
             "driver_info": None,
         }
         if self.tls is None:

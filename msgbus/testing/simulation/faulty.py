@@ -81,7 +81,7 @@ class FaultSource:
         happens = self._random.random() < likely
         if happens and name:
             with self._fault(name):
-                pass  # it is over at once; it explains redeliveries of what was in flight then
+                pass  # it is over at once; it explains redeliveries of the deliveries then in flight
         return happens
 
     def refused(self, messages: Sequence[Outgoing]) -> None:
