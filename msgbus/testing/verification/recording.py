@@ -106,7 +106,7 @@ class RecordedConnection(BrokerConnection):
     async def publish(self, messages: Sequence[Outgoing]) -> Sequence[BrokerError | None]:
         """Implement :meth:`BrokerConnection.publish`."""
         call = self._writer.invoked(messages)
-        verdicts: Sequence[BaseException | None] = [PublishUnknown("cancelled")] * len(messages)
+        verdicts: Sequence[BaseException | None] = [PublishUnknown("the publish was cancelled")] * len(messages)
         try:
             answer = await super().publish(messages)
         except Exception as error:
