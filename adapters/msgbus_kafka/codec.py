@@ -21,7 +21,7 @@ __all__ = ["batch_size_bytes", "decode_record", "encode_record"]
 
 DLQ_PART: Final = "dlq"
 batch_size_bytes: Final[Callable[..., int]] = DefaultRecordBatchBuilder.estimate_size_in_bytes
-"""Bytes of a batch with this one record: what the topic's ``max.message.bytes`` is compared with."""
+"""Bytes of a batch with this one record. The broker compares it with the topic's ``max.message.bytes``."""
 
 _MAX_TIMESTAMP_MS: Final = 253_402_300_799_000  # the end of the year 9999: datetime has no later date
 _DIGITS: Final = {TIME: 14, ATTEMPTS: 9}

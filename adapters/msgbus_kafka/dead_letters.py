@@ -1,7 +1,7 @@
 """Dead-letter store: a compacted topic keyed by dead letter id, read without a group.
 
-A dead letter is removed by its tombstone, which may come much later in the log. So a walk first reads the whole log and
-notes the offset of each dead letter that has no tombstone.
+A tombstone removes its dead letter, and may be much later in the log. So a walk first reads the whole log and notes the
+offset of each dead letter that has no tombstone.
 
 The lock: the consumer that is assigned the topic's one partition in the group ``q.g.dlq.taker`` is the lock holder. It
 only holds the partition; another client reads.

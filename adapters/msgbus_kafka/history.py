@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 READ_TIMEOUT_SECONDS: Final = 30.0
-"""Seconds without anything of a log that should have more."""
+"""Seconds without a record of a log that has more; then reading fails."""
 FETCH_TIMEOUT_MS: Final = 200
 """Milliseconds of one fetch."""
 MAX_RECORDS_PER_FETCH: Final = 1000
@@ -204,7 +204,7 @@ def parse_origin(name: str, position: str, bounds: LogBounds) -> dict[int, int]:
     found = _ORIGIN.fullmatch(position)
     if found is None or found["topic"] not in {None, name}:
         raise ConfigurationError(
-            f"queue {name}: {position!r} is no position in it: say oldest, newest, an offset, or {name}-0@17"
+            f"queue {name}: {position!r} is not a position in it: give oldest, newest, an offset, or {name}-0@17"
         )
     if found["partition"] is not None and int(found["partition"]) not in bounds:
         raise ConfigurationError(f"queue {name}: {position!r}: it has {len(bounds)} partitions, counted from 0")

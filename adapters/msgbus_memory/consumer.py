@@ -1,4 +1,4 @@
-"""Consumer of one member: takes from its group's position in each queue, and gives back what it leaves in flight."""
+"""Consumer of one member: takes messages from its group's position in each queue, and gives back unfinished ones."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ class MemoryConsumer(Consumer):
     async def _leave(self, addresses: Sequence[Address], budget: float) -> None:
         sessions = [self._sessions[address] for address in addresses]
         for address in addresses:
-            del self._sessions[address]  # from here on receive() returns nothing of it
+            del self._sessions[address]  # from here on receive() returns none of its messages
         await self._listener.ending(sessions, budget)
         for session in sessions:
             session.end(self._event)

@@ -82,5 +82,5 @@ def first_refusal(replies: Iterable[Any]) -> ResponseError | None:
 
 
 def is_missing_stream(refused: ResponseError) -> bool:
-    """Tell whether XINFO, or a script of msgbus, found no stream under its key."""
+    """Return whether XINFO, or a script of msgbus, found no stream under its key."""
     return "no such key" in str(refused)

@@ -127,7 +127,7 @@ class AdminClient:
         """Return the view that ``node``, or any node, has of ``topics``. Creates none of them."""
         if not topics:
             return {}
-        # aiokafka's own describe_topics() leaves the flag at True: a typing error becomes a topic on a broker that
+        # aiokafka's own describe_topics() leaves the flag at True: a misspelled name becomes a topic on a broker that
         # creates them by itself.
         answer = await self.send(MetadataRequest(list(topics), allow_auto_topic_creation=False), node)
         return {

@@ -133,7 +133,7 @@ class Batch:
         self._builder = None
 
     def waits_longer_than(self, seconds: float) -> bool:
-        """Whether the batch was begun more than ``seconds`` ago."""
+        """Return whether the batch was begun more than ``seconds`` ago."""
         return asyncio.get_running_loop().time() - self._since > seconds
 
     def leave_queue(self) -> None:
@@ -162,9 +162,13 @@ class Accumulator:
     """The batches of one producer, in order within each partition. The sender takes them when their leader is free."""
 
     def __init__(self, cluster: LeaderView, sequences: SequenceNumbers, size: int, patience: float) -> None:
-        """``sequences``.
+        """Prepare an accumulator without batches.
 
-        Aiokafka's sequence numbers; ``size``: bytes of a batch; ``patience``: seconds to wait for a leader.
+        Args:
+            cluster: aiokafka's metadata of the cluster.
+            sequences: aiokafka's sequence numbers of the idempotent producer.
+            size: Bytes in one batch, at most.
+            patience: Seconds that a batch waits for a leader of its partition.
         """
         self._cluster = cluster
         self._sequences = sequences

@@ -49,12 +49,12 @@ def coordinator_of(consumer: ConsumerClient) -> Coordinator:
 
 
 def has_coordinator(consumer: ConsumerClient) -> bool:
-    """Whether a node of the cluster is known to be the group's coordinator."""
+    """Return whether a node of the cluster is known to be the group's coordinator."""
     return consumer._coordinator.coordinator_id is not None
 
 
 def has_joined(consumer: ConsumerClient) -> bool:
-    """Whether ``consumer`` is in a generation of its group and need not join again."""
+    """Return whether ``consumer`` is in a generation of its group and need not join again."""
     coordinator = consumer._coordinator
     return coordinator.generation > 0 and not coordinator._rejoin_needed_fut.done()
 
@@ -75,12 +75,12 @@ def unsubscribe(consumer: ConsumerClient) -> None:
 
 
 def has_assignment(consumer: ConsumerClient) -> bool:
-    """Whether the group has assigned partitions, or none, to the current subscription."""
+    """Return whether the group has assigned partitions, or none, to the current subscription."""
     return consumer._subscription.subscription.assignment is not None
 
 
 def assignment_is_outdated(consumer: ConsumerClient) -> bool:
-    """Whether the subscription was replaced since the assignment that is being reported."""
+    """Return whether the subscription was replaced since the assignment that is being reported."""
     return consumer._subscription.reassignment_in_progress
 
 

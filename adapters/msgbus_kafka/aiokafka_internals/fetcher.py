@@ -7,7 +7,7 @@ aiokafka 0.14:
   callback. Tests: test_fetcher.py.
 - Where a fetch brought nothing, the next request may wait longer at the broker (106 to 45 CPU ms/s for 50 idle queues).
 - It only logs an error of one partition that it does not know, and asks again at once, indefinitely. Here
-  ``FetchResponses`` keeps what a response says beside its records, and raises such an error. Tests:
+  ``FetchResponses`` keeps the other contents of a response, and raises such an error. Tests:
   test_unreadable_records.py, test_offset_gaps.py.
 
 Remove when aiokafka raises unknown partition errors and wakes its readers before it builds the next request.
@@ -43,11 +43,11 @@ RETRY_INTERVAL_SECONDS: Final = 0.1
 """Seconds before a node is asked again whose response could not be processed."""
 
 EVENT_LOOP_TURNS: Final = 2
-"""Of the event loop: from the fetch loop to receive(), and from there to a callback."""
+"""Event-loop turns from the fetch loop to ``receive()``, and from there to a callback."""
 IDLE_FETCH_WAIT_MS: Final = 500
-"""Milliseconds that a node keeps a request when its last one brought nothing and no records wait to be taken.
+"""Milliseconds that a node may hold a request when its last response was empty and no fetched records wait.
 
-Else a partition that is not in the request, since its records wait, would have to wait for its end.
+A partition whose fetched records wait is not in the request, and could not be fetched again before the request ends.
 """
 _LAST_VERSION_WITHOUT_LOG_START: Final = 4
 """The last version of FetchResponse without the first offset of each log."""
@@ -58,7 +58,7 @@ _TRANSIENT_ERRORS: Final = frozenset({0, 3, 5, 6, 7, 9, 13, 74, 75, 78, 100, 103
 
 
 class FetchResponses:
-    """What the responses of one fetcher contain beside their records."""
+    """Contents of the responses of one fetcher, apart from the records: batches, refused partitions, errors."""
 
     def __init__(self, fetcher: Fetcher) -> None:
         self._fetcher = fetcher
@@ -84,7 +84,7 @@ class FetchResponses:
 
         It is further away if the log explains the offsets between. Forgets batches that were read to their end.
         """
-        if partition in self._fetcher._records:  # more of it waits to be taken
+        if partition in self._fetcher._records:  # more of its records wait to be taken
             if (source := self._batches.get(partition)) is not None:
                 source.delivered_until = reached + 1
             return reached + 1
@@ -173,7 +173,7 @@ def install_fetcher(consumer: ConsumerClient, arrived: asyncio.Event) -> FetchRe
         fetched = False
         try:
             fetched = await fetch(assignment, node, request)
-        except Exception as error:  # noqa: BLE001 - else aiokafka's fetcher would end, and nothing would say so
+        except Exception as error:  # noqa: BLE001 - else aiokafka's fetcher would end without a message
             logger.debug("kafka: a response of node %s could not be processed: %r; trying again", node, error)
             await asyncio.sleep(RETRY_INTERVAL_SECONDS)
         finally:
@@ -183,14 +183,14 @@ def install_fetcher(consumer: ConsumerClient, arrived: asyncio.Event) -> FetchRe
         if fetched:
             idle.discard(node)
             arrived.set()
-            # That records are taken now shall not have the next request built: the end of this will.
+            # The next request is built at the end of this call, and not because records are taken now.
             fetcher._wait_consume_future = None
             for _ in range(EVENT_LOOP_TURNS):
                 await asyncio.sleep(0)
         else:
             idle.add(node)
-        # aiokafka does it a turn later, and were it woken in between by anything else, it would not ask this node again
-        # before 0.2 s are over.
+        # aiokafka does this one event-loop turn later. If another event woke it before, it would not fetch from this
+        # node again for 0.2 s.
         fetcher._in_flight.discard(node)
         return fetched
 

@@ -1,4 +1,4 @@
-"""OffsetFetch guard: "cannot tell yet" is not read as "nothing was ever committed".
+"""OffsetFetch guard: an error of the group coordinator is not taken for a group that has no commits.
 
 aiokafka 0.14 negotiates OffsetFetch v3. Its error for the whole group is a field of the response, with an empty list of
 topics; aiokafka never reads that field. After a broker's restart a partition started at 0 instead of its committed

@@ -16,7 +16,7 @@ __all__ = ["is_sending", "metadata_version"]
 
 
 def is_sending(producer: ProducerClient) -> bool:
-    """Whether the sender task of a started ``producer`` runs."""
+    """Return whether the sender task of a started ``producer`` runs."""
     return not producer._sender.sender_task.done()
 
 

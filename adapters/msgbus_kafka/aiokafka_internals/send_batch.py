@@ -61,7 +61,7 @@ class SendBatch:
                 self._builder, self.partition.topic, partition=self.partition.partition
             )
             await answered
-        except Exception as error:  # noqa: BLE001 - whatever it is, its records need a result
+        except Exception as error:  # noqa: BLE001 - after any error, its records need a result
             self.end(error)
         else:
             self.end(None)
@@ -114,7 +114,7 @@ class SendBatchAccumulator:
     def fail_topic(self, topic: str, error: BaseException) -> None:
         """Fail every batch of ``topic``.
 
-        Batches that aiokafka holds are included: it does not tell which of them wait for a leader.
+        Batches that aiokafka holds are included: msgbus cannot see which of them wait for a leader.
         """
         for batch in [*self.waiting.values(), *self._in_flight]:
             if batch.partition.topic == topic:

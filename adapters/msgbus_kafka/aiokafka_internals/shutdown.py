@@ -34,7 +34,7 @@ def abort_connection(connection: Connection, _: object = None) -> None:
     Otherwise it stays open until the server has read everything, and with TLS until the server agrees or for 30 s. A
     frozen server does neither, and the event loop may end before.
     """
-    transport = connection._protocol._transport  # what was closed has no writer any more
+    transport = connection._protocol._transport  # a closed connection has no writer
     if transport is not None:
         transport.abort()
 
@@ -79,8 +79,8 @@ async def stop_producer(producer: Producer, wait: float, hurry: asyncio.Future[N
         await asyncio.wait(waited, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
     finally:
         if not stopping.done():
-            # In this order: requests end with their connections, the sender with its requests, and only what no
-            # request holds any more, and no answer can confirm, may fail.
+            # In this order: requests end with their connections, and the sender ends with its requests. Only batches
+            # that are in no request any more may fail, since no answer can confirm them.
             await stop_client(producer.client)
             await _cancel([producer._sender._sender_task])
             accumulator_of(producer).fail_all(KafkaConnectionError("the producer was closed"))
@@ -95,7 +95,7 @@ async def _flush_and_stop(producer: Producer) -> None:
 
 
 async def _refuse_connection(*_: object, **__: object) -> None:
-    """Return no connection: the caller is told that the node is not ready."""
+    """Return no connection: aiokafka then treats the node as not ready."""
 
 
 async def _close_late(client: NetworkClient) -> None:

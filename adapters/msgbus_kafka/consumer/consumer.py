@@ -163,7 +163,7 @@ class KafkaConsumer(Consumer):
         """Implement :meth:`Consumer.acknowledge`. The broker gets the commit within 200 ms."""
         freed = False
         for delivery in deliveries:
-            session: PartitionSession = delivery.session  # type: ignore[assignment]  # the core gives back what it got
+            session: PartitionSession = delivery.session  # type: ignore[assignment]  # the core returns deliveries of this consumer
             if session.finished(delivery.position or 0) and session.waiting:
                 freed = True
         if freed:  # its next record may have been over the limit

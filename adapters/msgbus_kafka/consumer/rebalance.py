@@ -29,6 +29,9 @@ __all__ = ["RebalanceHandler"]
 
 logger = logging.getLogger("msgbus.kafka")
 
+MAX_NAMED_PARTITIONS: Final = 5
+"""Partitions that a log message names, at most."""
+
 
 class RebalanceHandler(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
     """Receives the coordinator's callbacks; the only place where sessions begin and end.
@@ -118,11 +121,10 @@ class RebalanceHandler(ConsumerRebalanceListener):  # type: ignore[misc]  # aiok
             self._listener.lost([session for session in sessions if not session.over])
             return False
         except (KafkaError, TimeoutError) as error:
-            late = sum(session.dirty for session in sessions)
+            late = [f"{at.topic}-{at.partition}" for at in (one.partition for one in sessions if one.dirty)]
             logger.warning(
-                "kafka: last commit of %d partitions failed: %s; some messages may be delivered again",
-                late,
-                describe(error),
+                "kafka: last commit of %d partitions (%s) failed: %s; some of their messages may be delivered again",
+                *(len(late), ", ".join(late[:MAX_NAMED_PARTITIONS]), describe(error)),
             )
             return False
         return True

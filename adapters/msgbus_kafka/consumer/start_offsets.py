@@ -1,9 +1,9 @@
 """Start-offset check: whether a session starts at the group's commit, and the correction if it does not.
 
-aiokafka falls back to the oldest record whenever it has no commit or no valid offset: after an OffsetFetch answer that
-it did not understand (:mod:`msgbus_kafka.aiokafka_internals.offset_fetch`), and after a log was truncated. So the first
-record of each session is compared with the last commit that this process knows. Where they differ, the servers are
-asked.
+aiokafka falls back to the oldest record whenever it has no commit or no valid offset. Both happen: after an OffsetFetch
+answer that it did not understand (:mod:`msgbus_kafka.aiokafka_internals.offset_fetch`), and after a log was truncated.
+So the first record of each session is compared with the last commit that this process knows. Where they differ, the
+servers are asked.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class StartOffsets:
         return self._known.get(partition)
 
     async def check(self, client: ConsumerClient, partition: TopicPartition, first: int) -> bool:
-        """Whether a session may start with ``first``; if not, the client was sent to its commit. Raises BrokerError."""
+        """Return whether a session may start with ``first``; if not, seek to the group's commit. Raises BrokerError."""
         if self._known.get(partition, first) == first:
             return True
         name, number = partition.topic, partition.partition

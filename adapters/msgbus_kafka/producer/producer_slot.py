@@ -73,7 +73,7 @@ class ProducerSlot:
             raise BrokerUnavailable(f"kafka: {self._connection_settings.servers}: the connection was closed")
 
     def is_current(self, producer: Producer | None) -> bool:
-        """Whether ``producer`` is the one to use, and its sender runs."""
+        """Return whether ``producer`` is the one to use, and its sender runs."""
         return producer is not None and producer is self._producer and is_sending(producer)
 
     def _has_waiting(self) -> bool:

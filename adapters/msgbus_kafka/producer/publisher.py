@@ -93,7 +93,7 @@ class Publisher:
                 for address in await self._topics.missing(waiting):
                     self._writer(address).give_up()
         except (BrokerError, TimeoutError):
-            return  # no broker can tell: wait on
+            return  # no broker answers: go on waiting
         finally:
             self._checking -= waiting
 

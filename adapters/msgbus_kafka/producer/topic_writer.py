@@ -118,7 +118,7 @@ class TopicWriter:
             except BrokerError as error:
                 self._refuse_waiting(error)
             except Exception as error:  # noqa: BLE001 - each caller needs a result before its deadline
-                refusal = BrokerUnavailable(f"queue {self._name}: {describe(error)}")
+                refusal = BrokerUnavailable(f"queue {self._name}: publishing failed: {describe(error)}")
                 refusal.__cause__ = error
                 self._refuse_waiting(refusal)
             else:
@@ -176,7 +176,9 @@ class TopicWriter:
             return
         needed = batch_size_bytes(item.key, item.value, item.headers)
         if needed > self._limit:
-            text = f"queue {self._name}: {needed} bytes with key and headers, {self._limit} is the limit"
+            text = (
+                f"queue {self._name}: the message has {needed} bytes with key and headers, {self._limit} is the limit"
+            )
             item.complete(MessageTooLarge(text))
             return
         partition = target.slot.partitioner.partition(item.key, self._partitions, self._available)
@@ -218,7 +220,7 @@ def _confirm(items: Sequence[Record]) -> None:
 
 
 def _refused(name: str, error: BaseException, *, alone: bool) -> BrokerError:
-    text = f"queue {name}: {describe(error)}"
+    text = f"queue {name}: publishing failed: {describe(error)}"
     ours: BrokerError
     if isinstance(error, kafka.UnknownTopicOrPartitionError):
         ours = queue_not_found(name)

@@ -38,7 +38,7 @@ class ConnectionPool:
 
         Args:
             commands: What to send, together.
-            doing: What the commands are for, with the queue or group; error texts have it.
+            doing: The purpose of the commands, with the queue or group; error texts begin with it.
             within: Seconds for all replies.
 
         Returns:

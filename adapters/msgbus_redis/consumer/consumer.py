@@ -74,7 +74,7 @@ class RedisConsumer(Consumer):
 
     @property
     def closed(self) -> bool:
-        """close() has been called."""
+        """Whether ``close()`` has been called."""
         return self._closed
 
     # Subscribing.
@@ -186,7 +186,7 @@ class RedisConsumer(Consumer):
         # A read in progress could bring more entries of these streams after they were given back.
         await self._reader.stop_read(1.0)
         for session in sessions:
-            del self._sessions[session.address]  # from here on receive() returns nothing of it
+            del self._sessions[session.address]  # from here on receive() returns none of its entries
         try:
             await self._listener.ending(sessions, budget)
         except Exception:

@@ -1,4 +1,4 @@
-"""Handover of what a leaving member has in flight, and the handovers that failed.
+"""Handover of the entries that a leaving member has in flight, and repetition of handovers that failed.
 
 A handover fails where the server is away while the member leaves. Then the entries stay pending for the member's old
 consumer name for the whole visibility time, while its next name reads newer ones: out of order. So a failed handover
@@ -40,16 +40,17 @@ class Handover:
         self._pending: defaultdict[tuple[str, bytes], set[str]] = defaultdict(set)
 
     async def leave(self, group: str, name: str, keys: Sequence[bytes], notify: Notify) -> None:
-        """Hand over what is pending for the consumer ``name`` on these streams.
+        """Hand over the entries that are pending for the consumer ``name`` on these streams.
 
         Args:
             group: The member's group.
             name: The member's consumer name.
             keys: Keys of the streams.
-            notify: Makes the commands that tell the other members.
+            notify: Makes the commands that notify the other members.
 
         Raises:
-            BrokerUnavailable, AccessRefused: It failed; the next give_back() repeats it.
+            BrokerUnavailable: There was no answer; the next ``give_back()`` repeats the handover.
+            AccessRefused: The user lacks a permission; the next ``give_back()`` repeats the handover.
         """
         for key in keys:
             self._pending[group, key].add(name)
