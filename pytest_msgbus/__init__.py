@@ -1,7 +1,7 @@
 """The pytest plugin: a service is tested in milliseconds, without a server; an adapter is tested by the contract.
 
 pytest loads it wherever msgbus is installed, so it imports nothing of msgbus until a test asks for a fixture, and
-stands outside the package, whose import alone takes a tenth of a second. See docs/testing.md.
+stands outside the package, whose import alone takes a tenth of a second. See docs/how-to/test-a-service.md.
 """
 
 from __future__ import annotations
