@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import inspect
 import json
 import os
 import re
@@ -12,14 +13,20 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 import typer
 
-from msgbus import RetryPolicy, connect
+from msgbus import Message, RetryPolicy, connect
 from msgbus.cli.app import app
+from msgbus.settings import Settings
+from msgbus_kafka.options import KafkaOptions
+from msgbus_rabbitmq.options import RabbitOptions
+from msgbus_redis.options import RedisOptions
 from tests.support.paths import ROOT
 
 if TYPE_CHECKING:
@@ -165,15 +172,36 @@ def test_the_first_policy_of_the_page_on_retries_is_the_default() -> None:
     assert names["shown"] == RetryPolicy()
 
 
-@pytest.mark.parametrize(
-    "page", ["concepts/outages.md", "how-to/retry-and-dead-letter.md", "how-to/order-per-key.md"], ids=str
-)
-def test_the_policies_in_the_docs_are_policies(page: str) -> None:
-    names: dict[str, Any] = {"MyGatewayDown": type("MyGatewayDown", (Exception,), {}), "RetryPolicy": RetryPolicy}
-    shown = [block for block in blocks(DOCS / page, "python") if "RetryPolicy(" in block]
-    assert shown
-    for block in shown:
-        exec(block, dict(names))  # noqa: S102 - our own page
+TESTED_OTHERWISE: Final = {"observe-health.md", "test-a-service.md"}
+EXAMPLES: Final = [
+    page
+    for folder in ("how-to", "concepts")
+    for page in sorted((DOCS / folder).glob("*.md"))
+    if page.name not in TESTED_OTHERWISE and blocks(page, "python")
+]
+
+
+@pytest.mark.parametrize("page", EXAMPLES, ids=lambda page: page.stem)
+async def test_the_examples_of_a_page_run_one_after_another(page: Path) -> None:
+    """Each with a broker of its own, which has the queues that the examples use."""
+    names: dict[str, Any] = {
+        "MyGatewayDown": type("MyGatewayDown", (Exception,), {}),
+        "RetryPolicy": RetryPolicy,
+        "award": an_example_callback,
+    }
+    for number, block in enumerate(blocks(page, "python")):
+        async with connect(f"memory://{page.stem}-{number}", group="loyalty") as broker:
+            for queue in ("orders", "points-awarded", "purchases"):
+                await broker.create_queue(queue, groups=["loyalty"])
+            ran = eval(  # noqa: S307 - our own page
+                compile(block, str(page), "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT), names | {"broker": broker}
+            )
+            if inspect.isawaitable(ran):
+                await ran
+
+
+async def an_example_callback(message: Message) -> None:
+    del message
 
 
 def test_the_examples_of_a_services_tests_are_the_services_own() -> None:
@@ -226,6 +254,36 @@ def test_the_commands_in_the_docs_have_options_that_exist(page: Path) -> None:
         options = {one for parameter in command.params for one in parameter.opts}
         used = {word for word in words if word.startswith("-")}
         assert used <= options, (page.name, command.name, used - options)
+
+
+@pages
+def test_the_paths_and_modules_in_the_docs_exist(page: Path) -> None:
+    text = page.read_text()
+    paths = re.findall(r"`((?:msgbus|adapters|pytest_msgbus|tests|bench|examples)/[\w./]+)`", text)
+    lost = {path for path in paths if not (ROOT / path).exists()} - NOT_HERE
+    modules = set(re.findall(r"python -m ([\w.]+)", text))
+    assert not lost | {name for name in modules if find_spec(name) is None}
+
+
+@pages
+def test_the_variables_in_the_docs_are_read_by_something(page: Path) -> None:
+    named = set(re.findall(r"\bMSGBUS_[A-Z_]*[A-Z]\b", page.read_text()))
+    assert named <= variables()
+
+
+NOT_HERE: Final = {"bench/results/", "msgbus/connect.py"}
+"""A folder that a run makes, and a name that a decision rejected."""
+
+
+@cache
+def variables() -> set[str]:
+    """Return the variables of the environment that msgbus, its tests and its Makefile read."""
+    options = (Settings, KafkaOptions, RabbitOptions, RedisOptions)
+    settings = {f"MSGBUS_{name.upper()}" for kind in options for name in kind.model_fields}
+    servers = {f"MSGBUS_TEST_{name}_URL" for name in ("KAFKA", "RABBITMQ", "REDIS")}
+    sources = [ROOT / "Makefile", *(path for folder in ("tests", "msgbus") for path in (ROOT / folder).rglob("*.py"))]
+    read = {name for path in sources for name in re.findall(r"\bMSGBUS_TEST_[A-Z_]*[A-Z]\b", path.read_text())}
+    return settings | servers | read | {"MSGBUS_URL"}
 
 
 # Decisions.
