@@ -12,6 +12,7 @@ import typer
 import msgbus
 from msgbus import Broker, MsgbusError, QueueHealth, RetryPolicy, errors
 from msgbus.adapter import headers
+from msgbus.adapter.address import Address
 from msgbus.cli.app import app
 from msgbus.consuming.session_metrics import SessionCounts
 from msgbus.failure.retry_queues import TIER_DELAY_SECONDS
@@ -22,6 +23,9 @@ from msgbus_kafka.options import KafkaOptions
 from msgbus_memory.options import MemoryOptions
 from msgbus_rabbitmq.codec import END_MARKER
 from msgbus_rabbitmq.options import RabbitOptions
+from msgbus_rabbitmq.topology import dead_letter_queue as rabbitmq_dead_letter_queue
+from msgbus_rabbitmq.topology import server_queue
+from msgbus_redis.keys import handover_signal_key, lock_key, settings_key, stream_key
 from msgbus_redis.options import RedisOptions
 from tests.support.paths import ROOT
 
@@ -155,6 +159,16 @@ def test_the_page_on_health_has_every_state_field_and_count() -> None:
     assert fields(SubscriptionCounts) <= set(cells)
     named = set(re.findall(r"`(\w+)`", page.read_text()))
     assert fields(SessionCounts) | fields(QueueHealth) <= named
+
+
+def test_the_page_of_names_has_the_names_that_the_adapters_use() -> None:
+    queue, letters = Address("q"), Address("q", "g", "dlq")
+    retry = Address("q", "g", "retry.5s")
+    names = [str(retry), str(letters), server_queue(queue, "g"), rabbitmq_dead_letter_queue(queue, "g")]
+    keys = [stream_key("msgbus", one) for one in (queue, retry, letters)]
+    keys += [lock_key("msgbus", letters), settings_key("msgbus", queue), handover_signal_key("msgbus", "g")]
+    shown = set(re.findall(r"`([^`]+)`", (REFERENCE / "names-on-servers.md").read_text()))
+    assert {*names, *(key.decode() for key in keys), f"{letters}.taker"} <= shown
 
 
 def test_the_page_of_names_has_every_tier() -> None:
