@@ -93,6 +93,13 @@ def test_every_page_is_reached_from_the_index() -> None:
     assert not lost
 
 
+def test_the_index_lists_every_page_for_users() -> None:
+    listed = {file for file, _ in links(DOCS / "index.md")}
+    folders = ("how-to", "concepts", "brokers", "reference")
+    lost = sorted(page.name for folder in folders for page in set((DOCS / folder).glob("*.md")) - listed)
+    assert not lost
+
+
 def test_the_readme_leads_to_the_index() -> None:
     assert DOCS / "index.md" in {file for file, _ in links(ROOT / "README.md")}
 
