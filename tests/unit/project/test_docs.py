@@ -155,7 +155,7 @@ def test_the_service_of_the_quickstart_handles_its_messages_and_ends_in_good_ord
         said = [service.stdout.readline() for _ in range(3)]
         service.send_signal(signal.SIGTERM)
         rest = service.communicate(timeout=READY_SECONDS)
-    assert said == [f"customer-4 gets {points} points\n" for points in (0, 10, 20)]
+    assert said == [f"customer-4 gets {points} points\n" for points in (10, 20, 30)]
     assert (*rest, service.returncode) == ("", "", 0)
 
 
