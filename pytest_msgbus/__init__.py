@@ -1,7 +1,7 @@
 """Pytest plugin: fixtures to test a service without a server, and an adapter by the contract suite.
 
 pytest loads the plugin wherever msgbus is installed. It therefore imports nothing of msgbus until a test requests a
-fixture, and it is a package of its own: importing ``msgbus`` alone takes a tenth of a second. See docs/testing.md.
+fixture, and it is a package of its own: importing ``msgbus`` alone takes a tenth of a second. See docs/how-to/test-a-service.md.
 """
 
 from __future__ import annotations

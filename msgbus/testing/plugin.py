@@ -1,7 +1,7 @@
 """Implementation and types of the pytest plugin's fixtures; the fixtures themselves are in ``pytest_msgbus``.
 
 ``broker`` is a started broker on a memory server of its own; its group is ``test`` by default. The fixtures
-``published``, ``handled`` and ``dead_letters`` tell what it did. See docs/testing.md.
+``published``, ``handled`` and ``dead_letters`` tell what it did. See docs/how-to/test-a-service.md.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ async def until(broker: Broker, condition: Callable[[Diagnosis], bool]) -> Diagn
 async def test_a_redis_without_append_only_file_is_found_as_the_page_says_and_warned_of_in_the_same_words(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    page = (ROOT / "docs" / "operators.md").read_text()
+    page = (ROOT / "docs" / "how-to" / "diagnose-a-server.md").read_text()
     (shown,) = re.findall(r"```\n\$ msgbus doctor\n(.*?)```", page, re.DOTALL)
     with redis_bench.serving(appendonly="no") as server:
         code, output = await doctor(server.url)
