@@ -66,6 +66,7 @@ nightly: $(READY) brokers  ## the long forms of what make test runs short, and S
 check: $(READY)  ## format, lint, types, imports, unit tests
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
+	@$(BIN)/python -m tests.support.docstrings
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/mypy
 	@$(BIN)/pyright --pythonpath $(BIN)/python

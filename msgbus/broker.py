@@ -105,6 +105,7 @@ class Broker:
 
         Raises:
             InvalidName: A name is outside the grammar.
+            ConfigurationError: ``partitions`` is below 1.
             Unsupported: This server cannot honour a setting; nothing was created.
             QueueConflict: The queue exists with other settings; it was left as it is.
             BrokerUnavailable: The server did not answer within the deadline.
@@ -265,9 +266,12 @@ class Broker:
             The count, in total and for each partition where there are any.
 
         Raises:
+            InvalidName: A name is outside the grammar.
+            ConfigurationError: There is no group.
             QueueNotFound: The queue does not exist.
             BrokerUnavailable: The server did not answer within the deadline.
             AccessRefused: The server refuses the login or the question.
+            BrokerClosed: The broker is closed.
         """
         address, name = queue_address(queue, exchange), self._group(queue, group)
         return await self._reach().call(f"queue {address}", lambda: self._connection.adapter.lag(address, name))
@@ -279,6 +283,11 @@ class Broker:
             queue: The name of the queue that the messages were published to.
             group: The group that gave them up; default: the broker's.
             exchange: Prefix of the queue's name.
+
+        Raises:
+            InvalidName: A name is outside the grammar.
+            ConfigurationError: There is no group.
+            BrokerClosed: The broker is closed.
         """
         name = self._group(queue, group)
         return DeadLetters(self._reach(), queue_name(queue, exchange), name, self._clock)
@@ -290,6 +299,11 @@ class Broker:
             queue: The name of the queue.
             group: The group; default: the broker's.
             exchange: Prefix of the queue's name.
+
+        Raises:
+            InvalidName: A name is outside the grammar.
+            ConfigurationError: There is no group.
+            BrokerClosed: The broker is closed.
         """
         name = self._group(queue, group)
         return History(self._reach(), queue_name(queue, exchange), name, self._clock)
@@ -299,6 +313,10 @@ class Broker:
 
         Args:
             group: The group; default: the broker's.
+
+        Raises:
+            InvalidName: The group's name is outside the grammar.
+            ConfigurationError: There is no group.
         """
         return self._members.counts(self._group("", group))
 
@@ -333,6 +351,7 @@ class Broker:
             BrokerUnavailable: The server cannot be reached.
             AccessRefused: The server refuses the login.
             ConfigurationError: msgbus cannot work with this server.
+            BrokerClosed: The broker is closed.
         """
         return await self._reach().once("examining the server", self._connection.adapter.diagnose)
 
@@ -372,8 +391,9 @@ class Broker:
     async def close(self) -> None:
         """Drain, then close the connection. Idempotent; may be called from any task.
 
-        Calls that have no answer within the grace raise BrokerClosed. Returns within the grace and a few seconds,
-        whatever the server does. Inside a callback it only begins to close, since closing waits for that callback.
+        Other calls that have no answer within the grace end with BrokerClosed. This call returns within the grace and
+        a few seconds, whatever the server does. Inside a callback it only begins to close, since closing waits for that
+        callback.
         """
         if self._closing is None:
             self._closing = asyncio.get_running_loop().create_task(self._close(), name="msgbus closing")
@@ -391,7 +411,7 @@ class Broker:
 
     def _start(self) -> None:
         if self._closing is not None:  # nothing would stop the members that are started now
-            raise BrokerClosed("the broker was closed while it was being entered")
+            raise BrokerClosed("the broker was closed while it was being entered; enter it again with 'async with'")
         self._members.start()
 
     # Shared by these methods.
@@ -421,8 +441,9 @@ class Broker:
     def _group(self, queue: str, group: str | None) -> str:
         name = self.group if group is None else group
         if not name and group is None:
+            of_queue = f"queue {queue!r}: " if queue else ""
             raise ConfigurationError(
-                f"queue {queue!r}: which group? pass group= to consume() or connect(), or set MSGBUS_GROUP"
+                f"{of_queue}no group is given; pass group= to this call or to connect(), or set MSGBUS_GROUP"
             )
         return group_name(name)
 

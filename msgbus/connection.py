@@ -32,7 +32,7 @@ class BrokerConnection:
     """The connection of one adapter, shared by all methods of a broker."""
 
     def __init__(self, adapter: Adapter, deadline: float, random: Random) -> None:
-        """``deadline``: seconds after which every call has ended."""
+        """Prepare a connection whose calls end after ``deadline`` seconds each. No I/O."""
         self.adapter = adapter
         self._deadline = deadline
         self._random = random
@@ -69,7 +69,7 @@ class BrokerConnection:
             raise BrokerClosed(_CLOSED)
 
     async def call(self, doing: str, call: Callable[[], Awaitable[_T]]) -> _T:
-        """Return what ``call`` returns; repeat it while the server is unavailable. Raise what it raised last."""
+        """Return the result of ``call``. Repeat it while the server is unavailable; then raise its last error."""
         end = self.deadline()
         await self.ensure_connected(end)
         return await self._repeat(doing, call, end)
@@ -159,7 +159,9 @@ class BrokerConnection:
                     self._limits.discard(limit)
         except TimeoutError:
             if over.is_set():
-                raise BrokerClosed("the broker was closed before there was an answer") from None
+                raise BrokerClosed(
+                    "the broker was closed before the server answered; the call may have had its effect"
+                ) from None
             raise
         finally:
             self._ended()

@@ -122,7 +122,7 @@ class HealthProbe:
     """Checks a server through its adapter, once for concurrent callers, and remembers since when the state lasts."""
 
     def __init__(self, adapter: Adapter, clock: Callable[[], float]) -> None:
-        """``clock`` gives the time of day, in seconds since 1970."""
+        """Create a probe of ``adapter``. ``clock`` returns the time of day, in seconds since 1970."""
         self._adapter = adapter
         self._clock = clock
         self._asking: asyncio.Task[str] | None = None

@@ -65,22 +65,29 @@ class Message:
 
     @property
     def text(self) -> str:
-        """The body, decoded as UTF-8. Raises InvalidPayload."""
+        """The body, decoded as UTF-8.
+
+        Raises:
+            InvalidPayload: The body is not UTF-8.
+        """
         try:
             return self.body.decode()
         except UnicodeDecodeError as error:
-            raise InvalidPayload(f"the body is no UTF-8: {error}") from error
+            raise InvalidPayload(f"the body is not UTF-8: {error}") from error
 
     def json(self) -> Any:
         """Parse the body as JSON.
 
+        Returns:
+            The parsed body.
+
         Raises:
-            InvalidPayload: The body is no JSON.
+            InvalidPayload: The body is not JSON.
         """
         try:
             return json.loads(self.body)
         except (ValueError, RecursionError) as error:
-            raise InvalidPayload(f"the body is no JSON: {error}") from error
+            raise InvalidPayload(f"the body is not JSON: {error}") from error
 
     def parse(self, kind: type[_T]) -> _T:
         """Parse the body, which is JSON, as a ``kind``.

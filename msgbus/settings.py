@@ -79,7 +79,7 @@ def load(
 
 
 def _read(scheme: str, options: type[AdapterOptions], given: Mapping[str, Any]) -> dict[str, Any]:
-    # One model over both, so that each option has its variable: MSGBUS_VISIBILITY as well as ?visibility=. The
+    # One model inherits from both, so that each option has a variable: MSGBUS_VISIBILITY as well as ?visibility=. The
     # configuration of Settings is last and wins: it is the one that reads variables.
     everything = create_model("Everything", __base__=(options, Settings))
     try:

@@ -29,7 +29,7 @@ running_member: ContextVar[object] = ContextVar("inside")
 
 
 class SubscriptionOwner(Protocol):
-    """What a subscription and its worker pool need of their member, which stands layers above."""
+    """The part of the member that a subscription and its worker pool use. The member itself is in a higher layer."""
 
     def subscriptions_changed(self) -> None:
         """Apply the subscriptions and their limits again soon."""
@@ -148,36 +148,52 @@ class Subscription:
     # For the member.
 
     def attach(self, owner: SubscriptionOwner | None) -> None:
-        """Set the member that consumes this; None when the member has stopped."""
+        """Set the member that consumes the queue.
+
+        Args:
+            owner: The member; None when it has stopped.
+        """
         self._owner = owner
         self.reason = ""
         if self.state != "cancelled":
             self._become("waiting" if owner else "registered")
 
     def mark_active(self) -> None:
-        """Mark it as assigned: the consumer consumes the queue."""
+        """Mark the subscription as assigned: the consumer consumes the queue."""
         self._become("paused" if self.reason else "active")
         _resolve(self._ready)
         self._ready = None
 
     def mark_waiting(self) -> None:
-        """Mark it as not assigned: the queue does not exist, or the consumer was lost."""
+        """Mark the subscription as not assigned: the queue does not exist, or the consumer was lost."""
         if self.state in {"active", "paused"}:
             self._become("waiting")
 
     def set_paused(self, reason: str) -> None:
-        """Mark it as paused for ``reason``; as going on if ``reason`` is empty."""
+        """Mark the subscription as paused, or as going on.
+
+        Args:
+            reason: Why it is paused, in words; empty if it goes on.
+        """
         self.reason = reason
         if self.state in {"active", "paused"}:
             self._become("paused" if reason else "active")
 
     def mark_cancelled(self, error: BrokerClosed) -> None:
-        """Mark it as cancelled; a pending ``ready()`` raises ``error``."""
+        """Mark the subscription as cancelled.
+
+        Args:
+            error: The error with which a pending ``ready()`` ends.
+        """
         self._become("cancelled")
         self.fail(error)
 
     def fail(self, error: MsgbusError) -> None:
-        """Make a pending ``ready()`` raise ``error``."""
+        """End a pending ``ready()`` with an error.
+
+        Args:
+            error: The error.
+        """
         _resolve(self._ready, error)
         self._ready = None
 

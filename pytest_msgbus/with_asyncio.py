@@ -1,4 +1,4 @@
-"""The fixtures that run in the test's own event loop."""
+"""Fixtures that run in the test's own event loop."""
 
 from __future__ import annotations
 
@@ -16,7 +16,14 @@ if TYPE_CHECKING:
 
 @pytest_asyncio.fixture
 async def broker(msgbus_notes: RecordedTraffic) -> AsyncIterator[Broker]:
-    """A started broker on a memory of its own."""
+    """Provide a started broker on a memory server that only this test uses.
+
+    Args:
+        msgbus_notes: Takes the record of the broker's messages.
+
+    Yields:
+        The broker; it is closed when the test ends.
+    """
     from msgbus.testing.plugin import watched_broker
 
     async with watched_broker(msgbus_notes) as broker:
@@ -25,7 +32,10 @@ async def broker(msgbus_notes: RecordedTraffic) -> AsyncIterator[Broker]:
 
 @pytest_asyncio.fixture
 async def virtual_time() -> AsyncIterator[None]:
-    """The time of the event loop leaps over what nobody has to wait for; see msgbus.testing.virtual_time."""
+    """Run the test in virtual time: when every task waits, the event loop's time jumps to the next timer.
+
+    See ``msgbus.testing.virtual_time``.
+    """
     from msgbus.testing.virtual_time import leaping_time
 
     with leaping_time(asyncio.get_running_loop()):

@@ -1,4 +1,4 @@
-"""In place of the asynchronous fixtures: they say what is missing, to those who ask for them."""
+"""Substitutes for the asynchronous fixtures where pytest-asyncio is missing: they fail and name the package."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import pytest
 
 @pytest.fixture
 def broker() -> NoReturn:
-    """Cannot be had."""
+    """Fail the test: this fixture needs pytest-asyncio."""
     pytest.fail("the fixture broker needs pytest-asyncio: pip install 'msgbus[testing]'", pytrace=False)
 
 
 @pytest.fixture
 def virtual_time() -> NoReturn:
-    """Cannot be had."""
+    """Fail the test: this fixture needs pytest-asyncio."""
     pytest.fail("the fixture virtual_time needs pytest-asyncio: pip install 'msgbus[testing]'", pytrace=False)

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from msgbus.adapter.address import Address
     from msgbus.adapter.envelope import Outgoing
     from msgbus.message import Message
-    from msgbus_kafka.client_types import FetchedRecord
+    from msgbus_kafka.client_types.records import FetchedRecord
 
 __all__ = ["batch_size_bytes", "decode_record", "encode_record"]
 
 DLQ_PART: Final = "dlq"
 batch_size_bytes: Final[Callable[..., int]] = DefaultRecordBatchBuilder.estimate_size_in_bytes
-"""Bytes of a batch with this one record: what the topic's ``max.message.bytes`` is compared with."""
+"""Bytes of a batch with this one record. The broker compares it with the topic's ``max.message.bytes``."""
 
 _MAX_TIMESTAMP_MS: Final = 253_402_300_799_000  # the end of the year 9999: datetime has no later date
 _DIGITS: Final = {TIME: 14, ATTEMPTS: 9}

@@ -35,11 +35,11 @@ def check_codec(name: str, settings: Mapping[str, str]) -> None:
 
 
 def codec_findings(topics: Mapping[str, str]) -> Iterator[Finding]:
-    """Yield what this installation cannot read; ``topics`` are names and their compression.type. Pure."""
+    """Yield findings about codecs that are not installed; ``topics`` maps names to their compression.type. Pure."""
     lacking = missing_codecs()
     if stopped := sorted(name for name, used in topics.items() if used in lacking):
         used = ", ".join(sorted({topics[name] for name in stopped}))
-        more = f" and {len(stopped) - 3} more" if len(stopped) > 3 else ""  # noqa: PLR2004 - as many as are named
+        more = f" and {len(stopped) - 3} more" if len(stopped) > 3 else ""  # noqa: PLR2004 - the finding names three
         yield Finding(
             "error",
             f"topics whose compression.type ({used}) is a codec that is not installed here: "

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from aiokafka.conn import collect_hosts, create_conn
 from aiokafka.errors import KafkaError, UnsupportedSaslMechanismError
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from msgbus.adapter.url import BrokerURL
     from msgbus.errors import BrokerError
+    from msgbus_kafka.client_types.network import Connection, MetadataResponse
     from msgbus_kafka.options import KafkaOptions
 
 __all__ = ["ConnectionSettings"]
@@ -70,7 +71,9 @@ class ConnectionSettings:
                 return
         raise self._connection_error(failures)
 
-    async def fetch_metadata(self, topics: Iterable[str] | None, beside: Container[tuple[str, int]]) -> Any:
+    async def fetch_metadata(
+        self, topics: Iterable[str] | None, beside: Container[tuple[str, int]]
+    ) -> MetadataResponse | None:
         """Return the cluster's metadata from the first server that answers, or None if no server does.
 
         Args:
@@ -84,9 +87,10 @@ class ConnectionSettings:
                 connection = await self._connected(host, port)
             except _FAILURES:
                 continue
+            request = MetadataRequest(None if topics is None else list(topics))
             try:
                 async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
-                    answer = await connection.send(MetadataRequest(None if topics is None else list(topics)))
+                    answer: MetadataResponse = await connection.send(request)
             except _FAILURES:
                 continue
             finally:
@@ -95,15 +99,16 @@ class ConnectionSettings:
                 return answer
         return None
 
-    async def _connected(self, host: str, port: int) -> Any:
+    async def _connected(self, host: str, port: int) -> Connection:
         async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
-            return await create_conn(
+            connection = await create_conn(
                 host,
                 port,
                 request_timeout_ms=int(CONNECT_TIMEOUT_SECONDS * 1000),
                 on_close=abort_connection,
                 **self._security(),
             )
+        return cast("Connection", connection)
 
     def _connection_error(self, failures: list[BaseException]) -> BrokerError:
         # ValueError and AssertionError are what aiokafka makes of an answer of SCRAM or PLAIN that does not fit.

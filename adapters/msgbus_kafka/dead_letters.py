@@ -1,7 +1,7 @@
 """Dead-letter store: a compacted topic keyed by dead letter id, read without a group.
 
-A dead letter is removed by its tombstone, which may come much later in the log. So a walk first reads the whole log and
-notes the offset of each dead letter that has no tombstone.
+A tombstone removes its dead letter, and may be much later in the log. So a walk first reads the whole log and notes the
+offset of each dead letter that has no tombstone.
 
 The lock: the consumer that is assigned the topic's one partition in the group ``q.g.dlq.taker`` is the lock holder. It
 only holds the partition; another client reads.
@@ -13,15 +13,15 @@ import asyncio
 from bisect import bisect_right
 from typing import TYPE_CHECKING, Final, cast
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
 from msgbus.adapter import DeadLetterStore
 from msgbus.adapter.envelope import Delivery
 from msgbus.adapter.headers import DEAD_LETTER_ID
 from msgbus.errors import BrokerError, BrokerUnavailable, DeadLetterLockLost, DeadLettersLocked, translate_errors
-from msgbus_kafka.aiokafka_internals.consumer_state import has_assignment, has_joined, network_client
-from msgbus_kafka.aiokafka_internals.install import install_patches
+from msgbus_kafka.aiokafka_internals.consumer_state import has_assignment, has_joined
 from msgbus_kafka.aiokafka_internals.shutdown import stop_consumer
+from msgbus_kafka.clients import new_consumer
 from msgbus_kafka.codec import decode_record
 from msgbus_kafka.consumer.sticky_assignor import new_sticky_assignor
 from msgbus_kafka.errors import ERROR_TABLE
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
     from msgbus.adapter.address import Address
     from msgbus_kafka.admin.topics import Topics
-    from msgbus_kafka.client_types import ConsumerClient, FetchedRecord
+    from msgbus_kafka.client_types.consumer import ConsumerClient
+    from msgbus_kafka.client_types.records import FetchedRecord
     from msgbus_kafka.connection import ConnectionSettings
     from msgbus_kafka.producer.publisher import Publisher
 
@@ -122,17 +123,14 @@ class KafkaDeadLetterStore(DeadLetterStore):
 
     async def _join(self) -> None:
         await self._topics.state(self._name)
-        holder: ConsumerClient = AIOKafkaConsumer(
-            **self._access.client_arguments(),
+        holder = new_consumer(
+            self._access,
             group_id=f"{self._name}.taker",
-            client_id="msgbus",
-            enable_auto_commit=False,
             session_timeout_ms=int(LOCK_SESSION_TIMEOUT_SECONDS * 1000),
             heartbeat_interval_ms=500,
             # The holder keeps the partition when another joins.
             partition_assignment_strategy=[new_sticky_assignor()],
         )
-        install_patches(network_client(holder), self._access.servers, self._access.fetch_metadata)
         holder.subscribe([self._name])
         try:
             with translate_errors(ERROR_TABLE, f"queue {self._name}: locking its dead letters"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from aiokafka.protocol.admin import ApiVersionRequest
 from aiokafka.protocol.metadata import MetadataRequest
@@ -15,9 +15,11 @@ from msgbus_kafka.aiokafka_internals.verify import SUPPORTED, fast_producer_prob
 from msgbus_kafka.compression import COMPRESSION_TYPE, codec_findings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from msgbus.adapter.diagnostics import Severity
     from msgbus_kafka.admin.client import AdminClient
+    from msgbus_kafka.client_types.records import Row
 
 __all__ = [
     "SLOW_CLIENT_FINDING",
@@ -32,11 +34,11 @@ __all__ = [
 SLOW_CLIENT_FINDING: Final = Finding(
     "warning",
     "aiokafka runs without its C extension: reading is 15 to 75 times slower",
-    "install one of its wheels, or a compiler before it",
+    "install it from a wheel, or install a C compiler first",
 )
 SETTINGS_HIDDEN_FINDING: Final = Finding(
     "warning",
-    "the settings of the nodes may not be looked at",
+    "this user may not read the settings of the nodes",
     "check min.insync.replicas by hand, or allow DescribeConfigs on the cluster",
 )
 MAX_NAMED_TOPICS: Final = 3
@@ -52,12 +54,12 @@ class Topic(NamedTuple):
 
     name: str
     replicas: int
-    """Of the partition that has fewest."""
+    """Replicas of the partition with the fewest."""
     behind: int
     """Partitions with a replica that is not in sync."""
     leaderless: int
     insync: int
-    """Its ``min.insync.replicas``; 0 where we may not look."""
+    """Its ``min.insync.replicas``; 0 where this user may not read it."""
 
 
 async def diagnose(cluster: AdminClient) -> Diagnosis:
@@ -105,7 +107,7 @@ def cluster_findings(nodes: int, settings: Mapping[str, str] | None) -> Iterator
     if nodes == 1:
         yield Finding(
             "warning",
-            "there is one node: what it loses is lost, and while it is away nothing can be published",
+            "the cluster has one node: its data has no copy, and nothing can be published while it is down",
             "use three nodes, and three replicas of each topic",
         )
     if settings is None:
@@ -116,7 +118,7 @@ def cluster_findings(nodes: int, settings: Mapping[str, str] | None) -> Iterator
     if settings.get("auto.create.topics.enable") == "true":
         yield Finding(
             "note",
-            "auto.create.topics.enable is true: another client's typing error becomes a topic (msgbus makes none so)",
+            "auto.create.topics.enable is true: another client creates a topic by misspelling a name (msgbus does not)",
             "set it to false",
         )
 
@@ -124,12 +126,17 @@ def cluster_findings(nodes: int, settings: Mapping[str, str] | None) -> Iterator
 def topic_findings(nodes: int, topics: Sequence[Topic]) -> Iterator[Finding]:
     """Yield risks of how the topics of msgbus are replicated. Pure."""
     wanted = min(nodes, SAFE_REPLICATION_FACTOR)
-    rows: tuple[tuple[Any, ...], ...] = (
-        ("error", "without a leader: nothing goes in or out", "start the nodes that have it", lambda t: t.leaderless),
+    rows: tuple[tuple[Severity, str, str, Callable[[Topic], object]], ...] = (
+        (
+            "error",
+            "with partitions without a leader: they cannot be published to or consumed",
+            "start the nodes that have their replicas",
+            lambda t: t.leaderless,
+        ),
         (
             "error",
             "with fewer replicas than min.insync.replicas: publishes are refused",
-            "lower the one or raise the other",
+            "lower min.insync.replicas or add replicas",
             lambda t: t.insync > t.replicas,
         ),
         (
@@ -138,7 +145,7 @@ def topic_findings(nodes: int, topics: Sequence[Topic]) -> Iterator[Finding]:
             "give them more: kafka-reassign-partitions.sh",
             lambda t: t.replicas < wanted,
         ),
-        ("warning", "with replicas that are not in sync", "look for a node that is away or slow", lambda t: t.behind),
+        ("warning", "with replicas that are not in sync", "look for a node that is down or slow", lambda t: t.behind),
         (
             "warning",
             "with min.insync.replicas of 1: a message may be confirmed that only one node has",
@@ -166,7 +173,7 @@ def client_findings() -> Iterator[Finding]:
         )
 
 
-def _topic(name: str, partitions: Sequence[Any], settings: Mapping[str, str]) -> Topic:
+def _topic(name: str, partitions: Sequence[Row], settings: Mapping[str, str]) -> Topic:
     return Topic(
         name,
         min((len(replicas) for _, _, _, replicas, *_ in partitions), default=0),

@@ -73,7 +73,7 @@ class FetchRefused(kafka.KafkaError):  # type: ignore[misc]  # aiokafka is untyp
 
 
 def concerns_one_partition(error: Exception) -> bool:
-    """Whether an error out of getmany() may be about one partition, and not about connection, group or login."""
+    """Return whether an error of getmany() may be about one partition, and not about connection, group or login."""
     if isinstance(error, (kafka.TopicAuthorizationFailedError, FetchRefused)):
         return True
     if isinstance(error, (*ACCESS_ERRORS, kafka.ConsumerStoppedError, kafka.IllegalStateError, OSError)):
@@ -82,7 +82,7 @@ def concerns_one_partition(error: Exception) -> bool:
 
 
 def describe_unreadable(error: BaseException) -> str:
-    """Say what is wrong with a record that raised ``error`` when it was read."""
+    """Return in words why a record cannot be read, by the ``error`` that reading it raised."""
     if isinstance(error, kafka.UnsupportedCodecError):
         return f"is compressed with a codec that is not installed ({describe(error)})"
     if isinstance(error, kafka.CorruptRecordException):

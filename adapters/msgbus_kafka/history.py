@@ -7,16 +7,15 @@ import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
 from msgbus.adapter import HistoryReader
 from msgbus.adapter.envelope import Delivery
 from msgbus.errors import BrokerError, BrokerUnavailable, ConfigurationError, translate_errors
 from msgbus_kafka.admin.offsets import log_bounds, offsets_at
-from msgbus_kafka.aiokafka_internals.consumer_state import network_client
 from msgbus_kafka.aiokafka_internals.fetcher import install_fetcher
-from msgbus_kafka.aiokafka_internals.install import install_patches
 from msgbus_kafka.aiokafka_internals.shutdown import stop_consumer
+from msgbus_kafka.clients import new_consumer
 from msgbus_kafka.codec import decode_record
 from msgbus_kafka.errors import ACCESS_ERRORS, ERROR_TABLE, FetchRefused, concerns_one_partition, describe_unreadable
 
@@ -28,7 +27,8 @@ if TYPE_CHECKING:
     from msgbus_kafka.admin.client import AdminClient
     from msgbus_kafka.admin.offsets import LogBounds
     from msgbus_kafka.admin.topics import Topics
-    from msgbus_kafka.client_types import ConsumerClient, Fetched, FetchedRecord
+    from msgbus_kafka.client_types.consumer import ConsumerClient
+    from msgbus_kafka.client_types.records import Fetched, FetchedRecord
     from msgbus_kafka.connection import ConnectionSettings
 
 __all__ = [
@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 READ_TIMEOUT_SECONDS: Final = 30.0
-"""Seconds without anything of a log that should have more."""
+"""Seconds without a record of a log that has more; then reading fails."""
 FETCH_TIMEOUT_MS: Final = 200
 """Milliseconds of one fetch."""
 MAX_RECORDS_PER_FETCH: Final = 1000
@@ -50,14 +50,7 @@ MAX_RECORDS_PER_FETCH: Final = 1000
 
 async def open_reader(access: ConnectionSettings, partitions: Sequence[TopicPartition], purpose: str) -> KafkaReader:
     """Open a reader of these partitions. Raises BrokerUnavailable or AccessRefused."""
-    client: ConsumerClient = AIOKafkaConsumer(
-        **access.client_arguments(),
-        client_id="msgbus",
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        fetch_max_wait_ms=100,
-    )
-    install_patches(network_client(client), access.servers, access.fetch_metadata)
+    client = new_consumer(access, auto_offset_reset="earliest", fetch_max_wait_ms=100)
     try:
         with translate_errors(ERROR_TABLE, purpose):
             await client.start()
@@ -211,7 +204,7 @@ def parse_origin(name: str, position: str, bounds: LogBounds) -> dict[int, int]:
     found = _ORIGIN.fullmatch(position)
     if found is None or found["topic"] not in {None, name}:
         raise ConfigurationError(
-            f"queue {name}: {position!r} is no position in it: say oldest, newest, an offset, or {name}-0@17"
+            f"queue {name}: {position!r} is not a position in it: give oldest, newest, an offset, or {name}-0@17"
         )
     if found["partition"] is not None and int(found["partition"]) not in bounds:
         raise ConfigurationError(f"queue {name}: {position!r}: it has {len(bounds)} partitions, counted from 0")

@@ -2,7 +2,7 @@
 
 Offsets are missing for good reasons: markers of transactions, records of an aborted transaction, and records that
 compaction removed. They must not be missing because aiokafka has moved its position, or has lost records of its buffer.
-The headers of the fetched batches tell these cases apart without a request to a server.
+The headers of the fetched batches distinguish these cases without a request to a server.
 
 Pure. A contiguous fetch costs three comparisons. Headers are read only where an offset is missing, each of them once
 (0.4 us for a batch).
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from msgbus_kafka.client_types import FetchedRecord
+    from msgbus_kafka.client_types.records import FetchedRecord
 
 __all__ = ["FetchedBatches", "OffsetGap", "find_gaps", "has_gap"]
 
@@ -64,7 +64,7 @@ class FetchedBatches:
         self._aborted = aborted or ()
         self._read_until = 0
         self._last_markers: dict[int, int] = {}
-        """Of each producer the last marker: what it wrote before belongs to a transaction that is over."""
+        """Offset of each producer's last transaction marker: its records before that belong to ended transactions."""
 
     def continue_from(self, before: FetchedBatches) -> None:
         """Take over what ``before`` explains: the fetch before this one, whose last offsets were not handed over.
@@ -99,7 +99,7 @@ class FetchedBatches:
                 self._last_markers[producer] = base
             elif last < begin or (attributes & _TRANSACTIONAL and self._is_aborted(producer, base)):
                 continue
-            elif count == last - base + 1:  # compaction took nothing of it
+            elif count == last - base + 1:  # compaction has removed none of its records
                 return OffsetGap(max(begin, base), end)
         return None
 
@@ -124,7 +124,7 @@ class FetchedBatches:
 
 
 def has_gap(expected: int, records: Sequence[FetchedRecord]) -> bool:
-    """Whether an offset from ``expected`` to the last of ``records`` is missing."""
+    """Return whether an offset from ``expected`` to the last of ``records`` is missing."""
     return bool(records[-1].offset - expected + 1 != len(records))
 
 

@@ -39,9 +39,9 @@ class KafkaOptions(AdapterOptions):
 class Timing:
     """Timeouts in seconds. Always drain + commit < rebalance < request < session.
 
-    A member has ``rebalance`` to give up its partitions: a drain and a last commit. The answer to its JoinGroup comes
-    when the slowest member has done so, and aiokafka bounds it by ``request`` like any other answer. A connection that
-    is dead without an error must be noticed, by ``request`` again, before the session expires.
+    A member has ``rebalance`` to give up its partitions: a drain and a last commit. The broker answers its JoinGroup
+    when the slowest member has done so, and aiokafka waits for that answer for ``request``, as for any other. A
+    connection that is dead without an error must be noticed, by ``request`` again, before the session expires.
     """
 
     drain: float
@@ -76,7 +76,7 @@ class Timing:
             rebalance=30 * scale,
             request=40 * scale,
             session=session,
-            # Members learn of a rebalance by their next heartbeat, while those that know already stand still: at 3 s
-            # that was the largest part of the gap.
+            # A member learns of a rebalance by its next heartbeat, while the others already wait for it. With a
+            # heartbeat every 3 s that wait was the largest part of the pause.
             heartbeat=min(0.5, session / 6),
         )

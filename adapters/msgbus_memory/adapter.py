@@ -37,7 +37,7 @@ class MemoryAdapter(Adapter):
         """Implement :meth:`Adapter.__init__`. A port, a path or a user in the URL is a ConfigurationError."""
         del options
         if url.path or url.username or url.password or len(url.hosts) > 1 or any(port for _, port in url.hosts):
-            raise ConfigurationError("memory: the URL is memory:// or memory://name")
+            raise ConfigurationError("memory: the URL should be memory:// or memory://name")
         self._name: Final = url.hosts[0][0] if url.hosts else ""
         self._server: Server | None = None
         self._consumers: list[MemoryConsumer] = []
@@ -98,7 +98,7 @@ class MemoryAdapter(Adapter):
         members = queue.group(group).members
         if members:
             raise GroupActive(
-                f"queue {address}, group {group}: it has {len(members)} members in this process; stop them"
+                f"queue {address}, group {group}: it has {len(members)} members in this process; stop them first"
             )
         queue.group(group).rewind(place)
 
@@ -111,7 +111,7 @@ class MemoryAdapter(Adapter):
         return MemoryHistoryReader(queue, address, group, begin, end)
 
     def sever(self) -> None:
-        """Cut this adapter off for good, like a killed process: what it has in flight goes back. For crash tests."""
+        """Cut off this adapter permanently, like a killed process: its deliveries are given back. For crash tests."""
         self._severed = True
         for consumer in self._consumers:
             consumer.sever()

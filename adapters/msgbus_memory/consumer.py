@@ -1,4 +1,4 @@
-"""Consumer of one member: takes from its group's position in each queue, and gives back what it leaves in flight."""
+"""Consumer of one member: takes messages from its group's position in each queue, and gives back unfinished ones."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from msgbus.adapter import Consumer
 from msgbus.adapter.envelope import Delivery, build_message
-from msgbus.adapter.timeouts import DRAIN_SECONDS
+from msgbus.adapter.timeouts import DRAIN_SECONDS, wait_for_event
 from msgbus.errors import BrokerUnavailable, queue_not_found
 
 if TYPE_CHECKING:
@@ -103,10 +103,7 @@ class MemoryConsumer(Consumer):
         self._alive()
         self._leave_out_refused()
         if not (deliveries := self._take(capacity)):
-            try:
-                async with asyncio.timeout(timeout):
-                    await self._event.wait()
-            except TimeoutError:
+            if not await wait_for_event(timeout, self._event):
                 return ()
             self._alive()
             self._leave_out_refused()
@@ -154,7 +151,7 @@ class MemoryConsumer(Consumer):
     async def _leave(self, addresses: Sequence[Address], budget: float) -> None:
         sessions = [self._sessions[address] for address in addresses]
         for address in addresses:
-            del self._sessions[address]  # from here on receive() returns nothing of it
+            del self._sessions[address]  # from here on receive() returns none of its messages
         await self._listener.ending(sessions, budget)
         for session in sessions:
             session.end(self._event)

@@ -54,7 +54,7 @@ class Entry:
 
 
 class Group:
-    """One group of a queue: the next position, the messages that came back, and the deliveries in flight."""
+    """One group of a queue: the next position, the messages that were given back, and the deliveries in flight."""
 
     __slots__ = ("_back", "_queue", "in_flight", "members", "name", "next", "seen")
 
@@ -68,7 +68,7 @@ class Group:
         self.seen: set[Entry] = set()
 
     def take(self, owner: object, most: int) -> list[Entry]:
-        """Put up to ``most`` messages into flight for ``owner``: those that came back, then new ones."""
+        """Deliver up to ``most`` messages to ``owner``: first those that were given back, then new ones."""
         taken: list[Entry] = []
         while self._back and len(taken) < most:
             taken.append(heapq.heappop(self._back))
@@ -79,7 +79,7 @@ class Group:
         return taken
 
     def acknowledge(self, entry: Entry, owner: object) -> None:
-        """Take ``entry`` out of flight for good. Does nothing where another member owns it by now."""
+        """Remove ``entry`` from the deliveries in flight. Does nothing where another member owns it by now."""
         if self.in_flight.get(entry) is owner:
             del self.in_flight[entry]
             self.seen.discard(entry)
@@ -89,12 +89,12 @@ class Group:
         self.members.add(member)
 
     def leave(self, member: object) -> bool:
-        """Remove a member and give back what it has in flight; True if that is something."""
+        """Remove a member and give back its deliveries in flight. Return whether it had any."""
         self.members.discard(member)
         return self.give_back(member)
 
     def give_back(self, owner: object) -> bool:
-        """Give back everything that ``owner`` has in flight, in order; True if that is something."""
+        """Give back all deliveries of ``owner`` in flight, in order. Return whether it had any."""
         entries = [entry for entry, holder in self.in_flight.items() if holder is owner]
         for entry in entries:
             del self.in_flight[entry]
@@ -103,7 +103,7 @@ class Group:
         return bool(entries)
 
     def rewind(self, place: int) -> None:
-        """Go on at ``place``; messages that came back are forgotten."""
+        """Continue at ``place`` and forget the messages that were given back."""
         self.next = place
         self._back.clear()
         self.seen.clear()
@@ -177,7 +177,7 @@ class Queue:
         return self._lock_holder is holder
 
     def is_locked_by(self, holder: object) -> bool:
-        """Tell whether ``holder`` has the lock."""
+        """Return whether ``holder`` has the lock."""
         return self._lock_holder is holder
 
     def release_lock(self, holder: object) -> None:

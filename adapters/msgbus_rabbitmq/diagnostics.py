@@ -23,7 +23,7 @@ CONFIRM_TIMEOUT_SECONDS: Final = 2.0
 PUBLISH_REFUSED_FINDING: Final = Finding(
     "error",
     "this user may not write to the default exchange, by which retries and dead letters are published",
-    "let its write permission match amq.default: see docs/security.md",
+    "let its write permission match amq.default: see docs/how-to/secure-the-connection.md",
 )
 
 

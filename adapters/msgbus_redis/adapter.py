@@ -235,7 +235,7 @@ class RedisAdapter(Adapter):
 
 
 def _has(reply: Any, groups: Iterable[str]) -> bool:
-    """Tell by the reply of XINFO GROUPS whether a stream exists and has these groups."""
+    """Return whether a stream exists and has these groups, by the reply of XINFO GROUPS."""
     if isinstance(reply, ResponseError):
         return False
     return {group.encode() for group in groups} <= {by_name(one)[b"name"] for one in reply}

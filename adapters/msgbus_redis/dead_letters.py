@@ -62,7 +62,7 @@ class RedisDeadLetterStore(DeadLetterStore):
 
     @property
     def closed(self) -> bool:
-        """close() has been called."""
+        """Whether ``close()`` has been called."""
         return self._closed
 
     async def count(self) -> tuple[int, bool]:
@@ -78,8 +78,11 @@ class RedisDeadLetterStore(DeadLetterStore):
     async def take(self, after: Hashable | None, limit: int) -> tuple[Sequence[Delivery], Hashable | None]:
         """Implement :meth:`DeadLetterStore.take`. Holds the lock until close(), however long that takes."""
         if self._closed:
-            raise BrokerUnavailable(f"queue {self._address}: this dead-letter store is closed")
-        before, self._lock_epoch = self._lock_epoch, None  # a lost reply would leave unknown since when it is held
+            raise BrokerUnavailable(f"queue {self._address}: this dead-letter store is closed; open another")
+        before, self._lock_epoch = (
+            self._lock_epoch,
+            None,
+        )  # after a lost reply it would be unknown since when the lock is held
         self._tried = True
         commands = [self._call(ACQUIRE_LOCK), self._page(after, limit)]
         locked, entries = await self._ask(commands, "taking dead letters")

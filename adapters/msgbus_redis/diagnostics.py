@@ -22,7 +22,7 @@ MIN_VERSION: Final = (6, 2)
 """The first version with XADD NOMKSTREAM and XAUTOCLAIM."""
 SETTINGS_HIDDEN_FINDING: Final = Finding(
     "warning",
-    "the server's settings may not be looked at by this user, and promise 1 depends on noeviction and appendonly yes",
+    "this user may not read the server's settings, and promise 1 depends on noeviction and appendonly yes",
     "check them by hand, or grant +info",
 )
 
@@ -41,7 +41,7 @@ async def server_info(client: ConnectionPool) -> Mapping[str, str]:
 
 
 async def diagnose(client: ConnectionPool, problem: str) -> Diagnosis:
-    """Diagnose the server; ``problem`` is what keeps it from taking messages now, or empty."""
+    """Diagnose the server; ``problem`` says why it accepts no messages now, or is empty."""
     now = [Finding("error", problem)] if problem else []
     try:
         info = await server_info(client)
@@ -57,7 +57,7 @@ def _fields(info: Any) -> dict[str, str]:
 
 
 def _name(info: Mapping[str, str]) -> str:
-    """Return the server's product and version. Valkey tells the version of Redis that it replaces besides its own."""
+    """Return the server's product and version. Valkey reports its own version and that of the Redis it replaces."""
     if "valkey_version" in info:
         return f"Valkey {info['valkey_version']}"
     return f"Redis {info['redis_version']}" if "redis_version" in info else "Redis"
@@ -68,14 +68,14 @@ def _refusal(place: object, info: Mapping[str, str]) -> MsgbusError | None:
     if info.get("redis_mode") == "sentinel":
         return ConfigurationError(f"{place}: the server is a sentinel: use redis+sentinel://…?service=")
     if info.get("role") == "slave":
-        return BrokerUnavailable(f"{place}: the server is a replica")
+        return BrokerUnavailable(f"{place}: the server is a replica; give the primary, or redis+sentinel://…?service=")
     if info.get("redis_mode") == "cluster" or info.get("cluster_enabled") == "1":
         return Unsupported(f"{place}: Redis Cluster is not supported yet; use a single server")
     return None
 
 
 def findings(info: Mapping[str, str]) -> Iterator[Finding]:
-    """Yield what endangers the promise, by a server's INFO. Pure."""
+    """Yield the settings that endanger the promise, by a server's INFO. Pure."""
     version = info.get("redis_version", "")
     if version and tuple(int(part) for part in version.split(".")[:2] if part.isdigit()) < MIN_VERSION:
         yield Finding("error", f"version {version} is too old", "use Redis 6.2 or later, or Valkey")

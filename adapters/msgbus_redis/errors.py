@@ -88,5 +88,5 @@ def is_queues_own(refused: ResponseError) -> bool:
 
 
 def is_missing_stream(refused: ResponseError) -> bool:
-    """Tell whether XINFO, or a script of msgbus, found no stream under its key."""
+    """Return whether XINFO, or a script of msgbus, found no stream under its key."""
     return "no such key" in str(refused)

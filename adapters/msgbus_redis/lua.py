@@ -137,7 +137,7 @@ for i = 3, #ARGV do
 end
 return lost
 """
-"""Begins the idle time of those entries again that are pending for this consumer; answers the others.
+"""Resets the idle time of the entries that are pending for this consumer. Returns the ids of the other entries.
 
 ARGV: group, consumer, ids. An XCLAIM alone would take an entry back from the member that has claimed it meanwhile."""
 
@@ -159,10 +159,10 @@ if #redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1, ARGV[2]) == 0 then
 end
 return given
 """
-"""Claims everything that is pending for a leaving consumer for another name, then deletes the consumer.
+"""Claims all entries that are pending for a leaving consumer for another name, then deletes the consumer.
 
-ARGV: group, leaving consumer, the other name, idle ms that the entries have then. Deleting a consumer drops what is
-still pending for it, so that is checked first. Answers the number of entries."""
+ARGV: group, leaving consumer, the other name, idle ms that the entries have then. Deleting a consumer drops its pending
+entries, so the script checks first that there are none. Returns the number of entries."""
 
 DELETE_DEAD_CONSUMERS: Final = """
 local reaped = 0
@@ -244,8 +244,8 @@ return 2
 """
 """Acquires the lock. ARGV: token, ms. Answers 2: it was free; 1: this token had it; 0: another token has it.
 
-The DEL deletes nothing. A server without memory refuses a SET, but not one that comes after another write of the
-script; and it is a purge, which needs the lock, that frees memory."""
+The DEL deletes nothing. A server without memory refuses a SET, but not a SET after another write of the same script.
+Only a purge would free memory, and a purge needs the lock."""
 
 RENEW_LOCK: Final = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
@@ -297,7 +297,7 @@ redis.call('XGROUP', 'DESTROY', KEYS[1], ARGV[1])
 redis.call('XGROUP', 'CREATE', KEYS[1], ARGV[1], ARGV[2])
 return {}
 """
-"""Creates a group again behind an id; what was pending is forgotten.
+"""Creates a group again behind an id; its pending entries are forgotten.
 
 ARGV: group, id, the consumer name of handovers, ms. Answers the names of consumers that sent a command within these ms,
 and then changes nothing."""

@@ -19,7 +19,7 @@ __all__ = ["DLQ_PART", "RETRY_PART_PREFIX", "Address", "group_name", "queue_addr
 DLQ_PART = "dlq"
 """Part of the address of a dead-letter queue."""
 RETRY_PART_PREFIX = "retry."
-"""What the part of a retry queue's address begins with; its delay follows, as in ``retry.5s``."""
+"""Beginning of the part of a retry queue's address; the delay follows, as in ``retry.5s``."""
 QUEUE_NAME_MAX_CHARACTERS = 120
 GROUP_NAME_MAX_CHARACTERS = 60
 EXCHANGE_NAME_MAX_CHARACTERS = 40
@@ -64,7 +64,11 @@ class Address:
 
 
 def queue_name(queue: str, exchange: str = "") -> str:
-    """Return the full name of ``queue`` within ``exchange``.
+    """Return the full name of a queue.
+
+    Args:
+        queue: The name of the queue.
+        exchange: Prefix of the queue's name; empty for none.
 
     Raises:
         InvalidName: The name is outside the grammar; the text says why.
@@ -75,16 +79,20 @@ def queue_name(queue: str, exchange: str = "") -> str:
     _check("queue", queue, _QUEUE, QUEUE_NAME_MAX_CHARACTERS)
     _check("queue", name, _QUEUE, QUEUE_NAME_MAX_CHARACTERS)
     if name.startswith("amq."):
-        raise InvalidName(f"queue {name!r}: names that begin with 'amq.' belong to RabbitMQ")
+        raise InvalidName(f"queue {name!r}: names that begin with 'amq.' belong to RabbitMQ; choose another")
     if _OURS.search(name):
-        raise InvalidName(f"queue {name!r}: the ending is msgbus's own (a retry or dead-letter queue)")
+        raise InvalidName(f"queue {name!r}: the ending is that of a retry or dead-letter queue; choose another name")
     return name
 
 
 def queue_address(queue: str, exchange: str = "") -> Address:
-    """Return the address of ``queue`` within ``exchange``.
+    """Return the address of a queue.
 
     Results are cached: checking the name each time took a sixth of the core's time to publish a message.
+
+    Args:
+        queue: The name of the queue.
+        exchange: Prefix of the queue's name; empty for none.
 
     Raises:
         InvalidName: As :func:`queue_name`.
@@ -101,7 +109,10 @@ def _queue_address(queue: str, exchange: str) -> Address:
 
 
 def group_name(group: str) -> str:
-    """Check the name of a group, and return it.
+    """Return the name of a group, checked against the grammar.
+
+    Args:
+        group: The name.
 
     Raises:
         InvalidName: The name is outside the grammar; the text says why.

@@ -53,7 +53,11 @@ class BatchWriter(Generic[ItemT]):
         self._task: asyncio.Task[None] | None = None
 
     def add(self, items: Sequence[ItemT]) -> None:
-        """Write ``items`` behind those that wait already."""
+        """Queue messages to be written, behind those that wait already.
+
+        Args:
+            items: The messages, in order.
+        """
         self._waiting.extend(items)
         if items and (self._task is None or self._task.done()):
             self._task = asyncio.get_running_loop().create_task(self._run(), name=self._name)

@@ -103,6 +103,9 @@ def build_message(  # noqa: PLR0913 - one row per thing a broker may know of a m
         key: The ordering key that the broker knows.
         origin: Its place on the server, for ``Message.origin``.
         redelivered: Whether the broker has delivered it before.
+
+    Returns:
+        The message for the callback.
     """
     more = dict(headers)
     made = _MessageInMaking()
@@ -131,8 +134,15 @@ def _split_headers(headers: Mapping[str, str]) -> tuple[Mapping[str, str], Mappi
 
 
 def parse_number(text: str, otherwise: int) -> int:
-    """Parse a number in a header of msgbus; return ``otherwise`` if it is none.
+    """Parse a number in a header of msgbus.
 
-    Never raises: a third-party client may write anything, and one message must not stop a queue.
+    Never raises: a third-party client may write any text, and one message must not stop a queue.
+
+    Args:
+        text: The header's text.
+        otherwise: The result for a text that is no number.
+
+    Returns:
+        The number, or ``otherwise``.
     """
     return int(text) if len(text) < MAX_NUMBER_DIGITS and text.isascii() and text.isdecimal() else otherwise

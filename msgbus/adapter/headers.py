@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 RESERVED_PREFIX: Final = "msgbus-"
-"""What the names of msgbus' own headers begin with; a user's header must not."""
+"""Prefix of the names of msgbus' own headers. A user's header must not begin with it."""
 ID: Final = "msgbus-id"
 TIME: Final = "msgbus-time"
 KEY: Final = "msgbus-key"

@@ -1,8 +1,8 @@
 """Interface of an adapter: what a package must implement to connect msgbus to one kind of server.
 
-Adapters move bytes and decide nothing. A method stands here only if every broker can do it: append durably, fetch up to
-n deliveries, acknowledge, say "still working", give back on leaving what is not acknowledged. From these the core
-composes retries, delays and dead-lettering.
+Adapters move bytes and decide nothing. The interface has only methods that every broker can carry out: append durably,
+fetch up to n deliveries, acknowledge, say "still working", and give back unacknowledged deliveries of a member that
+leaves. From these the core composes retries, delays and dead-lettering.
 
 Rules for every method:
 

@@ -25,7 +25,12 @@ class PublishCall:
     __slots__ = ("end", "over", "pending", "results", "until", "waiter")
 
     def __init__(self, messages: int, end: float) -> None:
-        """Create a call of ``messages`` messages that ends at ``end``, in the event loop's time."""
+        """Create a call.
+
+        Args:
+            messages: How many messages it publishes.
+            end: When it ends, in seconds of the event loop's time.
+        """
         self.end = end
         self.pending = messages
         """Messages that have no publish result yet."""
@@ -36,7 +41,12 @@ class PublishCall:
         self.waiter: asyncio.Future[bool] | None = None
 
     def finish(self, items: Sequence[ItemT], late: Callable[[ItemT], BrokerError]) -> list[BrokerError | None]:
-        """Return the publish results of ``items``; ``late`` makes those that did not arrive in time."""
+        """Return the publish results of the call, in order.
+
+        Args:
+            items: The messages of the call.
+            late: Makes the result of a message that has none yet.
+        """
         if self.pending:
             for item in items:
                 if not item.completed:
@@ -44,7 +54,11 @@ class PublishCall:
         return self.results
 
     def wake(self, *, settled: bool) -> None:
-        """Wake the caller. ``settled`` says whether all results are there."""
+        """Wake the caller that waits for the results.
+
+        Args:
+            settled: Whether every message has its result.
+        """
         if self.waiter is not None and not self.waiter.done():
             self.waiter.set_result(settled)
 
@@ -55,7 +69,13 @@ class PendingMessage:
     __slots__ = ("call", "completed", "index", "message", "sent")
 
     def __init__(self, call: PublishCall, place: int, message: Outgoing) -> None:
-        """``place`` is the index of ``message`` in the call."""
+        """Create a pending message.
+
+        Args:
+            call: The call that it belongs to.
+            place: Its index in the call.
+            message: The message.
+        """
         self.call = call
         self.index = place
         self.message = message
@@ -64,7 +84,11 @@ class PendingMessage:
         """True, or anything true, once the server may have the message: a late result is then unknown."""
 
     def complete(self, result: BrokerError | None) -> None:
-        """Set the publish result: None, or the error. Called once for each message."""
+        """Set the publish result. Called once for each message.
+
+        Args:
+            result: None if the server has confirmed the message, else the error.
+        """
         self.completed = True
         call = self.call
         if not call.over:
@@ -108,10 +132,14 @@ class CallTimeouts:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def wait(self, call: PublishCall, until: float) -> asyncio.Future[bool]:
-        """Return a future that tells whether all results of ``call`` are there by ``until`` (event loop time).
+        """Return a future that becomes True with the last result of a call, or False when the time is over.
 
         The caller must call ``forget()`` when the future is done or cancelled. This is not a coroutine: coroutines here
         and in the caller took a thirtieth of the cost of publishing a message.
+
+        Args:
+            call: The call.
+            until: When to stop waiting, in seconds of the event loop's time.
         """
         loop = asyncio.get_running_loop()
         call.waiter = waiter = loop.create_future()
@@ -125,14 +153,27 @@ class CallTimeouts:
         return waiter
 
     def forget(self, call: PublishCall) -> None:
-        """Stop waiting for ``call``, which may not have begun."""
+        """Stop waiting for a call.
+
+        Args:
+            call: The call; its wait may not have begun.
+        """
         call.over = True
         self._calls.pop(call, None)
 
     async def collect_results(
         self, call: PublishCall, items: Sequence[ItemT], late: Callable[[ItemT], BrokerError]
     ) -> list[BrokerError | None]:
-        """Wait for the publish results of ``call`` until its end; ``late`` makes those that did not arrive in time."""
+        """Wait for the publish results of a call until its end.
+
+        Args:
+            call: The call.
+            items: The messages of the call.
+            late: Makes the result of a message that has none in time.
+
+        Returns:
+            The results, in order: None for a confirmed message, else the error.
+        """
         try:
             await self.wait(call, call.end)
         finally:

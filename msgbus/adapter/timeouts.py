@@ -35,7 +35,11 @@ class ReusableTimeout:
         self._due = math.inf
 
     def within(self, seconds: float) -> Self:
-        """Set the limit, in seconds, of the block that begins now."""
+        """Set the limit of the block that begins now.
+
+        Args:
+            seconds: Seconds that the block may take.
+        """
         loop = asyncio.get_running_loop()
         self._until = loop.time() + seconds
         if self._until < self._due or loop is not self._loop:
@@ -78,7 +82,11 @@ class ReusableTimeout:
 
 
 async def wait_for_event(seconds: float, event: asyncio.Event) -> bool:
-    """Wait until ``event`` is set, for at most ``seconds``.
+    """Wait until an event is set.
+
+    Args:
+        seconds: Seconds to wait at most.
+        event: The event.
 
     Returns:
         Whether the event was set in time.

@@ -44,6 +44,12 @@ class BrokerURL:
     def parse(cls, text: str) -> BrokerURL:
         """Parse a URL.
 
+        Args:
+            text: The URL, as an operator writes it.
+
+        Returns:
+            The parsed URL.
+
         Raises:
             ConfigurationError: ``text`` is no broker URL. The error never repeats a password.
         """
@@ -67,7 +73,11 @@ class BrokerURL:
         return f"{self.scheme}://{user}{self.servers()}{'/' + self.path if self.path else ''}"
 
     def servers(self, default_port: int | None = None) -> str:
-        """Return the hosts as ``h1:1,h2:2``, without secrets, for logs and errors."""
+        """Return the hosts as ``h1:1,h2:2``, without secrets, for logs and errors.
+
+        Args:
+            default_port: The port of hosts that have none in the URL; None leaves it out.
+        """
         return ",".join(_join(name, port or default_port) for name, port in self.hosts)
 
 

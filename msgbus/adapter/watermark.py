@@ -16,7 +16,11 @@ class Watermark:
     __slots__ = ("_done", "_next", "_open")
 
     def __init__(self, start: int) -> None:
-        """``start`` is the first position that is not finished."""
+        """Create a watermark.
+
+        Args:
+            start: The first position that is not finished.
+        """
         self._open: deque[int] = deque()
         self._done: set[int] = set()
         self._next = start
@@ -32,13 +36,21 @@ class Watermark:
         return self._open[0] if self._open else None
 
     def started(self, position: int) -> None:
-        """Add a delivered ``position``, which must be above all before it."""
+        """Add a delivered position.
+
+        Args:
+            position: The position; it must be above all that were added before.
+        """
         self._open.append(position)
 
     def finished(self, position: int) -> bool:
-        """Mark ``position`` as finished. Return True if the watermark moved.
+        """Mark a position as finished.
 
-        A position that was not delivered, or is finished already, is ignored.
+        Args:
+            position: The position. It is ignored if it was not delivered or is finished already.
+
+        Returns:
+            Whether the watermark moved.
         """
         if not self._open or position < self._open[0]:
             return False

@@ -26,7 +26,7 @@ app.command()(doctor)
 
 @app.callback()
 def _top() -> None:
-    """One broker, whatever the server."""
+    """Operate a broker from the command line."""
 
 
 def run() -> int:

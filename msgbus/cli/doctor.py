@@ -24,7 +24,7 @@ __all__ = ["doctor"]
 
 COLOURS: Final = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 REMEDIES: Final[dict[type[MsgbusError], str]] = {
-    AccessRefused: "correct user, password or certificate, or give the rights of docs/security.md",
+    AccessRefused: "correct user, password or certificate, or give the rights of docs/how-to/secure-the-connection.md",
     BrokerUnavailable: "start the server, or correct the URL",
 }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +10,7 @@ import typer
 from msgbus.cli.options import DryRun, Exchange, Group, Json, Queue, Rate, Url
 from msgbus.cli.progress import advancing
 from msgbus.cli.reaching import reach
+from msgbus.cli.results import print_sent
 from msgbus.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -76,14 +76,8 @@ def replay(  # noqa: PLR0913, PLR0917 - a command's options
 
     result = reach(url, group, work)
     counts = {"taken": result.taken, "arrived": result.arrived}
-    if as_json:
-        typer.echo(json.dumps({**counts, "dry_run": dry_run, "refused": [str(one) for one in result.refused]}))
-    else:
-        typer.echo(f"would replay {result.taken:,}" if dry_run else f"{result.arrived:,} of {result.taken:,} arrived")
-        for refusal in result.refused[:3]:
-            typer.echo(f"did not arrive: {refusal}", err=True)
-    if not dry_run and not result.complete:
-        raise typer.Exit(1)
+    text = f"would replay {result.taken:,}" if dry_run else f"{result.arrived:,} of {result.taken:,} arrived"
+    print_sent(result, counts, text, dry_run=dry_run, as_json=as_json)
 
 
 def _one_of(names: str, position: str, time: datetime | None) -> Position | None:

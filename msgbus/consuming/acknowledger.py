@@ -69,7 +69,8 @@ class Acknowledger:
             if current:
                 await self._consumer.acknowledge(current)
         except BrokerError as error:
-            logger.debug("acknowledging %d messages failed, trying again: %s", len(current), error)
+            group = current[0].message.group
+            logger.debug("group %s: acknowledging %d messages failed: %s; trying again", group, len(current), error)
             self._batch = batch + self._batch
             return False
         self._release(batch)

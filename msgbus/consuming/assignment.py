@@ -1,7 +1,7 @@
-"""Assignment: which queues a member wants, which of them its consumer has, and where their deliveries go.
+"""Assignment: which queues a member wants, which of them its consumer has, and which pool gets their deliveries.
 
-Subscriptions change what is wanted at any time. ``apply()`` alone adds to what the consumer has. A queue that the
-server refuses is left out and tried again with backoff; the others go on.
+Subscriptions change the wanted queues at any time. Only ``apply()`` adds to the queues of the consumer. A queue that
+the server refuses is left out and tried again with backoff; the other queues go on.
 """
 
 from __future__ import annotations
@@ -62,22 +62,25 @@ class Assignment:
         self._due_at = 0.0
         self._latest = 0.0
 
-    # What is wanted.
+    # The wanted queues.
 
     def add(self, pool: WorkerPool) -> None:
-        """Want the queue of ``pool`` as well."""
+        """Add the queue of ``pool`` to the wanted queues."""
         self.wanted[pool.subscription.address] = pool
         self.recheck_queues()
 
     def discard(self, subscription: Subscription) -> None:
-        """Stop wanting the queue of ``subscription``; call its ``finish_cancel()`` when none of it is in flight."""
+        """Remove the queue of ``subscription`` from the wanted queues.
+
+        Its ``finish_cancel()`` is called when none of its deliveries is in flight any more.
+        """
         if (pool := self.wanted.pop(subscription.address, None)) is not None:
             pool.cancel_probes()
         self._discarded.append(subscription)
         self.recheck_queues()
 
     def recheck_queues(self) -> None:
-        """Apply what is wanted soon; changes that follow within moments are applied together."""
+        """Request ``apply()`` soon. Further changes within ``change_delay_seconds`` are applied together."""
         now = self._now()
         if not self._latest:
             self._latest = now + MAX_GATHER_FACTOR * self._gather
@@ -86,7 +89,7 @@ class Assignment:
         self._changed = True
 
     def request_apply(self) -> None:
-        """Apply what is wanted, and its limits, at the next opportunity."""
+        """Request ``apply()`` at the next opportunity, since the wanted queues or their limits have changed."""
         self._changed = True
 
     def reopen(self, subscription: Subscription) -> None:
@@ -94,7 +97,7 @@ class Assignment:
         self._reopened.add(subscription.address)
         self.request_apply()
 
-    # What the consumer has.
+    # The queues of the consumer.
 
     @property
     def is_due(self) -> bool:
@@ -114,7 +117,7 @@ class Assignment:
         wanted = dict(self.wanted)
         await self._provision([pool for pool in wanted.values() if not self._refused.resting(_address(pool), now)])
         if self._changed and self._now() < self._latest:
-            return  # further changes came meanwhile, and are applied together with these
+            return  # there are further changes by now, which are applied together with these
         self._latest = 0.0
         reopened, self._reopened = self._reopened, set()
         kept = {
@@ -123,7 +126,8 @@ class Assignment:
             if wanted.get(address) is pool and address not in reopened
         }
         if any(address in wanted for address in self._applied.keys() - kept.keys()):
-            # Cancelled and consumed again, or to be reopened: one call could not tell, and its deliveries would stay.
+            # A queue was cancelled and consumed again, or is to be reopened. One subscribe() would not see a difference
+            # and would keep its deliveries.
             await consumer.subscribe(self._limits(kept), _newest(kept))
         limits = self._limits(wanted)
         refused: Mapping[Address, BrokerError] = {}
@@ -216,7 +220,7 @@ class Assignment:
             subscription.finish_cancel()
 
     def consumer_lost(self) -> None:
-        """Forget what the consumer had: it is closed."""
+        """Forget the queues of the consumer, which is closed."""
         self._applied = {}
         self._intakes = {}
         for pool in self.wanted.values():

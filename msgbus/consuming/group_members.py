@@ -91,7 +91,7 @@ class GroupMembers:
 
     def _check_start(self, address: Address, start: object) -> None:
         if start not in {None, "oldest", "newest"}:
-            raise ConfigurationError(f"queue {address}: start is 'oldest', 'newest' or None, not {start!r}")
+            raise ConfigurationError(f"queue {address}: start must be 'oldest', 'newest' or None, not {start!r}")
         if start is not None and start not in self._adapter.supported_starts:
             raise Unsupported(f"queue {address}: a group cannot begin at the {start} message here; leave start= out")
 

@@ -141,7 +141,7 @@ class Member:
                 await self._open()
                 self._trouble = ""
                 await self._serve()
-            except Exception as error:  # noqa: BLE001 - whatever an adapter raises, the member must live on
+            except Exception as error:  # noqa: BLE001 - after any error of an adapter, the member must go on
                 failures = 1 if self._loop.time() - began > STABLE_AFTER_SECONDS else failures + 1
                 self._report(error, failures)
                 if isinstance(error, AccessRefused):
@@ -198,7 +198,7 @@ class Member:
         self._trouble = str(error) if isinstance(error, BrokerError) else f"{type(error).__name__}: {error}"
         level = logging.WARNING if failures == 1 else logging.DEBUG
         bug = None if isinstance(error, BrokerError) else error
-        logger.log(level, "group %s: consuming was interrupted, trying again: %s", self.group, error, exc_info=bug)
+        logger.log(level, "group %s: consuming was interrupted: %s; trying again", self.group, error, exc_info=bug)
 
     def _refuse(self, error: AccessRefused) -> None:
         """Handle a refusal that is the group's own and no queue's.
@@ -222,7 +222,9 @@ class Member:
         try:
             await consumer.close(budget)
         except Exception:
-            logger.exception("group %s: the adapter failed to close its consumer", self.group)
+            logger.exception(
+                "group %s: closing the consumer failed; its unacknowledged messages are delivered again", self.group
+            )
         self._sessions.mark_all_lost()
         self._assignment.consumer_lost()
 

@@ -61,7 +61,7 @@ class RetryIntake:
         held.timer = None
         message = held.delivery.message
         if (left := remaining_delay(message)) > 0:
-            # By the headers alone: with a clock that is an hour off, the message would go round for an hour.
+            # By the headers alone: with a clock that is an hour off, the message would be forwarded for an hour.
             self.pool.outcomes.publish_copy(held, retry_copy(message, left, self.pool.clock()))
         else:
             self.pool.enqueue(held)

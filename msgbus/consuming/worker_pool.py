@@ -93,9 +93,9 @@ class WorkerPool:
             self._queue(held)
 
     def enqueue(self, held: InFlight) -> None:
-        """Run ``held``, which comes from a retry queue and is due.
+        """Run ``held``, a due delivery of a retry queue.
 
-        A pause does not change its schedule, unless it failed during the outage that the pause is about.
+        A pause of the subscription does not delay it, unless it failed during the outage that has caused the pause.
         """
         if not self.outage.accept_due(held):
             held.admitted = True
@@ -139,7 +139,7 @@ class WorkerPool:
         self.start()
 
     def release_key(self, held: InFlight) -> None:
-        """Free the ordering key of ``held``, if ``held`` occupies it, and start what waits behind it."""
+        """Free the ordering key of ``held``, if ``held`` occupies it, and start the deliveries behind it."""
         if held.is_scheduled:
             held.is_scheduled = False
             self.scheduler.release(held)
@@ -152,7 +152,7 @@ class WorkerPool:
             held.timer.cancel()
             held.timer = None
 
-    # A drain, and other ends that the callback has no part in.
+    # Ends of a delivery without its callback: a drain, a lost session.
 
     def expedite(self, held: InFlight) -> None:
         """Shorten the wait of ``held``, since its session drains.
@@ -173,7 +173,7 @@ class WorkerPool:
         self.outage.drain(held)
 
     def give_up(self, held: InFlight) -> None:
-        """Leave ``held``, and what is queued behind it in its ordering key, to the next session, in order."""
+        """Leave ``held``, and the deliveries queued behind it in its ordering key, to the next session, in order."""
         first = held.is_scheduled and held.state is not DeliveryState.QUEUED
         self._drop(held)
         for behind in list(self.scheduler.queued_behind(held.ordering_key)) if first else ():
@@ -249,7 +249,7 @@ class WorkerPool:
                 if error is None:
                     self.outage.succeeded_at = ended
                 flow.record_duration(ended - began)
-                began = ended  # of the next callback: a few µs lie between
+                began = ended  # start of the next callback, a few µs later
                 held.worker = None
                 while task.cancelling():  # swallowed by the callback or not: the task goes on with the next message
                     task.uncancel()

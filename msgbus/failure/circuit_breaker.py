@@ -51,7 +51,7 @@ class Phase(Enum):
 
 
 class Verdict(Enum):
-    """What the breaker says of one outage error."""
+    """Decision of the breaker on one outage error."""
 
     COUNTED = "an attempt like any other"
     FREE = "no attempt; park the message"
@@ -121,7 +121,7 @@ class CircuitBreaker:
         probe: bool,
         now: float,
     ) -> Verdict:
-        """Record an outage error, and say what it costs its message.
+        """Record an outage error, and decide whether it costs its message an attempt.
 
         Args:
             message_id: The message's id.

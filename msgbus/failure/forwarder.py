@@ -70,7 +70,7 @@ class Forwarder:
 
 
 class DestinationQueue:
-    """Copies for one address: one publish is in flight, and the next carries all copies that came meanwhile."""
+    """Copies for one address: one publish is in flight, and the next sends all copies that were added meanwhile."""
 
     def __init__(
         self,
@@ -155,7 +155,7 @@ class DestinationQueue:
         if self._failures == 1:
             copy.held.runner.subscription.counts.outages += 1
             logger.error(
-                "queue %s cannot be written: %s; failed messages stay unacknowledged and their keys wait until it can",
+                "queue %s cannot be written: %s; until it can, failed messages stay unacknowledged and their keys wait",
                 self._address,
                 error,
             )

@@ -40,15 +40,15 @@ __all__ = ["Outage"]
 logger = logging.getLogger("msgbus")
 
 FRESH_HEAD_START_SECONDS: Final = 0.2
-"""Seconds at the start of a probe in which fresh messages go first; then parked ones may use what is left. Longer than
-a ``receive()`` takes."""
+"""Seconds at the start of a probe in which fresh messages go first; then parked ones may use the rest of the probe.
+Longer than a ``receive()`` takes."""
 COUNTED_MAX: Final = 1000
 """Messages whose counted failures are remembered before those that have ended are dropped."""
 _STILL_HERE: Final = frozenset({DeliveryState.SUSPENDED, DeliveryState.QUEUED, DeliveryState.RUNNING})
 
 
 class PausablePool(Protocol):
-    """What the breaker needs of the worker pool, which stands a layer above."""
+    """The part of the worker pool that the breaker uses. The pool itself is in a higher layer."""
 
     subscription: Subscription
     scheduler: KeyScheduler[InFlight]
@@ -79,7 +79,7 @@ class Outage:
     def __init__(
         self, workers: PausablePool, publish_copy: Callable[[InFlight, Outgoing], None], random: Random
     ) -> None:
-        """``publish_copy`` publishes a copy of a delivery and then acknowledges the delivery."""
+        """Create a closed breaker. It calls ``publish_copy`` to publish a copy of a delivery and to acknowledge it."""
         policy = workers.subscription.policy
         self._workers = workers
         self._publish_copy = publish_copy
@@ -165,7 +165,7 @@ class Outage:
             self._park_again(held)
         else:
             held.state = DeliveryState.PAUSED
-            self._pool.append(held)  # it is known in a moment what fresh messages leave of the probe
+            self._pool.append(held)  # in a moment it is known how much of the probe the fresh messages use
         return True
 
     def _park_again(self, held: InFlight) -> None:
@@ -283,8 +283,9 @@ class Outage:
     def _give_back(self) -> bool:
         """Give back deliveries that have not started, once in each pause: another member may be able to handle them.
 
-        Only where deliveries have no position: elsewhere they would come back to this member, and other queues would be
-        interrupted for it. Not while a callback runs: the session, and other queues with it, would wait for its end.
+        Deliveries with a position are not given back: the broker would deliver them to this member again, and would
+        interrupt other queues for it. Nothing is given back while a callback runs: the session, and other queues with
+        it, would wait for the callback's end.
         """
         scheduler = self._workers.scheduler
         waits = scheduler.first_gated
@@ -295,7 +296,7 @@ class Outage:
         return True
 
     def _share_probe(self) -> None:
-        """Let either kind of messages use what the probe has left for the other."""
+        """Let fresh and parked messages share the rest of the probe."""
         self._shared = True
         self._fresh_left = self._parked_left = self._fresh_left + self._parked_left
         self._use_pool()
@@ -365,7 +366,7 @@ class Outage:
 
     def _resume(self, why: str) -> None:
         subscription, scheduler = self._workers.subscription, self._workers.scheduler
-        logger.info("queue %s, group %s: goes on: %s", subscription.address, subscription.group, why)
+        logger.info("queue %s, group %s: resumed: %s", subscription.address, subscription.group, why)
         self.paused = False
         self.cancel_probes()
         self._fresh_left = self._parked_left = 0

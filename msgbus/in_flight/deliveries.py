@@ -109,7 +109,7 @@ class InFlight:
     )
 
     def __init__(self, delivery: Delivery, session: Session, runner: DeliveryRunner, flow: FlowController) -> None:
-        """``runner`` is the pool that runs it; ``flow`` counts the in-flight deliveries of its queue."""
+        """Create a delivery that ``runner`` runs. ``flow`` counts the in-flight deliveries of its queue."""
         self.delivery = delivery
         self.message = message = delivery.message
         """The message for the callback, with its current attempt."""
@@ -218,11 +218,11 @@ class Session:
         self._empty = asyncio.Event()
 
     def begin_drain(self) -> None:
-        """Take nothing more: what is received from now on is left to the next session."""
+        """Start no further deliveries: those received from now on are left to the next session."""
         self.draining = True
 
     def end(self) -> None:
-        """Mark the session as over: nothing of it may be acknowledged any more."""
+        """Mark the session as over: none of its deliveries may be acknowledged any more."""
         self.over = True
 
     def add(self, held: InFlight) -> None:
@@ -242,7 +242,7 @@ class Session:
             self._empty.set()
 
     def beyond_cut(self) -> Iterator[InFlight]:
-        """Yield what a drain gives up at once: unstarted deliveries above the cut, and those that an outage stops."""
+        """Yield deliveries that a drain gives up at once: unstarted ones above the cut, and those an outage stops."""
         lowest = self._lowest_cut()
         for held in list(self.in_flight):
             if held.runner.paused and held.state in {DeliveryState.QUEUED, DeliveryState.WAITING, DeliveryState.PAUSED}:

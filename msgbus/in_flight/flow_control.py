@@ -88,9 +88,9 @@ class FlowController:
         return self.limit != before
 
     def adapt(self, now: float) -> bool:
-        """Move the limit one step towards what the callback's speed needs.
+        """Move the limit one step towards the limit that the callback's speed needs.
 
-        It grows when there is no capacity left. It also grows when deliveries as many as the limit were worked off
+        The limit grows when there is no capacity left. It also grows when as many deliveries as the limit were finished
         within 20 ms: a server that pushes (RabbitMQ) waits for acknowledgements before the limit is reached.
 
         Args:

@@ -77,7 +77,7 @@ class DeadLetter:
         return self.redrives >= LOOPING_AFTER_REDRIVES
 
     def as_dict(self) -> dict[str, Any]:
-        """Return all fields for JSON; a body that is no UTF-8 is ``body_base64``."""
+        """Return all fields for JSON; a body that is not UTF-8 is ``body_base64``."""
         message = self.message
         try:
             body = {"body": message.body.decode()}
@@ -121,7 +121,11 @@ class DeadLetterFilter:
     """Latest last failure; a time without a zone is UTC."""
 
     def matches(self, letter: DeadLetter) -> bool:
-        """Return whether the filter selects ``letter``."""
+        """Return whether the filter selects a dead letter.
+
+        Args:
+            letter: The dead letter.
+        """
         said = f"{letter.error_type}\n{letter.error_message}\n{letter.reason}".lower()
         if self.error.lower() not in said or self.id not in {None, letter.message.id, letter.letter_id}:
             return False
@@ -202,6 +206,9 @@ class DeadLetters:
     async def count(self) -> int:
         """Count the dead letters.
 
+        Returns:
+            The number of dead letters. On RabbitMQ those that another lock holder has are not counted.
+
         Raises:
             QueueNotFound: The group has no dead-letter queue of this queue.
             BrokerUnavailable: The server did not answer within the deadline.
@@ -220,6 +227,9 @@ class DeadLetters:
         Args:
             which: Selects dead letters; default: all.
             limit: Dead letters to return, at most; None is no limit.
+
+        Yields:
+            The dead letters that ``which`` selects.
 
         Raises:
             QueueNotFound: The group has no dead-letter queue of this queue.
@@ -262,7 +272,7 @@ class DeadLetters:
             progress: Called with the number of further messages that have arrived.
 
         Returns:
-            What was taken, has arrived, was skipped, and remains.
+            Numbers of dead letters: taken, arrived, skipped, and remaining.
 
         Raises:
             ConfigurationError: ``rate`` or ``batch`` is out of range.

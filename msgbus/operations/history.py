@@ -96,7 +96,7 @@ class History:
             progress: Called with the number of further messages that have arrived.
 
         Returns:
-            What was read and has arrived.
+            Numbers of messages: read, and arrived.
 
         Raises:
             QueueNotFound: The queue does not exist.

@@ -11,7 +11,7 @@ class RateLimiter:
     """Limits how many messages are sent a second."""
 
     def __init__(self, rate: float | None) -> None:
-        """``rate``: messages a second; None is no limit."""
+        """Create a limiter that admits ``rate`` messages a second; None is no limit."""
         self._each = 0.0 if rate is None else 1 / rate
         self._next = 0.0
 

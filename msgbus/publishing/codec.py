@@ -60,7 +60,9 @@ def _encoded(queue: str, body: Any) -> tuple[bytes, str]:
     try:
         text = _TO_JSON.encode(body)
     except (TypeError, ValueError, RecursionError, PydanticSerializationError) as error:
-        raise InvalidMessage(f"queue {queue!r}: a body of {type(body).__name__} cannot be JSON: {error}") from error
+        raise InvalidMessage(
+            f"queue {queue!r}: a body of {type(body).__name__} cannot be written as JSON: {error}"
+        ) from error
     return _utf8(f"queue {queue!r}: the body", text), _JSON
 
 
@@ -75,7 +77,7 @@ def wire_headers(queue: str, headers: Mapping[str, str] | None, content_type: st
     if not headers:
         return wire
     if len(headers) > MAX_HEADERS:
-        raise InvalidMessage(f"queue {queue!r}: {len(headers)} headers, {MAX_HEADERS} is the limit")
+        raise InvalidMessage(f"queue {queue!r}: {len(headers)} headers are too many, {MAX_HEADERS} is the limit")
     size = sum(_check_header(queue, name, text) for name, text in headers.items())
     if size > HEADERS_MAX_BYTES:
         raise MessageTooLarge(f"queue {queue!r}: the headers have {size:,} bytes, {HEADERS_MAX_BYTES:,} is the limit")
@@ -90,7 +92,7 @@ def _check_header(queue: str, name: Any, text: Any) -> int:
     if not 1 <= len(data) <= HEADER_NAME_MAX_BYTES or any(byte < _SPACE or byte == _DELETE for byte in data):
         raise InvalidMessage(f"{what}: a name has 1 to {HEADER_NAME_MAX_BYTES} bytes and no control characters")
     if name.lower().startswith(RESERVED_PREFIX):
-        raise InvalidMessage(f"{what}: names that begin with {RESERVED_PREFIX!r} are msgbus's own")
+        raise InvalidMessage(f"{what}: names that begin with {RESERVED_PREFIX!r} are reserved for msgbus")
     return len(data) + len(_utf8(what, text))
 
 
@@ -109,4 +111,4 @@ def _utf8(what: str, text: str) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError as error:
-        raise InvalidMessage(f"{what} is no valid text: it has a lone surrogate at {error.start}") from error
+        raise InvalidMessage(f"{what} is not valid text: it has a lone surrogate at {error.start}") from error

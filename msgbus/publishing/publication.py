@@ -39,7 +39,7 @@ class MessageBuilder:
     """Builds the messages that an adapter sends."""
 
     def __init__(self, random: Random, clock: Callable[[], float]) -> None:
-        """``random`` is the source of ids; ``clock`` returns the time of day, in seconds since 1970."""
+        """Create a builder. ``random`` is the source of ids; ``clock`` returns the seconds since 1970."""
         self._ids = MessageIds(random)
         self._clock = clock
 

@@ -40,7 +40,7 @@ class RecordedTraffic:
         self._changed.set()
 
     def published(self, queue: str, *bodies: Any) -> list[Message]:
-        """Return what was published to ``queue``, in order; with ``bodies``, assert that these were and return them."""
+        """Return the messages published to ``queue``, in order; with ``bodies``, assert that they are among them."""
         found = [
             one
             for address, some in self._published.items()
@@ -55,7 +55,7 @@ class RecordedTraffic:
         return [next(one for one in found if one.body == body) for body in wanted]
 
     async def handled(self, queue: str, group: str, within: float) -> None:
-        """Wait until ``group`` has settled all that was published to ``queue``, its retries included."""
+        """Wait until ``group`` has settled all messages published to ``queue``, their retries included."""
         try:
             async with asyncio.timeout(within):
                 while self._open(queue, group):

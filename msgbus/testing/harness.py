@@ -1,6 +1,6 @@
 """Harness of a contract case: brokers on new queues, members that can be killed, and fences.
 
-A fence is a set of messages published behind others. When all of them are handled, everything before them has come.
+A fence is a set of messages published behind others. When all of them are handled, so are the messages before them.
 """
 
 from __future__ import annotations
@@ -80,32 +80,70 @@ class Harness:
 
     @property
     def capabilities(self) -> Capabilities:
-        """The adapter's capabilities."""
+        """The adapter's capabilities.
+
+        Raises:
+            AdapterNotFound: No adapter has the URL's scheme, or its client library is not installed.
+        """
         return adapter_type(self.scheme).capabilities
 
     def size(self, small: int, large: int) -> int:
-        """Return ``large`` in a long run, else ``small``."""
+        """Return how many messages a case sends.
+
+        Args:
+            small: The number in a usual run.
+            large: The number in a long run.
+        """
         return large if self._large else small
 
     def name(self, word: str = "queue") -> str:
-        """Return a new queue name; it is unique on a server that other runs use too."""
+        """Return a new queue name, which is unique on a server that other runs use too.
+
+        Args:
+            word: Part of the name.
+        """
         self._names += 1
         return f"contract-{self._run}.{word}{self._names}"
 
     async def queue(self, *groups: str, word: str = "queue", **settings: Any) -> str:
-        """Create a new queue with ``groups`` and return its name."""
+        """Create a new queue.
+
+        Args:
+            *groups: Groups of the queue.
+            word: Part of the queue's name.
+            **settings: Further arguments of ``Broker.create_queue()``.
+
+        Returns:
+            The queue's name.
+        """
         name = self.name(word)
         async with self.make() as broker:
             await broker.create_queue(name, groups=groups, **settings)
         return name
 
     def make(self, group: str = "g", **settings: Any) -> Broker:
-        """Make a recorded broker that is not started."""
+        """Make a recorded broker.
+
+        Args:
+            group: Default group of the broker.
+            **settings: Further settings of ``connect()``.
+
+        Returns:
+            The broker, which is not started.
+        """
         self._members += 1
         return recorded(self.url, EventWriter(f"member {self._members}", self.events.append), group=group, **settings)
 
     async def broker(self, group: str = "g", **settings: Any) -> Broker:
-        """Start a broker, which is closed at the end of the case."""
+        """Start a broker.
+
+        Args:
+            group: Default group of the broker.
+            **settings: Further settings of ``connect()``.
+
+        Returns:
+            The broker; it is closed at the end of the case.
+        """
         return await self._stack.enter_async_context(self.make(group, **settings))
 
     async def member(
@@ -116,7 +154,18 @@ class Harness:
         concurrency: int = 10,
         retry: RetryPolicy | None = None,
     ) -> Broker:
-        """Start a broker that consumes ``queue`` with ``probe``, and return when it is ready."""
+        """Start a member of a group, and wait until it is ready.
+
+        Args:
+            queue: The queue to consume.
+            probe: The callback.
+            group: The group.
+            concurrency: Callbacks that run at the same time, at most.
+            retry: The policy for failed messages; default: that of ``consume()``.
+
+        Returns:
+            The member's broker; it is closed at the end of the case.
+        """
         broker = await self.broker(group)
         subscription = await broker.consume(queue, probe, concurrency=concurrency, retry=retry)
         await subscription.ready()
@@ -132,6 +181,9 @@ class Harness:
             group: Its group.
             hanging: Id of the message whose callback never returns; empty: no callback returns.
             forward_to: Queue to which its callback publishes first; empty: none.
+
+        Returns:
+            The member; it is ended at the end of the case.
         """
         kind = ProcessMember if self.capabilities.durable else SeveredMember
         member = kind(Behaviour(self.url, queue, group, hanging, forward_to))
@@ -140,33 +192,58 @@ class Harness:
         return member
 
     async def until_all_handled(self, probes: Sequence[Probe], ids: AbstractSet[str]) -> None:
-        """Wait until ``probes`` have together handled all of ``ids``."""
+        """Wait until probes have together handled certain messages.
+
+        Args:
+            probes: The probes.
+            ids: Ids of the messages.
+        """
         await _together(probes, lambda: ids <= {one.id for probe in probes for one in probe.handled}, "handling all")
 
     async def fence(self, broker: Broker, queue: str, *probes: Probe) -> None:
-        """Publish a fence and wait until ``probes`` have together handled all of it."""
+        """Publish a fence and wait until probes have together handled all of it.
+
+        Args:
+            broker: The broker that publishes the fence.
+            queue: The queue.
+            *probes: The probes of all members of one group.
+        """
         mark = f"fence-{secrets.token_hex(4)}"
         ids = [f"{mark}-{n}" for n in range(FENCE_MESSAGES)]
         await publish_all(broker, queue, [Publication(b"fence", message_id=one, key=one) for one in ids])
         await _together(probes, lambda: _passed(ids, probes), "the fences")
 
     async def quiesce(self, broker: Broker, queue: str) -> None:
-        """Wait until the group's lag is 0. A commit may be 200 ms late on Kafka."""
+        """Wait until the lag of the broker's group is 0. A commit may be 200 ms late on Kafka.
+
+        Args:
+            broker: A broker of the group.
+            queue: The queue.
+
+        Raises:
+            AssertionError: The lag was not 0 in time.
+        """
         async with within(DEADLINE_SECONDS, f"no lag of {queue}"):
             while (await broker.lag(queue)).total:  # noqa: ASYNC110 - as the next line says
                 await asyncio.sleep(0.02)  # a server does not announce it
 
     async def until_draining(self) -> None:
-        """Wait until a session of this case is being drained."""
+        """Wait until a session of this case is being drained.
+
+        Raises:
+            AssertionError: No drain began in time.
+        """
         async with within(DEADLINE_SECONDS, "a drain"):
             while not any(event.kind is Kind.DRAINING for event in self.events):  # noqa: ASYNC110 - as the next line says
                 await asyncio.sleep(0.001)  # a recording does not announce it
 
     def judge(self, *more: Event) -> None:
-        """Assert that the promise was kept, by everything recorded so far. Call it when nothing is in progress.
+        """Assert that the promise was kept, by all events recorded so far. Call it when nothing is in progress.
 
-        ``more`` are events of other processes, and faults. Fences are left out: only the probes that were waited for
-        have handled them by now.
+        Fences are left out: only the probes that were waited for have handled them by now.
+
+        Args:
+            *more: Events of other processes, and faults.
         """
         events = [event for event in (*self.events, *more) if not event.id.startswith("fence-")]
         findings = check(events)

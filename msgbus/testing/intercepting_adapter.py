@@ -3,8 +3,8 @@
 It wraps another adapter. Calls pass a point before and after they are made, and each event of a session passes one. At
 every point a watch is called, which may:
 
-- record what passes,
-- raise what a server would raise: before a call the call is not made, after it the answer is lost,
+- record the messages or sessions that pass,
+- raise an error that a server could cause: before a call the call is not made, after it the answer is lost,
 - end the process.
 
 Neither the core nor the wrapped adapter notices.

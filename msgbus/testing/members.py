@@ -28,7 +28,7 @@ __all__ = ["Behaviour", "KillableMember", "ProcessMember", "SeveredMember", "for
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """What the callback of a killable member does."""
+    """Behaviour of the callback of a killable member."""
 
     url: str
     queue: str
@@ -39,7 +39,7 @@ class Behaviour:
     """Queue to which the callback publishes first; empty: none."""
 
     def hangs(self, message: Message) -> bool:
-        """Tell whether the callback for this message never returns."""
+        """Return whether the callback for this message never returns."""
         return self.hanging in {"", message.id}
 
     def callback(self, broker: Broker, probe: Probe) -> Callback:

@@ -1,7 +1,7 @@
 """Implementation and types of the pytest plugin's fixtures; the fixtures themselves are in ``pytest_msgbus``.
 
 ``broker`` is a started broker on a memory server of its own; its group is ``test`` by default. The fixtures
-``published``, ``handled`` and ``dead_letters`` tell what it did. See docs/testing.md.
+``published``, ``handled`` and ``dead_letters`` tell what it did. See docs/how-to/test-a-service.md.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 HANDLED_TIMEOUT_SECONDS: Final = 5.0
-"""How long ``handled()`` waits at most."""
+"""Seconds that ``handled()`` waits at most."""
 HANDLED_TIMEOUT_VIRTUAL_SECONDS: Final = 3600.0
 """The same in virtual time: four times the 13 minutes in which the default policy gives a message up."""
 GROUP: Final = "test"
@@ -45,7 +45,15 @@ class HarnessOf(Protocol):
     """The fixture ``harness_of``."""
 
     def __call__(self, url: str, faults: ServerFaults | None = None) -> Harness:
-        """Make a harness for the server at ``url``; ``faults`` are those that can be injected into it."""
+        """Make a harness for a server.
+
+        Args:
+            url: The server's URL.
+            faults: Faults that can be injected into this server; none by default.
+
+        Returns:
+            The harness, to be entered with ``async with``.
+        """
         ...
 
 
@@ -53,9 +61,17 @@ class Published(Protocol):
     """The fixture ``published``."""
 
     def __call__(self, queue: str, *bodies: Any) -> list[Message]:
-        """Return what was published to ``queue``, in order.
+        """Return the messages that were published to a queue, in order.
 
-        With ``bodies``, return those messages; AssertionError, with what was published instead, if any is missing.
+        Args:
+            queue: The name of the queue.
+            *bodies: Bodies to look for; without any, return all messages.
+
+        Returns:
+            All messages, or one message for each of ``bodies``.
+
+        Raises:
+            AssertionError: A body was not published. The text lists what was published instead.
         """
         ...
 
@@ -64,9 +80,15 @@ class Handled(Protocol):
     """The fixture ``handled``."""
 
     async def __call__(self, queue: str, *, group: str = GROUP, within: float | None = None) -> None:
-        """Wait until ``group`` has handled or dead-lettered everything published to ``queue``, retries included.
+        """Wait until a group has handled or dead-lettered every message published to a queue, retries included.
 
-        Raises AssertionError after ``within`` seconds. Default: 5 s, with ``virtual_time`` one hour of virtual time.
+        Args:
+            queue: The name of the queue.
+            group: The group that consumes it.
+            within: Seconds to wait at most; default: 5 s, with ``virtual_time`` one hour of virtual time.
+
+        Raises:
+            AssertionError: Messages were left after ``within`` seconds.
         """
         ...
 
@@ -75,14 +97,25 @@ class DeadLettersOf(Protocol):
     """The fixture ``dead_letters``."""
 
     async def __call__(self, queue: str, *, group: str = GROUP) -> list[DeadLetter]:
-        """Return the dead letters of ``group`` in ``queue``, oldest first."""
+        """Return the dead letters of a queue and group.
+
+        Args:
+            queue: The name of the queue that the messages were published to.
+            group: The group that gave them up.
+
+        Returns:
+            The dead letters, oldest first.
+        """
         ...
 
 
 def watched_broker(notes: RecordedTraffic) -> Broker:
-    """Make a broker on a memory server of its own, not started; ``notes`` records its traffic.
+    """Return a broker on a memory server that no other broker uses. It is not started.
 
     Its time of day advances with the event loop's clock, so with virtual time too.
+
+    Args:
+        notes: Records the messages that pass the broker's adapter.
     """
     url = BrokerURL.parse(f"memory://{secrets.token_hex(4)}")
     kind = adapter_type(url.scheme)
@@ -93,7 +126,12 @@ def watched_broker(notes: RecordedTraffic) -> Broker:
 
 
 def handled_by(notes: RecordedTraffic, *, virtual: bool) -> Handled:
-    """Implement :meth:`Handled.handled_by`."""
+    """Return the fixture ``handled``.
+
+    Args:
+        notes: The record of the broker's messages.
+        virtual: Whether the test runs in virtual time, in which a long wait costs nothing.
+    """
     usual = HANDLED_TIMEOUT_VIRTUAL_SECONDS if virtual else HANDLED_TIMEOUT_SECONDS
 
     async def handled(queue: str, *, group: str = GROUP, within: float | None = None) -> None:
@@ -103,7 +141,11 @@ def handled_by(notes: RecordedTraffic, *, virtual: bool) -> Handled:
 
 
 def dead_letters_of(broker: Broker) -> DeadLettersOf:
-    """Implement :meth:`DeadLettersOf.dead_letters_of`."""
+    """Return the fixture ``dead_letters``.
+
+    Args:
+        broker: The test's broker.
+    """
 
     async def dead_letters(queue: str, *, group: str = GROUP) -> list[DeadLetter]:
         return [letter async for letter in broker.dead_letters(queue, group=group).look()]
@@ -112,9 +154,11 @@ def dead_letters_of(broker: Broker) -> DeadLettersOf:
 
 
 def harness_maker(*, large: bool, figures: dict[str, list[str]]) -> HarnessOf:
-    """Implement :meth:`HarnessOf.harness_maker`.
+    """Return the fixture ``harness_of``.
 
-    Figures that cases measure are added to ``figures``, by the URL's scheme.
+    Args:
+        large: Whether cases send as many messages as in a long run.
+        figures: Takes the figures that cases measure, by the URL's scheme.
     """
 
     def harness_of(url: str, faults: ServerFaults | None = None) -> Harness:

@@ -20,7 +20,7 @@ DEADLINE_SECONDS = float(os.environ.get("MSGBUS_TEST_DEADLINE", "45"))
 
 
 class Probe:
-    """A callback. ``entered`` has the message of every call, ``handled`` of every call that returned."""
+    """A callback that records its messages: ``entered`` of every call, ``handled`` of every call that returned."""
 
     def __init__(self) -> None:
         self.entered: list[Message] = []
@@ -33,7 +33,14 @@ class Probe:
         self._changed = asyncio.Condition()
 
     async def __call__(self, message: Message) -> None:
-        """Record the call, wait while ``hold()`` is in effect, and fail as ``fail()`` says."""
+        """Record the call, wait while ``hold()`` is in effect, and fail as ``fail()`` says.
+
+        Args:
+            message: The message of this call.
+
+        Raises:
+            RuntimeError: ``fail()`` was called for this attempt of the message.
+        """
         self.entered.append(message)
         self.running += 1
         self.most_running = max(self.most_running, self.running)
@@ -52,11 +59,20 @@ class Probe:
         await self._notify()
 
     def fail(self, message_id: str, times: int) -> None:
-        """Let the first ``times`` attempts of this message raise RuntimeError."""
+        """Make the first attempts of a message fail.
+
+        Args:
+            message_id: Id of the message.
+            times: How many attempts fail.
+        """
         self._failures[message_id] = times
 
     def hold(self, which: Callable[[Message], bool] = lambda _: True) -> None:
-        """Block the calls for messages of ``which`` until ``release()``."""
+        """Block calls until ``release()``.
+
+        Args:
+            which: Returns whether the call for a message is blocked; default: every call.
+        """
         self._closed = which
 
     async def release(self) -> None:
@@ -69,7 +85,15 @@ class Probe:
         await self._notify()
 
     async def until(self, condition: Callable[[], bool], what: str) -> None:
-        """Wait for ``condition``, checked at every call. AssertionError with ``what`` after ``DEADLINE_SECONDS``."""
+        """Wait for a condition, for at most ``DEADLINE_SECONDS``.
+
+        Args:
+            condition: Is checked at every call of the probe.
+            what: Names the condition in the error.
+
+        Raises:
+            AssertionError: The condition did not hold in time.
+        """
         try:
             async with asyncio.timeout(DEADLINE_SECONDS), self._changed:
                 await self._changed.wait_for(condition)
@@ -77,7 +101,14 @@ class Probe:
             raise AssertionError(f"{what}: not within {DEADLINE_SECONDS:g} s; {self}") from None
 
     async def until_handled(self, ids: Iterable[str]) -> None:
-        """Wait until every message of ``ids`` is handled."""
+        """Wait until messages are handled, for at most ``DEADLINE_SECONDS``.
+
+        Args:
+            ids: Ids of the messages.
+
+        Raises:
+            AssertionError: Not all were handled in time.
+        """
         missing = set(ids)
         looked_at = 0
 
@@ -90,7 +121,14 @@ class Probe:
         await self.until(all_handled, f"handling {len(missing)} messages")
 
     async def until_entered(self, count: int) -> None:
-        """Wait until ``count`` calls have begun."""
+        """Wait until calls have begun, for at most ``DEADLINE_SECONDS``.
+
+        Args:
+            count: How many calls.
+
+        Raises:
+            AssertionError: Fewer calls had begun in time.
+        """
         await self.until(lambda: len(self.entered) >= count, f"{count} calls")
 
     @property
@@ -99,7 +137,14 @@ class Probe:
         return [one.id for one in self.handled]
 
     def times(self, ids: Iterable[str]) -> list[int]:
-        """Count how often each of ``ids`` was handled."""
+        """Count how often messages were handled.
+
+        Args:
+            ids: Ids of the messages.
+
+        Returns:
+            The count for each of ``ids``, in their order.
+        """
         counts = Counter(self.ids)
         return [counts[one] for one in ids]
 

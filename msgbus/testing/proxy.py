@@ -39,7 +39,13 @@ class Proxy:
     """Listens on the loopback interface at ``port`` while it is entered. Use it from its event loop only."""
 
     def __init__(self, host: str, port: int, *, listen: int = 0) -> None:
-        """Make a proxy for the server at ``host`` and ``port``; ``listen`` is its own port, 0 for any free one."""
+        """Make a proxy. No I/O: it listens while it is entered.
+
+        Args:
+            host: The server's host.
+            port: The server's port.
+            listen: The proxy's own port; 0 takes any free one.
+        """
         self.port = listen
         self._target = (host, port)
         self._wires: set[_Wire] = set()
@@ -73,27 +79,45 @@ class Proxy:
         return len(self._wires)
 
     def delay(self, seconds: float) -> None:
-        """Delay everything from now on by so many seconds, in each direction."""
+        """Delay all bytes from now on.
+
+        Args:
+            seconds: Seconds of delay in each direction.
+        """
         self._latency = seconds
 
     def hole(self, *, up: bool = True, down: bool = True) -> None:
-        """Hold back bytes to the server (``up``) or from it (``down``); connections stay, new ones are accepted."""
+        """Hold back bytes. Connections stay, and new ones are accepted.
+
+        Args:
+            up: Whether to hold back bytes to the server.
+            down: Whether to hold back bytes from the server.
+        """
         for way, wanted in (("up", up), ("down", down)):
             if wanted:
                 self._open[way].clear()
 
     def cut(self) -> int:
-        """Break every connection (RST to both sides) and return how many; new ones are accepted."""
+        """Break every connection (RST to both sides). New ones are accepted.
+
+        Returns:
+            How many connections were broken.
+        """
         wires = list(self._wires)
         for wire in wires:
             wire.reset()
         return len(wires)
 
     def lose_reply(self, request: bytes) -> asyncio.Event:
-        """Break the first connection that carries ``request``, in place of the server's reply to it.
+        """Break the first connection that carries a certain request, in place of the server's reply to it.
 
-        ``request`` is any part of the request. The server has received it in any case. The event is set when the
-        connection is broken.
+        The server has received the request in any case.
+
+        Args:
+            request: Any part of the request's bytes.
+
+        Returns:
+            An event that is set when the connection is broken.
         """
         self._lost = (request, asyncio.Event())
         return self._lost[1]
@@ -170,7 +194,7 @@ class Proxy:
             wire.tail = (wire.tail + chunk)[-len(request) :]
 
     def _loses(self, wire: _Wire) -> bool:
-        """Tell whether these bytes are the reply to lose; if so, break the connection."""
+        """Return whether these bytes are the reply to lose; if so, break the connection."""
         if self._lost is None or not wire.marked:
             return False
         _, lost = self._lost

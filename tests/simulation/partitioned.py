@@ -10,6 +10,7 @@ from zlib import crc32
 
 from msgbus.adapter import Consumer
 from msgbus.adapter.envelope import Delivery, build_message
+from msgbus.adapter.timeouts import wait_for_event
 from msgbus.adapter.url import BrokerURL
 from msgbus.adapter.watermark import Watermark
 from msgbus.errors import BrokerUnavailable, queue_not_found
@@ -186,10 +187,7 @@ class PartitionedConsumer(Consumer):
         """Implement :meth:`Consumer.receive`."""
         self._alive()
         if not (deliveries := self._take(capacity)):
-            try:
-                async with asyncio.timeout(timeout):
-                    await self._event.wait()
-            except TimeoutError:
+            if not await wait_for_event(timeout, self._event):
                 return ()
             self._alive()
             deliveries = self._take(capacity)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 from msgbus.adapter import Adapter, Capabilities, Consumer, DeadLetterStore, Lag
 from msgbus.adapter.envelope import Delivery, build_message
 from msgbus.adapter.options import AdapterOptions
+from msgbus.adapter.timeouts import wait_for_event
 from msgbus.errors import BrokerUnavailable, DeadLetterLockLost, DeadLettersLocked, NoRoute, QueueNotFound, Unsupported
 
 if TYPE_CHECKING:
@@ -129,10 +130,7 @@ class ListConsumer(Consumer):
     async def receive(self, capacity: Mapping[Address, int], timeout: float) -> Sequence[Delivery]:
         self._alive()
         if not (found := self._take(capacity)):
-            try:
-                async with asyncio.timeout(timeout):
-                    await self._event.wait()
-            except TimeoutError:
+            if not await wait_for_event(timeout, self._event):
                 return ()
             self._alive()
             found = self._take(capacity)
@@ -205,7 +203,9 @@ class ListLetters(DeadLetterStore):
 
     async def take(self, after: Hashable | None, limit: int) -> tuple[Sequence[Delivery], Hashable | None]:
         if self._queue.taker not in {None, self}:
-            raise DeadLettersLocked(f"queue {self._address}: somebody else is taking from it")
+            raise DeadLettersLocked(
+                f"queue {self._address}: its dead letters are locked by another process; try again later"
+            )
         self._queue.taker = self
         return await self.look(after, limit)
 

@@ -5,19 +5,18 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from aiokafka.client import AIOKafkaClient
 from aiokafka.protocol.admin import DescribeConfigsRequest
 from aiokafka.protocol.metadata import MetadataRequest
 
 from msgbus.errors import BrokerUnavailable, translate_errors
-from msgbus_kafka.aiokafka_internals.install import install_patches
 from msgbus_kafka.aiokafka_internals.shutdown import stop_client
+from msgbus_kafka.clients import new_network_client
 from msgbus_kafka.errors import ERROR_TABLE, error_for_code
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from msgbus_kafka.client_types import NetworkClient
+    from msgbus_kafka.client_types.network import MetadataResponse, NetworkClient
     from msgbus_kafka.connection import ConnectionSettings
 
 __all__ = ["BROKER_RESOURCE", "TOPIC_RESOURCE", "AdminClient", "TopicState"]
@@ -90,10 +89,7 @@ class AdminClient:
             raise BrokerUnavailable(f"kafka: {self._access.servers}: the connection was closed")
 
     async def _started(self) -> NetworkClient:
-        client: NetworkClient = AIOKafkaClient(
-            **self._access.client_arguments(), client_id="msgbus", request_timeout_ms=30_000
-        )
-        install_patches(client, self._access.servers, self._access.fetch_metadata)
+        client = new_network_client(self._access, request_timeout_ms=30_000)
         try:
             with translate_errors(ERROR_TABLE, f"kafka: {self._access.servers}"):
                 await client.bootstrap()
@@ -102,7 +98,7 @@ class AdminClient:
             raise
         return client
 
-    async def send(self, request: Any, node: int | None = None, *, wait: float = REPLY_TIMEOUT_SECONDS) -> Any:
+    async def send(self, request: object, node: int | None = None, *, wait: float = REPLY_TIMEOUT_SECONDS) -> Any:
         """Return the answer of ``node``, or of any node, after at most ``wait`` seconds. Raises as connect() does."""
         client: NetworkClient | None = None
         try:
@@ -121,7 +117,7 @@ class AdminClient:
         """Return the live brokers, at least one. Raises BrokerUnavailable."""
         return self.live_nodes(await self.send(MetadataRequest([])))
 
-    def live_nodes(self, answer: Any) -> list[int]:
+    def live_nodes(self, answer: MetadataResponse) -> list[int]:
         """Return the brokers in an answer to a MetadataRequest, at least one. Raises BrokerUnavailable."""
         if not answer.brokers:  # a resumed node answers before the controller knows that it is alive
             raise BrokerUnavailable(f"kafka: {self._access.servers} answered that the cluster has no live node")
@@ -131,7 +127,7 @@ class AdminClient:
         """Return the view that ``node``, or any node, has of ``topics``. Creates none of them."""
         if not topics:
             return {}
-        # aiokafka's own describe_topics() leaves the flag at True: a typing error becomes a topic on a broker that
+        # aiokafka's own describe_topics() leaves the flag at True: a misspelled name becomes a topic on a broker that
         # creates them by itself.
         answer = await self.send(MetadataRequest(list(topics), allow_auto_topic_creation=False), node)
         return {

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from msgbus_kafka.admin.client import AdminClient
     from msgbus_kafka.admin.topics import Topics
+    from msgbus_kafka.client_types.network import Response
+    from msgbus_kafka.client_types.records import Row
 
 __all__ = ["commit_offsets", "committed_offsets", "group_members", "lag"]
 
@@ -60,19 +62,19 @@ async def group_members(cluster: AdminClient, group: str) -> Sequence[str]:
     return [f"{member[0]} at {_host(member)}" for member in answer.groups[0][5]]
 
 
-def _host(member: Any) -> str:
+def _host(member: Row) -> str:
     # Version 4 puts the static member's name between the two.
     return next(str(text) for text in member[1:4] if str(text).startswith("/"))
 
 
-def _commit_error(answer: Any) -> int:
+def _commit_error(answer: Response) -> int:
     return next((code for _, rows in answer.topics for _, code in rows if code), 0)
 
 
 async def _ask(  # noqa: PLR0913, PLR0917 - one question and all that can be said about its answer
     cluster: AdminClient,
     group: str,
-    request: Any,
+    request: object,
     error: Callable[[Any], int],
     doing: str,
     known: frozenset[int] = frozenset(),

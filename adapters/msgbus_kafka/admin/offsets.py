@@ -43,7 +43,7 @@ async def offsets_at(cluster: AdminClient, name: str, leaders: Mapping[int, int]
     for node in set(leaders.values()):
         of_node = [(partition, when) for partition, leader in leaders.items() if leader == node]
         if node < 0:
-            raise BrokerUnavailable(f"queue {name}: partition {of_node[0][0]} has no leader")
+            raise BrokerUnavailable(f"queue {name}: partition {of_node[0][0]} has no leader; start its nodes")
         answer = await cluster.send(OffsetRequest(-1, _COMMITTED, [(name, of_node)]), node)
         for partition, code, _, offset, *_ in answer.topics[0][1]:
             if code:

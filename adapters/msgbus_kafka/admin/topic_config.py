@@ -78,7 +78,7 @@ def new_topic(spec: QueueSpec) -> NewTopic:
 def _defaults(part: str) -> Mapping[str, str]:
     """Return the settings of a retry queue or a dead-letter queue, independent of the cluster's defaults."""
     if part == "dlq":
-        # Without small segments nothing is ever cleaned: the one that is written to never is.
+        # Kafka never compacts the segment that it writes to. Without small segments nothing would be compacted.
         return {
             _CLEANUP: "compact",
             _RETENTION: "-1",
@@ -87,7 +87,7 @@ def _defaults(part: str) -> Mapping[str, str]:
             "min.cleanable.dirty.ratio": "0.1",
             "delete.retention.ms": str(24 * 3600 * 1000),
         }
-    # Longer than any step, so that what waits while a whole service is down is still there.
+    # Longer than any retry tier: messages that wait while a whole service is down must be kept.
     return {_RETENTION: str(7 * 24 * 3600 * 1000)} if part else {}
 
 

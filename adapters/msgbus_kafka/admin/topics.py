@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from aiokafka.protocol.admin import CreateTopicsRequest
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from msgbus.errors import AccessRefused
     from msgbus_kafka.admin.client import AdminClient, TopicState
     from msgbus_kafka.admin.topic_config import NewTopic
+    from msgbus_kafka.client_types.records import Row
 
 __all__ = ["Topics", "queue_not_found"]
 
@@ -184,7 +185,7 @@ class Topics:
             raise QueueConflict("; ".join(conflicts))
 
 
-def _row(topic: NewTopic, copies: int) -> tuple[Any, ...]:
+def _row(topic: NewTopic, copies: int) -> Row:
     if topic.partitions < 1:
         raise ConfigurationError(f"queue {topic.name}: partitions={topic.partitions} should be 1 or more")
     settings: Mapping[str, str] = topic.settings

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
     from aiokafka.structs import TopicPartition
 
+    from msgbus_kafka.client_types.network import LeaderView
+    from msgbus_kafka.client_types.producer import SequenceNumbers
+
     OnBatchDone: TypeAlias = Callable[[Sequence[Any], BaseException | None], None]
     """Called with the records of a batch that has ended, and its error or None."""
 
@@ -130,7 +133,7 @@ class Batch:
         self._builder = None
 
     def waits_longer_than(self, seconds: float) -> bool:
-        """Whether the batch was begun more than ``seconds`` ago."""
+        """Return whether the batch was begun more than ``seconds`` ago."""
         return asyncio.get_running_loop().time() - self._since > seconds
 
     def leave_queue(self) -> None:
@@ -158,15 +161,19 @@ class Batch:
 class Accumulator:
     """The batches of one producer, in order within each partition. The sender takes them when their leader is free."""
 
-    def __init__(self, cluster: Any, sequences: Any, size: int, patience: float) -> None:
-        """``sequences``.
+    def __init__(self, cluster: LeaderView, sequences: SequenceNumbers, size: int, patience: float) -> None:
+        """Prepare an accumulator without batches.
 
-        Aiokafka's sequence numbers; ``size``: bytes of a batch; ``patience``: seconds to wait for a leader.
+        Args:
+            cluster: aiokafka's metadata of the cluster.
+            sequences: aiokafka's sequence numbers of the idempotent producer.
+            size: Bytes in one batch, at most.
+            patience: Seconds that a batch waits for a leader of its partition.
         """
         self._cluster = cluster
         self._sequences = sequences
-        self._size = size
-        self._patience = patience
+        self._batch_size = size
+        self._batch_ttl = patience
         self._in_flight: set[Batch] = set()
         self._wakeup = asyncio.get_running_loop().create_future()
         self._empty: asyncio.Future[None] | None = None
@@ -176,7 +183,7 @@ class Accumulator:
         """Return the batch that takes the next record, or that must leave before there is room."""
         queue = self.waiting.get(partition)
         if queue is None:
-            queue = self.waiting[partition] = deque([Batch(self, partition, self._size, ended)])
+            queue = self.waiting[partition] = deque([Batch(self, partition, self._batch_size, ended)])
             self.wake()
         return queue[-1]
 
@@ -209,7 +216,7 @@ class Accumulator:
             leader = self._cluster.leader_for_partition(partition)
             if leader is None or leader == -1:
                 leaderless = True
-                if self.waiting[partition][0].waits_longer_than(self._patience):
+                if self.waiting[partition][0].waits_longer_than(self._batch_ttl):
                     self._pop(partition).failure(LeaderNotAvailableError())
             elif leader not in busy:
                 nodes.setdefault(leader, {})[partition] = self._pop(partition)

@@ -12,14 +12,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from aiokafka.errors import KafkaConnectionError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Container, Iterable
 
-    FetchMetadata = Callable[[Iterable[str] | None, Container[tuple[str, int]]], Awaitable[Any]]
+    from msgbus_kafka.client_types.network import ClusterView, MetadataResponse, NetworkClient
+
+    FetchMetadata = Callable[[Iterable[str] | None, Container[tuple[str, int]]], Awaitable[MetadataResponse | None]]
     """ConnectionSettings.fetch_metadata()."""
 
 __all__ = ["install_rediscovery"]
@@ -30,7 +32,7 @@ REDISCOVERY_INTERVAL_SECONDS: Final = 1.0
 """Seconds between two tries: a server may answer for a cluster whose nodes are all down."""
 
 
-def install_rediscovery(client: Any, servers: str, metadata: FetchMetadata) -> None:
+def install_rediscovery(client: NetworkClient, servers: str, metadata: FetchMetadata) -> None:
     """Install it in an AIOKafkaClient before it starts."""
     loop = asyncio.get_running_loop()
     update = client._metadata_update
@@ -45,7 +47,7 @@ def install_rediscovery(client: Any, servers: str, metadata: FetchMetadata) -> N
         if client._sync_task is None:
             client._sync_task = loop.create_task(client._md_synchronizer())
 
-    async def updated(cluster: Any, topics: Any) -> bool:
+    async def updated(cluster: ClusterView, topics: Iterable[str]) -> bool:
         nonlocal due
         if await update(cluster, topics):
             return True

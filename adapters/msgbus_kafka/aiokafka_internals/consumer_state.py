@@ -1,7 +1,7 @@
 """State of an AIOKafkaConsumer that its public interface does not show.
 
-Every read of a private attribute of a consumer goes through these functions. aiokafka is untyped: each function states
-the type of what it returns. :mod:`msgbus_kafka.aiokafka_internals.verify` checks that the attributes exist.
+Every read of a private attribute of a consumer goes through these functions.
+:mod:`msgbus_kafka.aiokafka_internals.verify` checks that the attributes exist.
 
 aiokafka 0.14. Needed because ``AIOKafkaConsumer`` offers no generation, no commit without an assignment, no position
 without a wait, and no way to leave a group that can be awaited. Without these reads the tests of
@@ -11,15 +11,17 @@ when aiokafka offers the same in public.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Collection, Mapping
+    from collections.abc import Awaitable, Collection
 
-    from aiokafka.structs import OffsetAndMetadata, TopicPartition
+    from aiokafka.structs import TopicPartition
+
+    from msgbus_kafka.client_types.consumer import ConsumerClient, Coordinator
+    from msgbus_kafka.client_types.network import NetworkClient
 
 __all__ = [
-    "Coordinator",
     "assigned_partitions",
     "assignment_is_outdated",
     "coordinator_of",
@@ -36,81 +38,69 @@ __all__ = [
 ]
 
 
-class Coordinator(Protocol):
-    """The parts of aiokafka's GroupCoordinator that msgbus uses."""
-
-    generation: int
-    """The group's generation that this consumer belongs to; -1: none."""
-
-    async def commit_offsets(self, assignment: object, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
-        """Commit ``offsets`` in the current generation; ``assignment`` may be None."""
-
-
-def network_client(consumer: Any) -> Any:
+def network_client(consumer: ConsumerClient) -> NetworkClient:
     """Return the AIOKafkaClient of ``consumer``."""
     return consumer._client
 
 
-def coordinator_of(consumer: Any) -> Coordinator:
+def coordinator_of(consumer: ConsumerClient) -> Coordinator:
     """Return the group coordinator of ``consumer``. Its commits work while there is no assignment."""
-    return cast("Coordinator", consumer._coordinator)
+    return consumer._coordinator
 
 
-def has_coordinator(consumer: Any) -> bool:
-    """Whether a node of the cluster is known to be the group's coordinator."""
+def has_coordinator(consumer: ConsumerClient) -> bool:
+    """Return whether a node of the cluster is known to be the group's coordinator."""
     return consumer._coordinator.coordinator_id is not None
 
 
-def has_joined(consumer: Any) -> bool:
-    """Whether ``consumer`` is in a generation of its group and need not join again."""
+def has_joined(consumer: ConsumerClient) -> bool:
+    """Return whether ``consumer`` is in a generation of its group and need not join again."""
     coordinator = consumer._coordinator
-    return bool(coordinator.generation > 0 and not coordinator._rejoin_needed_fut.done())
+    return coordinator.generation > 0 and not coordinator._rejoin_needed_fut.done()
 
 
-def raise_group_error(consumer: Any) -> None:
+def raise_group_error(consumer: ConsumerClient) -> None:
     """Raise the error that ended the group membership, if any. ``getmany()`` raises it as well."""
     consumer._coordinator.check_errors()
 
 
-def leave_group(consumer: Any) -> Awaitable[None]:
+def leave_group(consumer: ConsumerClient) -> Awaitable[None]:
     """Leave the group. ``AIOKafkaConsumer.unsubscribe()`` does it in a task that cannot be awaited."""
-    left: Awaitable[None] = consumer._coordinator._maybe_leave_group()
-    return left
+    return consumer._coordinator._maybe_leave_group()
 
 
-def unsubscribe(consumer: Any) -> None:
+def unsubscribe(consumer: ConsumerClient) -> None:
     """Drop the subscription and its assignment, without asking for the metadata of all topics."""
     consumer._subscription.unsubscribe()
 
 
-def has_assignment(consumer: Any) -> bool:
-    """Whether the group has assigned partitions, or none, to the current subscription."""
+def has_assignment(consumer: ConsumerClient) -> bool:
+    """Return whether the group has assigned partitions, or none, to the current subscription."""
     return consumer._subscription.subscription.assignment is not None
 
 
-def assignment_is_outdated(consumer: Any) -> bool:
-    """Whether the subscription was replaced since the assignment that is being reported."""
-    return bool(consumer._subscription.reassignment_in_progress)
+def assignment_is_outdated(consumer: ConsumerClient) -> bool:
+    """Return whether the subscription was replaced since the assignment that is being reported."""
+    return consumer._subscription.reassignment_in_progress
 
 
-def assigned_partitions(coordinator: Any) -> Collection[TopicPartition]:
+def assigned_partitions(coordinator: Coordinator) -> Collection[TopicPartition]:
     """Return the partitions that are assigned to the consumer of ``coordinator``."""
-    assigned: Collection[TopicPartition] = coordinator._subscription.assigned_partitions()
-    return assigned
+    return coordinator._subscription.assigned_partitions()
 
 
-def fetch_position(consumer: Any, partition: TopicPartition) -> int:
+def fetch_position(consumer: ConsumerClient, partition: TopicPartition) -> int:
     """Return the next offset to fetch, without waiting; -1 while aiokafka does not know it."""
     assignment = consumer._subscription.subscription.assignment
     state = assignment.state_value(partition) if assignment is not None else None
-    return int(state.position) if state is not None and state.has_valid_position else -1
+    return state.position if state is not None and state.has_valid_position else -1
 
 
-def partition_count(consumer: Any, topic: str) -> int:
+def partition_count(consumer: ConsumerClient, topic: str) -> int:
     """Return the number of partitions of ``topic`` by the consumer's own metadata, which may be a minute old."""
     return len(consumer._client.cluster.partitions_for_topic(topic) or ())
 
 
-def refresh_metadata(consumer: Any) -> None:
+def refresh_metadata(consumer: ConsumerClient) -> None:
     """Start a metadata request of the consumer."""
     consumer._client.force_metadata_update()

@@ -7,7 +7,7 @@ aiokafka 0.14:
   callback. Tests: test_fetcher.py.
 - Where a fetch brought nothing, the next request may wait longer at the broker (106 to 45 CPU ms/s for 50 idle queues).
 - It only logs an error of one partition that it does not know, and asks again at once, indefinitely. Here
-  ``FetchResponses`` keeps what a response says beside its records, and raises such an error. Tests:
+  ``FetchResponses`` keeps the other contents of a response, and raises such an error. Tests:
   test_unreadable_records.py, test_offset_gaps.py.
 
 Remove when aiokafka raises unknown partition errors and wakes its readers before it builds the next request.
@@ -17,13 +17,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka import errors as kafka
 from aiokafka.structs import TopicPartition
 
 from msgbus_kafka.errors import FetchRefused
 from msgbus_kafka.offset_continuity import FetchedBatches, OffsetGap
+
+if TYPE_CHECKING:
+    from msgbus_kafka.client_types.consumer import (
+        Assignment,
+        ConsumerClient,
+        Fetcher,
+        FetchRequest,
+        PartitionRecords,
+    )
+    from msgbus_kafka.client_types.network import Response
 
 __all__ = ["FetchResponses", "install_fetcher"]
 
@@ -33,11 +43,11 @@ RETRY_INTERVAL_SECONDS: Final = 0.1
 """Seconds before a node is asked again whose response could not be processed."""
 
 EVENT_LOOP_TURNS: Final = 2
-"""Of the event loop: from the fetch loop to receive(), and from there to a callback."""
+"""Event-loop turns from the fetch loop to ``receive()``, and from there to a callback."""
 IDLE_FETCH_WAIT_MS: Final = 500
-"""Milliseconds that a node keeps a request when its last one brought nothing and no records wait to be taken.
+"""Milliseconds that a node may hold a request when its last response was empty and no fetched records wait.
 
-Else a partition that is not in the request, since its records wait, would have to wait for its end.
+A partition whose fetched records wait is not in the request, and could not be fetched again before the request ends.
 """
 _LAST_VERSION_WITHOUT_LOG_START: Final = 4
 """The last version of FetchResponse without the first offset of each log."""
@@ -48,11 +58,11 @@ _TRANSIENT_ERRORS: Final = frozenset({0, 3, 5, 6, 7, 9, 13, 74, 75, 78, 100, 103
 
 
 class FetchResponses:
-    """What the responses of one fetcher contain beside their records."""
+    """Contents of the responses of one fetcher, apart from the records: batches, refused partitions, errors."""
 
-    def __init__(self, fetcher: Any) -> None:
+    def __init__(self, fetcher: Fetcher) -> None:
         self._fetcher = fetcher
-        self._assignment: Any = None
+        self._assignment: Assignment | None = None
         self._batches: dict[TopicPartition, FetchedBatches] = {}
         self._lenient: set[TopicPartition] = set()
         self.refused: set[TopicPartition] = set()
@@ -74,7 +84,7 @@ class FetchResponses:
 
         It is further away if the log explains the offsets between. Forgets batches that were read to their end.
         """
-        if partition in self._fetcher._records:  # more of it waits to be taken
+        if partition in self._fetcher._records:  # more of its records wait to be taken
             if (source := self._batches.get(partition)) is not None:
                 source.delivered_until = reached + 1
             return reached + 1
@@ -92,7 +102,7 @@ class FetchResponses:
         state = self._assignment.state_value(partition) if self._assignment is not None else None
         return int(state.position) if state is not None and state.has_valid_position else -1
 
-    def observe(self, assignment: Any, response: Any) -> bool:
+    def observe(self, assignment: Assignment, response: Response) -> bool:
         """Take what aiokafka has ignored in a response that it has just read.
 
         Return whether an error is to be raised.
@@ -115,8 +125,9 @@ class FetchResponses:
                     overlooked = self._report_refusal(partition, code) or overlooked
         return overlooked
 
-    def _keep_batches(self, partition: TopicPartition, version: int, rest: Any) -> None:
-        read = getattr(self._fetcher._records.get(partition), "_partition_records", None)
+    def _keep_batches(self, partition: TopicPartition, version: int, rest: list[Any]) -> None:
+        waiting = self._fetcher._records.get(partition)
+        read: PartitionRecords | None = getattr(waiting, "_partition_records", None)
         if read is None:
             return  # aiokafka has no use for it: the position has changed meanwhile
         aborted = rest[1 if version <= _LAST_VERSION_WITHOUT_LOG_START else 2]
@@ -137,17 +148,17 @@ class FetchResponses:
         return True
 
 
-def install_fetcher(consumer: Any, arrived: asyncio.Event) -> FetchResponses:
+def install_fetcher(consumer: ConsumerClient, arrived: asyncio.Event) -> FetchResponses:
     """Set ``arrived`` whenever a started AIOKafkaConsumer has fetched something."""
     fetcher = consumer._fetcher
     fetch = fetcher._proc_fetch_request
-    idle: set[Any] = set()
+    idle: set[int] = set()
     responses_of = FetchResponses(fetcher)
     client = fetcher._client
     send = client.send
-    responses: dict[int, Any] = {}
+    responses: dict[int, Response | None] = {}
 
-    async def tapped(node: Any, request: Any, **how: Any) -> Any:
+    async def tapped(node: int, request: object, **how: object) -> Any:
         response = await send(node, request, **how)
         if id(request) in responses:
             responses[id(request)] = response
@@ -155,14 +166,14 @@ def install_fetcher(consumer: Any, arrived: asyncio.Event) -> FetchResponses:
 
     client.send = tapped
 
-    async def adapted(assignment: Any, node: Any, request: Any) -> bool:
+    async def adapted(assignment: Assignment, node: int, request: FetchRequest) -> bool:
         if node in idle and not fetcher._records:
             request._max_wait_ms = IDLE_FETCH_WAIT_MS
         responses[id(request)] = None
         fetched = False
         try:
             fetched = await fetch(assignment, node, request)
-        except Exception as error:  # noqa: BLE001 - else aiokafka's fetcher would end, and nothing would say so
+        except Exception as error:  # noqa: BLE001 - else aiokafka's fetcher would end without a message
             logger.debug("kafka: a response of node %s could not be processed: %r; trying again", node, error)
             await asyncio.sleep(RETRY_INTERVAL_SECONDS)
         finally:
@@ -172,14 +183,14 @@ def install_fetcher(consumer: Any, arrived: asyncio.Event) -> FetchResponses:
         if fetched:
             idle.discard(node)
             arrived.set()
-            # That records are taken now shall not have the next request built: the end of this will.
+            # The next request is built at the end of this call, and not because records are taken now.
             fetcher._wait_consume_future = None
             for _ in range(EVENT_LOOP_TURNS):
                 await asyncio.sleep(0)
         else:
             idle.add(node)
-        # aiokafka does it a turn later, and were it woken in between by anything else, it would not ask this node again
-        # before 0.2 s are over.
+        # aiokafka does this one event-loop turn later. If another event woke it before, it would not fetch from this
+        # node again for 0.2 s.
         fetcher._in_flight.discard(node)
         return fetched
 
@@ -188,13 +199,12 @@ def install_fetcher(consumer: Any, arrived: asyncio.Event) -> FetchResponses:
     return responses_of
 
 
-def _drop_second_refusals(fetcher: Any) -> None:
+def _drop_second_refusals(fetcher: Fetcher) -> None:
     """Drop a second refusal of a partition. aiokafka 0.14 asserts that there is none, which ends its fetcher."""
-    set_error: Any = getattr(fetcher, "_set_error", None)
+    set_error = fetcher._set_error
 
     def kept(partition: TopicPartition, error: Exception) -> None:
         if partition not in fetcher._records:
             set_error(partition, error)
 
-    if set_error is not None:
-        fetcher._set_error = kept
+    fetcher._set_error = kept

@@ -6,7 +6,7 @@ buffer given to it here decodes with ``surrogateescape``, as msgbus does with ke
 test_lenient_headers.py. Remove when aiokafka reads such names.
 
 Measured: 1.3 us for a record in C, 16 us here. Only partitions in which such a name was found are read in this way, and
-of those only the batches that C cannot read; each of their batches is parsed twice.
+of their batches only those that C cannot read. Each batch of such a partition is parsed twice.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class LenientRecords(_MemoryRecordsPy):  # type: ignore[misc]  # aiokafka is unt
 class _LenientBatch(_DefaultRecordBatchPy):  # type: ignore[misc]  # aiokafka is untyped
     def _maybe_uncompress(self) -> None:
         super()._maybe_uncompress()
-        self._buffer: Any = _LenientBytes(self._buffer)
+        self._buffer: _LenientBytes = _LenientBytes(self._buffer)
 
 
 class _LenientBytes(bytearray):
@@ -49,8 +49,8 @@ class _LenientBytes(bytearray):
         return super().decode(encoding, errors)
 
 
-def _is_decodable(raw: Any) -> bool:
-    """Whether no header name of this batch is in the way; other faults show when the batch is read."""
+def _is_decodable(raw: bytes | memoryview) -> bool:
+    """Return whether every header name of this batch is UTF-8; other faults show when the batch is read."""
     try:
         for _ in DefaultRecordBatch(raw):
             pass

@@ -1,4 +1,4 @@
-"""OffsetFetch guard: "cannot tell yet" is not read as "nothing was ever committed".
+"""OffsetFetch guard: an error of the group coordinator is not taken for a group that has no commits.
 
 aiokafka 0.14 negotiates OffsetFetch v3. Its error for the whole group is a field of the response, with an empty list of
 topics; aiokafka never reads that field. After a broker's restart a partition started at 0 instead of its committed
@@ -12,7 +12,7 @@ checks the error code of OffsetFetch v2 and later.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from aiokafka.errors import for_code
 from aiokafka.protocol.commit import OffsetFetchRequest
@@ -20,6 +20,9 @@ from aiokafka.protocol.commit import OffsetFetchRequest
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from collections.abc import Set as AbstractSet
+
+    from msgbus_kafka.client_types.consumer import ConsumerClient, Coordinator
+    from msgbus_kafka.client_types.network import Response
 
 __all__ = ["install_offset_fetch_guard", "offset_fetch_error"]
 
@@ -29,7 +32,7 @@ _LOADING: Final = 14
 _LATER: Final = frozenset({7, 14, 15, 16})
 
 
-def offset_fetch_error(response: Any) -> int:
+def offset_fetch_error(response: Response) -> int:
     """Return the error code of an OffsetFetch response without offsets; 0 if it has offsets."""
     code: int = getattr(response, "error_code", 0)
     if code:
@@ -39,7 +42,9 @@ def offset_fetch_error(response: Any) -> int:
 
 
 def install_offset_fetch_guard(
-    consumer: Any, pending: Callable[[Any, AbstractSet[str]], Awaitable[bool]], on_response: Callable[[Any], None]
+    consumer: ConsumerClient,
+    pending: Callable[[Coordinator, AbstractSet[str]], Awaitable[bool]],
+    on_response: Callable[[Response], None],
 ) -> None:
     """Install the guard, after start() and before subscribe().
 
@@ -51,7 +56,7 @@ def install_offset_fetch_guard(
     coordinator = consumer._coordinator
     send = coordinator._send_req
 
-    async def guarded(request: Any) -> Any:
+    async def guarded(request: object) -> Response:
         response = await send(request)
         if not isinstance(request, OffsetFetchRequest):
             return response
@@ -71,16 +76,16 @@ def install_offset_fetch_guard(
     _observe_commits(coordinator)
 
 
-def _without_commit(response: Any) -> set[str]:
+def _without_commit(response: Response) -> set[str]:
     return {topic for topic, rows in response.topics if any(offset < 0 for _, offset, *_ in rows)}
 
 
-def _observe_commits(coordinator: Any) -> None:
+def _observe_commits(coordinator: Coordinator) -> None:
     """Retrieve the exception of commits that were given up: they continue behind aiokafka's shield."""
     commit = coordinator._do_commit_offsets
 
-    def looked_at(assignment: Any, offsets: Any) -> asyncio.Task[Any]:
-        task: asyncio.Task[Any] = asyncio.ensure_future(commit(assignment, offsets))
+    def looked_at(assignment: object, offsets: object) -> asyncio.Future[object]:
+        task = asyncio.ensure_future(commit(assignment, offsets))
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
         return task
 

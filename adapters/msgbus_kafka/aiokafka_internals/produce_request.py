@@ -14,6 +14,8 @@ from aiokafka.protocol.produce import ProduceRequest, ProduceRequest_v7, Produce
 if TYPE_CHECKING:
     from io import BytesIO
 
+    from msgbus_kafka.client_types.records import Row
+
 __all__ = ["ProduceRequestBuilder"]
 
 _SHORT: Final = Struct(">h")
@@ -37,7 +39,7 @@ class FastProduceResponse(ProduceResponse_v7):  # type: ignore[misc]  # aiokafka
         view = data if isinstance(data, bytes) else data.read()
         (topics,) = _NUMBER.unpack_from(view)
         at = 4
-        answers: list[tuple[str, list[Any]]] = []
+        answers: list[tuple[str, list[Row]]] = []
         for _ in range(topics):
             (length,) = _SHORT.unpack_from(view, at)
             at += 2 + length
@@ -86,6 +88,6 @@ class FastProduceRequest(ProduceRequest_v7):  # type: ignore[misc]  # aiokafka i
 class ProduceRequestBuilder(ProduceRequest):  # type: ignore[misc]  # aiokafka is untyped
     """aiokafka's request; the fast one where the server supports version 7."""
 
-    def build(self, request_struct_class: Any) -> Any:
+    def build(self, request_struct_class: type) -> object:
         """Implement ``Request.build``."""
         return super().build(FastProduceRequest if request_struct_class is ProduceRequest_v7 else request_struct_class)

@@ -7,18 +7,25 @@ for each batch. Tests of publishing run on both paths. Unnecessary when aiokafka
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 from msgbus_kafka.aiokafka_internals import verify
 from msgbus_kafka.aiokafka_internals.send_batch import SendBatchAccumulator
+from msgbus_kafka.client_types.producer import ProducerClient
 
 if TYPE_CHECKING:
     from msgbus_kafka.aiokafka_internals.accumulator import BatchAccumulator
 
-__all__ = ["accumulator_of", "flush_fallback", "install_producer_path"]
+__all__ = ["Producer", "accumulator_of", "flush_fallback", "install_producer_path"]
 
 
-def install_producer_path(producer: Any) -> None:
+class Producer(ProducerClient, Protocol):
+    """An AIOKafkaProducer with the accumulator of its path."""
+
+    msgbus_accumulator: BatchAccumulator
+
+
+def install_producer_path(producer: Producer) -> None:
     """Give an AIOKafkaProducer without transactions its accumulator, before it starts."""
     if verify.fast_producer_problem():
         producer.msgbus_accumulator = SendBatchAccumulator(producer)
@@ -28,13 +35,12 @@ def install_producer_path(producer: Any) -> None:
         producer.msgbus_accumulator = install_fast_sender(producer)
 
 
-def accumulator_of(producer: Any) -> BatchAccumulator:
+def accumulator_of(producer: Producer) -> BatchAccumulator:
     """Return the accumulator that was installed in ``producer``."""
-    batches: BatchAccumulator = producer.msgbus_accumulator
-    return batches
+    return producer.msgbus_accumulator
 
 
-async def flush_fallback(producer: Any) -> None:
+async def flush_fallback(producer: Producer) -> None:
     """Wait for the batches that aiokafka does not know of: its ``stop()`` waits for all others itself."""
     batches = accumulator_of(producer)
     if isinstance(batches, SendBatchAccumulator):

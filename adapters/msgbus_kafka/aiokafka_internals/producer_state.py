@@ -7,17 +7,19 @@ message. Remove a function when aiokafka offers the same in public.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from msgbus_kafka.client_types.producer import ProducerClient
 
 __all__ = ["is_sending", "metadata_version"]
 
 
-def is_sending(producer: Any) -> bool:
-    """Whether the sender task of a started ``producer`` runs."""
+def is_sending(producer: ProducerClient) -> bool:
+    """Return whether the sender task of a started ``producer`` runs."""
     return not producer._sender.sender_task.done()
 
 
-def metadata_version(producer: Any) -> object:
+def metadata_version(producer: ProducerClient) -> object:
     """Return an object that is replaced by each metadata response; compare it by identity."""
-    version: object = producer.client.cluster._partitions
-    return version
+    return producer.client.cluster._partitions

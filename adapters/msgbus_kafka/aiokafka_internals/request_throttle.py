@@ -15,7 +15,12 @@ from typing import TYPE_CHECKING, Any, Final
 from aiokafka.protocol.fetch import FetchRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
+
+    from msgbus_kafka.client_types.network import ClusterView, NetworkClient, Response
+
+    Update = Callable[[ClusterView, Iterable[str]], Awaitable[bool]]
+    Send = Callable[..., Awaitable[Any]]
 
 __all__ = ["install_throttle"]
 
@@ -25,17 +30,17 @@ REQUEST_INTERVAL_SECONDS: Final = 0.1
 """Seconds from one to the next after that."""
 
 
-def install_throttle(client: Any) -> None:
+def install_throttle(client: NetworkClient) -> None:
     """Install the throttle in an AIOKafkaClient before it starts."""
     client._metadata_update = _throttled_updates(client._metadata_update)
     client.send = _throttled_fetches(client.send)
 
 
-def _throttled_updates(update: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
+def _throttled_updates(update: Update) -> Update:
     loop = asyncio.get_running_loop()
     due = loop.time() - BURST_REQUESTS * REQUEST_INTERVAL_SECONDS
 
-    async def calmed(cluster: Any, topics: Any) -> Any:
+    async def calmed(cluster: ClusterView, topics: Iterable[str]) -> bool:
         nonlocal due
         now = loop.time()
         due = max(due, now - BURST_REQUESTS * REQUEST_INTERVAL_SECONDS) + REQUEST_INTERVAL_SECONDS
@@ -46,10 +51,10 @@ def _throttled_updates(update: Callable[[Any, Any], Awaitable[Any]]) -> Callable
     return calmed
 
 
-def _throttled_fetches(send: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    in_a_row: Counter[Any] = Counter()
+def _throttled_fetches(send: Send) -> Send:
+    in_a_row: Counter[int] = Counter()
 
-    async def calmed(node: Any, request: Any, **how: Any) -> Any:
+    async def calmed(node: int, request: object, **how: object) -> Any:
         answer = await send(node, request, **how)
         if isinstance(request, FetchRequest):
             in_a_row[node] = in_a_row[node] + 1 if _fails(answer) else 0
@@ -60,5 +65,5 @@ def _throttled_fetches(send: Callable[..., Awaitable[Any]]) -> Callable[..., Awa
     return calmed
 
 
-def _fails(answer: Any) -> bool:
+def _fails(answer: Response) -> bool:
     return any(partition[1] for _, partitions in answer.topics for partition in partitions)

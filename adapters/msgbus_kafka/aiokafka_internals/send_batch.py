@@ -17,11 +17,12 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
 
     from aiokafka.structs import TopicPartition
 
     from msgbus_kafka.aiokafka_internals.accumulator import OnBatchDone, Record
+    from msgbus_kafka.client_types.producer import BatchBuilder, ProducerClient
 
 __all__ = ["SendBatchAccumulator"]
 
@@ -31,7 +32,7 @@ class SendBatch:
 
     __slots__ = ("_builder", "_ended", "on_leave", "over", "partition", "records")
 
-    def __init__(self, partition: TopicPartition, builder: Any, ended: OnBatchDone) -> None:
+    def __init__(self, partition: TopicPartition, builder: BatchBuilder, ended: OnBatchDone) -> None:
         self.partition = partition
         self.records: list[Record] = []
         self.over = False
@@ -51,7 +52,7 @@ class SendBatch:
         record.sent = True
         return True
 
-    async def send(self, producer: Any) -> None:
+    async def send(self, producer: ProducerClient) -> None:
         """Hand the batch to ``producer`` and wait for the broker's answer."""
         self._builder.close()
         self._leave_queue()
@@ -60,7 +61,7 @@ class SendBatch:
                 self._builder, self.partition.topic, partition=self.partition.partition
             )
             await answered
-        except Exception as error:  # noqa: BLE001 - whatever it is, its records need a result
+        except Exception as error:  # noqa: BLE001 - after any error, its records need a result
             self.end(error)
         else:
             self.end(None)
@@ -81,8 +82,9 @@ class SendBatch:
 class SendBatchAccumulator:
     """The batches of one AIOKafkaProducer, by partition."""
 
-    def __init__(self, producer: Any) -> None:
+    def __init__(self, producer: ProducerClient) -> None:
         self._producer = producer
+        _retrieve_drain_errors(producer._message_accumulator)
         self._in_flight: set[SendBatch] = set()
         self._tasks: dict[TopicPartition, asyncio.Task[None]] = {}
         self.waiting: Final[dict[TopicPartition, SendBatch]] = {}
@@ -112,7 +114,7 @@ class SendBatchAccumulator:
     def fail_topic(self, topic: str, error: BaseException) -> None:
         """Fail every batch of ``topic``.
 
-        Batches that aiokafka holds are included: it does not tell which of them wait for a leader.
+        Batches that aiokafka holds are included: msgbus cannot see which of them wait for a leader.
         """
         for batch in [*self.waiting.values(), *self._in_flight]:
             if batch.partition.topic == topic:
@@ -121,6 +123,7 @@ class SendBatchAccumulator:
 
     def fail_all(self, error: BaseException) -> None:
         """Fail every batch and send none of them any more."""
+        self._producer._message_accumulator.fail_all(error)  # first: what it was handed
         batches = [*self.waiting.values(), *self._in_flight]
         self.waiting.clear()
         tasks, self._tasks = self._tasks, {}
@@ -133,3 +136,24 @@ class SendBatchAccumulator:
         """Wait until every batch has ended."""
         while self._tasks:
             await asyncio.wait(list(self._tasks.values()))
+
+
+def _retrieve_drain_errors(accumulator: Any) -> None:
+    """Have aiokafka's ``fail_all()`` retrieve the errors that it sets for callers that wait for room.
+
+    aiokafka 0.14 sets one for each batch that was not taken by the sender, and no caller waits: asyncio would log
+    "Future exception was never retrieved". Test: test_sender.py.
+    """
+    fail_all: Callable[[BaseException], None] = accumulator.fail_all
+
+    def retrieving(error: BaseException) -> None:
+        queues: Mapping[object, Iterable[object]] = getattr(accumulator, "_batches", {})
+        waiters: list[asyncio.Future[None] | None] = [
+            getattr(batch, "_drain_waiter", None) for queue in queues.values() for batch in queue
+        ]
+        fail_all(error)
+        for waiter in waiters:
+            if waiter is not None and waiter.done() and not waiter.cancelled():
+                waiter.exception()
+
+    accumulator.fail_all = retrieving

@@ -3,8 +3,8 @@
 A renamed attribute would fail late, in a task, or not at all: replacing a method that aiokafka no longer calls has no
 effect. So :func:`verify` looks for every part once, when an adapter is made, and raises one ConfigurationError.
 
-The parts of the fast producer path are listed apart. Where one is missing, msgbus publishes through aiokafka's own
-``send_batch()`` (see :mod:`msgbus_kafka.aiokafka_internals.send_batch`); everything else works as before.
+The parts of the fast producer path are a list of their own. Where one is missing, msgbus publishes through aiokafka's
+own ``send_batch()`` (see :mod:`msgbus_kafka.aiokafka_internals.send_batch`); everything else works as before.
 
 The check finds names, not meanings: a part that keeps its name and changes its behaviour is found by the tests that
 each patch names in its module.
@@ -68,7 +68,7 @@ REQUIRED: Final[Mapping[str, tuple[str, ...]]] = {
     "aiokafka.producer.sender:Sender": ("sender_task", "_sender_task"),
     "aiokafka.producer.message_accumulator:MessageAccumulator": ("fail_all",),
 }
-"""What msgbus cannot work without: of each class, its methods and the attributes that its ``__init__`` sets."""
+"""Parts without which msgbus cannot work: methods of each class, and attributes that its ``__init__`` sets."""
 
 FAST_PRODUCER: Final[Mapping[str, tuple[str, ...]]] = {
     "aiokafka.producer.producer:AIOKafkaProducer": ("_message_accumulator", "_sender", "_txn_manager"),
@@ -91,7 +91,7 @@ FAST_PRODUCER: Final[Mapping[str, tuple[str, ...]]] = {
     "aiokafka.protocol.produce:ProduceResponse_v7": ("decode",),
     "aiokafka.record.default_records:DefaultRecordBatchBuilder": ("append", "build", "set_producer_state"),
 }
-"""What the fast producer path needs as well: sender, accumulator, produce_request. Lower-case names without an
+"""Further parts that the fast producer path needs: sender, accumulator, produce_request. Lower-case names without an
 underscore under ``Sender`` are parameters of its constructor."""
 
 
@@ -109,7 +109,7 @@ def verify() -> None:
 
 
 def fast_producer_problem() -> str:
-    """Say what the fast producer path lacks in the installed aiokafka; empty: nothing."""
+    """Return which parts of the fast producer path the installed aiokafka lacks, in words; empty if it has all."""
     missing = _missing_of_fast_producer()
     return f"aiokafka {version('aiokafka')} has no {_named(missing)}" if missing else ""
 

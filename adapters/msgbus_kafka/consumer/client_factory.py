@@ -1,25 +1,23 @@
-"""Client factory: the settings of aiokafka's group consumer, and the patches it gets before it is used."""
+"""Client factory: the settings of aiokafka's group consumer, and its start."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from aiokafka import AIOKafkaConsumer
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 
 from msgbus.errors import translate_errors
-from msgbus_kafka.aiokafka_internals.consumer_state import network_client
-from msgbus_kafka.aiokafka_internals.install import install_patches
 from msgbus_kafka.aiokafka_internals.offset_fetch import install_offset_fetch_guard
 from msgbus_kafka.aiokafka_internals.shutdown import stop_consumer
+from msgbus_kafka.clients import new_consumer
 from msgbus_kafka.consumer.sticky_assignor import new_sticky_assignor
 from msgbus_kafka.errors import ERROR_TABLE
 
 if TYPE_CHECKING:
     from aiokafka.coordinator.assignors.abstract import AbstractPartitionAssignor
 
-    from msgbus_kafka.client_types import ConsumerClient
+    from msgbus_kafka.client_types.consumer import ConsumerClient
     from msgbus_kafka.connection import ConnectionSettings
     from msgbus_kafka.consumer.group_state import GroupState
     from msgbus_kafka.options import Assignor, Timing
@@ -36,11 +34,9 @@ async def start_client(
 
     Raises BrokerUnavailable or AccessRefused.
     """
-    client: ConsumerClient = AIOKafkaConsumer(
-        **access.client_arguments(),
-        client_id="msgbus",
+    client = new_consumer(
+        access,
         group_id=group_state.group,
-        enable_auto_commit=False,  # it would commit what was fetched, acknowledged or not
         auto_offset_reset="earliest",
         session_timeout_ms=int(timing.session * 1000),
         heartbeat_interval_ms=int(timing.heartbeat * 1000),
@@ -52,7 +48,6 @@ async def start_client(
         max_poll_interval_ms=MAX_INT32,  # a member full of slow messages is alive
         partition_assignment_strategy=[_assignor(assignor)],  # aiokafka joins twice with two
     )
-    install_patches(network_client(client), access.servers, access.fetch_metadata)
     try:
         # aiokafka's start() raises "unable to bootstrap" for a wrong password as well.
         await access.check_connection()

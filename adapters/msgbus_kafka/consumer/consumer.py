@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from msgbus.adapter import SessionListener
     from msgbus.adapter.address import Address
     from msgbus.adapter.envelope import Delivery
-    from msgbus_kafka.client_types import ConsumerClient
+    from msgbus_kafka.client_types.consumer import ConsumerClient
     from msgbus_kafka.consumer.group_state import GroupState
     from msgbus_kafka.consumer.partition_session import PartitionSession
     from msgbus_kafka.options import Timing
@@ -172,7 +172,7 @@ class KafkaConsumer(Consumer):
         """Implement :meth:`Consumer.acknowledge`. The broker gets the commit within 200 ms."""
         freed = False
         for delivery in deliveries:
-            session: PartitionSession = delivery.session  # type: ignore[assignment]  # the core gives back what it got
+            session: PartitionSession = delivery.session  # type: ignore[assignment]  # the core returns deliveries of this consumer
             if session.finished(delivery.position or 0) and session.waiting:
                 freed = True
         if freed:  # its next record may have been over the limit

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from aiokafka.structs import TopicPartition
 
     from msgbus.adapter.address import Address
-    from msgbus_kafka.client_types import ConsumerClient, Fetched
+    from msgbus_kafka.client_types.consumer import ConsumerClient
+    from msgbus_kafka.client_types.records import Fetched
     from msgbus_kafka.consumer.group_state import GroupState
     from msgbus_kafka.consumer.partition_session import PartitionSession, PartitionSessions
 
@@ -38,7 +39,7 @@ __all__ = ["FetchLoop"]
 logger = logging.getLogger("msgbus.kafka")
 
 FETCH_WAIT_SECONDS: Final = 0.2
-"""Seconds that a fetch waits for records when every partition takes part in it."""
+"""Seconds that a fetch waits for records when it asks for every partition."""
 PARTIAL_FETCH_WAIT_SECONDS: Final = 0.05
 """The same when some do not: one of them may want more before the end."""
 MAX_RECORDS_PER_FETCH: Final = 500
@@ -92,7 +93,7 @@ class FetchLoop:
                 await self._round()
         except BrokerError as error:
             self.fail(error)
-        except Exception as error:  # noqa: BLE001 - receive() has to raise whatever ended the loop
+        except Exception as error:  # noqa: BLE001 - receive() has to raise the error that ended the loop
             self.fail(BrokerUnavailable(f"kafka: fetching failed: {error!r}; reopening the consumer"), error)
 
     async def _round(self) -> None:
@@ -134,8 +135,8 @@ class FetchLoop:
         return found
 
     async def _fetch_together(self, sessions: Sequence[PartitionSession]) -> Fetched:
-        # A partition that is left out keeps what aiokafka has prefetched of it, and is fetched no further. Pausing it
-        # would throw that away, and fetch it again at every turn. Those that nothing is fetched of are paused.
+        # A partition that is left out keeps the records that aiokafka has prefetched, and is fetched no further. If it
+        # were paused, they would be discarded and fetched again at every turn. So only stopped partitions are paused.
         everyone = len(sessions) == self._sessions.fetchable
         chosen = () if everyone else [session.partition for session in sessions]
         try:
@@ -161,7 +162,7 @@ class FetchLoop:
         return True
 
     async def _may_start_at(self, partition: TopicPartition, first: int) -> bool:
-        """Whether a session may continue with ``first``, by the group's commits and the log."""
+        """Return whether a session may continue with ``first``, by the group's commits and the log."""
         session = self._sessions.living(partition)
         if session is None:
             return False
@@ -177,7 +178,7 @@ class FetchLoop:
         except QueueNotFound:
             return True  # the topic was deleted meanwhile; its fetched records are valid
         except BrokerError as error:
-            logger.debug("%s: the group's start offset could not be read: %s; trying again", partition.topic, error)
+            logger.debug("queue %s: reading the group's start offset failed: %s; trying again", partition.topic, error)
             if self._sessions.living(partition) is session:
                 self._client.seek(partition, first)
             return False
@@ -189,7 +190,7 @@ class FetchLoop:
 
     async def _count(self, error: kafka.KafkaError) -> None:
         self._errors += 1
-        logger.debug("fetching failed, %d in a row: %s", self._errors, describe(error))
+        logger.debug("kafka: fetching failed %d times in a row: %s", self._errors, describe(error))
         if type(error) in _HOPELESS:
             self.fail(BrokerUnavailable(f"kafka: {_HOPELESS[type(error)]}"), error)
         elif self._errors >= MAX_CONSECUTIVE_FETCH_ERRORS and not error.retriable:

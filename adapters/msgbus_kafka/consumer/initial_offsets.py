@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from msgbus_kafka.admin.client import AdminClient
     from msgbus_kafka.admin.topics import Topics
-    from msgbus_kafka.aiokafka_internals.consumer_state import Coordinator
+    from msgbus_kafka.client_types.consumer import Coordinator
 
 __all__ = ["InitialOffsets", "commit_initial_offsets"]
 
@@ -67,15 +67,15 @@ class InitialOffsets:
         self._queues, self._newest = queues, newest
 
     async def pending(self, coordinator: Coordinator, unknown: AbstractSet[str]) -> bool:
-        """Whether to ask again for the commits of ``unknown``, some of whose partitions have none.
+        """Return whether to read the commits of ``unknown`` again: the new group's initial offsets are not all there.
 
-        The group is being created.
+        ``unknown`` are topics of which at least one partition has no commit.
         """
         try:
             asked = [self._pending(coordinator, name) for name in unknown & self._queues - self._committed]
             return any(await asyncio.gather(*asked))
         except (BrokerError, KafkaError) as error:
-            logger.debug("group %s: initial offsets not committed: %s; trying again", self._group, describe(error))
+            logger.debug("group %s: committing initial offsets failed: %s; trying again", self._group, describe(error))
             return True
 
     async def _pending(self, coordinator: Coordinator, name: str) -> bool:
@@ -91,8 +91,8 @@ class InitialOffsets:
         if now - since < OWNER_WAIT_SECONDS:
             return True
         logger.warning(
-            "queue %s, group %s: no initial offset: the member with partition 0 commits nothing; starting at the "
-            "oldest message",
+            "queue %s, group %s: no initial offset: the member with partition 0 has not committed one; starting at "
+            "the oldest message",
             name,
             self._group,
         )
@@ -135,7 +135,9 @@ class InitialOffsets:
             async with asyncio.timeout(COMMIT_TIMEOUT_SECONDS):
                 await coordinator.commit_offsets(None, commits)
         except (KafkaError, TimeoutError) as error:
-            logger.debug("queue %s, group %s: initial offsets not committed: %s", name, self._group, describe(error))
+            logger.debug(
+                "queue %s, group %s: committing initial offsets failed: %s", name, self._group, describe(error)
+            )
             return False
         self._committed.add(name)
         return name not in self._newest  # the ends have to be fetched as commits now

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from aiokafka.structs import TopicPartition
 
-    from msgbus_kafka.aiokafka_internals.consumer_state import Coordinator
+    from msgbus_kafka.client_types.consumer import Coordinator
     from msgbus_kafka.consumer.partition_session import PartitionSession, PartitionSessions
 
 __all__ = ["COMMIT_REFUSED_TEXT", "Fenced", "OffsetCommits"]
@@ -25,8 +25,8 @@ __all__ = ["COMMIT_REFUSED_TEXT", "Fenced", "OffsetCommits"]
 logger = logging.getLogger("msgbus.kafka")
 
 COMMIT_INTERVAL_SECONDS: Final = 0.2
-"""Seconds between two commits: a crash repeats what was finished since. One costs 7 ms for 8 partitions."""
-COMMIT_REFUSED_TEXT: Final = "a commit of generation %d was refused: the group has gone on without it"
+"""Seconds between two commits: a crash repeats the messages finished since. Committing 8 partitions takes 7 ms."""
+COMMIT_REFUSED_TEXT: Final = "kafka: commit of generation %d refused: the group has a newer generation; rejoining"
 NO_GENERATION: Final = -1
 
 
@@ -44,9 +44,13 @@ class OffsetCommits:
         wait: float,
         confirmed: Callable[[TopicPartition, int], None],
     ) -> None:
-        """``wait``.
+        """Prepare the commits of one consumer.
 
-        Seconds that a commit may take; ``confirmed`` is called with each committed partition and offset.
+        Args:
+            coordinator: The consumer's group coordinator.
+            sessions: The partitions of the consumer.
+            wait: Seconds that one commit may take.
+            confirmed: Is called with each committed partition and its offset.
         """
         self._confirmed = confirmed
         self._coordinator = coordinator
@@ -64,9 +68,9 @@ class OffsetCommits:
             except Fenced:
                 continue  # the rebalance callback follows
             except (KafkaError, TimeoutError) as error:
-                logger.debug("kafka: commit failed: %s; trying again", describe(error))
+                logger.debug("kafka: committing offsets failed: %s; trying again", describe(error))
             except Exception:
-                logger.exception("kafka: commit failed; trying again")
+                logger.exception("kafka: committing offsets failed; trying again")
 
     async def commit(self, sessions: Sequence[PartitionSession], wait: float) -> None:
         """Commit the dirty ones of ``sessions`` within ``wait`` seconds.
@@ -81,8 +85,8 @@ class OffsetCommits:
                 async with asyncio.timeout(wait / 2):
                     await self._send(dirty)
             except (TimeoutError, TopicAuthorizationFailedError):
-                # aiokafka retries for one deleted topic indefinitely, and delays the others of its request. One
-                # that may not be read any more has the others of its request count as failed.
+                # aiokafka retries a commit to a deleted topic indefinitely, and delays the other topics of the request.
+                # A topic that the user may not read any more makes the whole request fail.
                 await self._send_one_by_one(dirty)
 
     async def _send_one_by_one(self, dirty: Sequence[PartitionSession]) -> None:

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from aiokafka.structs import TopicPartition
 
     from msgbus_kafka.aiokafka_internals.fetcher import FetchResponses
-    from msgbus_kafka.client_types import ConsumerClient, Fetched, FetchedRecord
+    from msgbus_kafka.client_types.consumer import ConsumerClient
+    from msgbus_kafka.client_types.records import Fetched, FetchedRecord
     from msgbus_kafka.consumer.group_state import GroupState
     from msgbus_kafka.consumer.partition_session import PartitionSession, PartitionSessions
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from aiokafka.structs import TopicPartition
 
     from msgbus.adapter.address import Address
-    from msgbus_kafka.client_types import Fetched, FetchedRecord
+    from msgbus_kafka.client_types.records import Fetched, FetchedRecord
     from msgbus_kafka.offset_continuity import OffsetGap
 
 __all__ = ["PartitionSession", "PartitionSessions"]

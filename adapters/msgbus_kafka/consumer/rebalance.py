@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from msgbus.adapter import SessionListener
     from msgbus.adapter.address import Address
-    from msgbus_kafka.client_types import ConsumerClient
+    from msgbus_kafka.client_types.consumer import ConsumerClient
     from msgbus_kafka.consumer.offset_commits import OffsetCommits
     from msgbus_kafka.consumer.partition_session import PartitionSession, PartitionSessions
     from msgbus_kafka.options import Timing
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["RebalanceHandler"]
 
 logger = logging.getLogger("msgbus.kafka")
+
+MAX_NAMED_PARTITIONS: Final = 5
+"""Partitions that a log message names, at most."""
 
 
 class RebalanceHandler(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
@@ -118,11 +121,10 @@ class RebalanceHandler(ConsumerRebalanceListener):  # type: ignore[misc]  # aiok
             self._listener.lost([session for session in sessions if not session.over])
             return False
         except (KafkaError, TimeoutError) as error:
-            late = sum(session.dirty for session in sessions)
+            late = [f"{at.topic}-{at.partition}" for at in (one.partition for one in sessions if one.dirty)]
             logger.warning(
-                "kafka: last commit of %d partitions failed: %s; some messages may be delivered again",
-                late,
-                describe(error),
+                "kafka: last commit of %d partitions (%s) failed: %s; some of their messages may be delivered again",
+                *(len(late), ", ".join(late[:MAX_NAMED_PARTITIONS]), describe(error)),
             )
             return False
         return True

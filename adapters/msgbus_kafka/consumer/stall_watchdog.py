@@ -16,7 +16,7 @@ from msgbus_kafka.aiokafka_internals.consumer_state import fetch_position
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from msgbus_kafka.client_types import ConsumerClient
+    from msgbus_kafka.client_types.consumer import ConsumerClient
     from msgbus_kafka.consumer.group_state import GroupState
     from msgbus_kafka.consumer.partition_session import PartitionSession, PartitionSessions
 
@@ -69,7 +69,7 @@ class StallWatchdog:
                 leaders = (await self._group_state.topics.state(name)).leaders
                 ends = await log_bounds(self._group_state.cluster, name, leaders)
             except (BrokerError, QueueNotFound):
-                continue  # no broker can tell, or the topic is deleted
+                continue  # no broker answers, or the topic was deleted
             for session in wanting:
                 partition = session.partition
                 end = ends.get(partition.partition, (0, 0))[1]

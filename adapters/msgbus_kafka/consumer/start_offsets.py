@@ -1,15 +1,15 @@
 """Start-offset check: whether a session starts at the group's commit, and the correction if it does not.
 
-aiokafka falls back to the oldest record whenever it has no commit or no valid offset: after an OffsetFetch answer that
-it did not understand (:mod:`msgbus_kafka.aiokafka_internals.offset_fetch`), and after a log was truncated. So the first
-record of each session is compared with the last commit that this process knows. Where they differ, the servers are
-asked.
+aiokafka falls back to the oldest record whenever it has no commit or no valid offset. Both happen: after an OffsetFetch
+answer that it did not understand (:mod:`msgbus_kafka.aiokafka_internals.offset_fetch`), and after a log was truncated.
+So the first record of each session is compared with the last commit that this process knows. Where they differ, the
+servers are asked.
 """
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from aiokafka.structs import TopicPartition
 
@@ -19,7 +19,8 @@ from msgbus_kafka.admin.offsets import log_bounds
 if TYPE_CHECKING:
     from msgbus_kafka.admin.client import AdminClient
     from msgbus_kafka.admin.topics import Topics
-    from msgbus_kafka.client_types import ConsumerClient
+    from msgbus_kafka.client_types.consumer import ConsumerClient
+    from msgbus_kafka.client_types.network import Response
 
 __all__ = ["StartDecision", "StartOffsets", "classify_start"]
 
@@ -58,7 +59,7 @@ class StartOffsets:
         self._group = group
         self._known: dict[TopicPartition, int] = {}
 
-    def record_response(self, response: Any) -> None:
+    def record_response(self, response: Response) -> None:
         """Take the commits of an OffsetFetch response."""
         for topic, rows in response.topics:
             for partition, offset, *_ in rows:
@@ -74,7 +75,7 @@ class StartOffsets:
         return self._known.get(partition)
 
     async def check(self, client: ConsumerClient, partition: TopicPartition, first: int) -> bool:
-        """Whether a session may start with ``first``; if not, the client was sent to its commit. Raises BrokerError."""
+        """Return whether a session may start with ``first``; if not, seek to the group's commit. Raises BrokerError."""
         if self._known.get(partition, first) == first:
             return True
         name, number = partition.topic, partition.partition

@@ -1,7 +1,7 @@
 """Sticky assignors that share no memory.
 
 aiokafka 0.14: ``StickyPartitionAssignor`` keeps a member's last assignment in class attributes. All consumers of a
-process share it, also those of other groups and of past memberships: a consumer that joins a group claims partitions
+process share it, also those of other groups and of past memberships. So a consumer that joins a group claims partitions
 that another process holds, and the assignor takes them from their owner. Tests: test_sticky_assignor.py, and
 test_client_defects.py, "a newcomer finds the lock taken". Remove when aiokafka keeps this state in the instance.
 """

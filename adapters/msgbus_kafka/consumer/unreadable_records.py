@@ -12,8 +12,8 @@ After such an error:
 4. At the fault the partition is stopped with one ERROR, and paused for the rest of this session. A header name that is
    not UTF-8 is no fault: the partition is read leniently from then on.
 
-What the broker refuses (the right to read a topic, or a storage error) may heal: that partition is paused and tried
-again after 1 s, 2 s, 4 s, up to 15 s. One WARNING says when it begins, one when it ends.
+A refusal of the broker (a missing right to read a topic, or a storage error) may end by itself. Its partition is paused
+and tried again after 1 s, 2 s, 4 s, up to 15 s. One WARNING is logged when the refusal begins, one when it ends.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from aiokafka.structs import TopicPartition
 
     from msgbus_kafka.aiokafka_internals.fetcher import FetchResponses
-    from msgbus_kafka.client_types import ConsumerClient, Fetched
+    from msgbus_kafka.client_types.consumer import ConsumerClient
+    from msgbus_kafka.client_types.records import Fetched
     from msgbus_kafka.consumer.partition_session import PartitionSession
     from msgbus_kafka.consumer.start_offsets import StartOffsets
 
@@ -51,7 +52,7 @@ _RECORD_REMEDY: Final = "mend the log, or rewind the group behind it"
 
 
 def concerns_all_partitions(client: ConsumerClient, error: Exception) -> bool:
-    """Whether ``error`` out of getmany() is about the group or the connection, and so about every partition."""
+    """Return whether ``error`` of getmany() is about the group or the connection, and so about every partition."""
     try:
         raise_group_error(client)  # every getmany() raises what ended the group
     except Exception:  # noqa: BLE001 - only whether it raises is of interest
@@ -77,8 +78,8 @@ class UnreadableRecordIsolation:
         """
         logger.debug("kafka: fetch failed: %r; looking for the partition at fault", error)
         sessions = list(sessions)
-        # aiokafka raises what the broker answered before it has taken anything, and it names topic or partition, maybe
-        # one that is paused by now.
+        # aiokafka raises a broker's refusal before it returns any records. The error names a topic or partition, which
+        # may be paused by now.
         if isinstance(error, (kafka.TopicAuthorizationFailedError, FetchRefused)):
             for session in sessions:
                 if session.partition.topic in error.args or session.partition == getattr(error, "partition", None):

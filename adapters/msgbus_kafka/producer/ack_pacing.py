@@ -3,7 +3,7 @@
 aiokafka keeps one produce request in flight per node. Callers that await each publish move in lock step with it: all
 are answered together, all publish again, and client and broker take turns being idle.
 
-When this thread was busy for more than half of the time since the last response, ``AckPacer`` completes half of the
+If this thread was busy for more than half of the time since the last response, ``AckPacer`` completes half of the
 callers at once and the other half some event-loop turns later, when the first half's request has been sent. When the
 broker is the bottleneck, all callers are completed together: half as many responses are faster then.
 """
@@ -29,7 +29,12 @@ class AckPacer:
     """Completes the callers whose messages a response has confirmed."""
 
     def __init__(self, waits: Callable[[], bool], cpu: Callable[[], float] = time.thread_time) -> None:
-        """``waits``: whether a batch waits for the next request; ``cpu``: seconds of CPU time of this thread."""
+        """Prepare a pacer.
+
+        Args:
+            waits: Returns whether a batch waits for the next request.
+            cpu: Returns the CPU time of this thread, in seconds.
+        """
         self._waits = waits
         self._worked = cpu
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -58,7 +63,7 @@ class AckPacer:
             self._later(TURNS_UNTIL_SENT, batches[half:])
 
     def _busy(self) -> bool:
-        """Whether this thread was busy for more than half of the time since the last response."""
+        """Return whether this thread was busy for more than half of the time since the last response."""
         now, cpu = asyncio.get_running_loop().time(), self._worked()
         busy = cpu - self._cpu > (now - self._now) / 2
         self._now, self._cpu = now, cpu

@@ -31,7 +31,7 @@ class PartitionWriter:
         ended: OnBatchDone,
         left: Callable[[PartitionWriter], None],
     ) -> None:
-        """``left`` is called when a batch no longer blocks the waiting records."""
+        """Prepare a writer without records. It calls ``left`` when a batch no longer blocks the waiting records."""
         self._accumulator = batches
         self._partition = partition
         self._ended = ended

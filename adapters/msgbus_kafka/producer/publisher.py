@@ -42,9 +42,11 @@ class Publisher:
         self._writers: dict[Address, TopicWriter] = {}
         self._timeouts = CallTimeouts()
         self._checking: set[Address] = set()
+        self._closed = False
 
     async def connect(self) -> None:
         """Connect. Raises BrokerUnavailable or AccessRefused."""
+        self._closed = False
         await self._slot(BATCH_BYTES).ready()
 
     def publish(self, messages: Sequence[Outgoing], timeout: float) -> Coroutine[Any, Any, list[BrokerError | None]]:
@@ -91,7 +93,7 @@ class Publisher:
                 for address in await self._topics.missing(waiting):
                     self._writer(address).give_up()
         except (BrokerError, TimeoutError):
-            return  # no broker can tell: wait on
+            return  # no broker answers: go on waiting
         finally:
             self._checking -= waiting
 
@@ -103,14 +105,18 @@ class Publisher:
 
     def _slot(self, batch: int) -> ProducerSlot:
         slot = self._slots.get(batch)
+        if slot is None and self._closed:
+            raise BrokerUnavailable(f"kafka: {self._connection_settings.servers}: the connection was closed")
         if slot is None:
             slot = self._slots[batch] = ProducerSlot(self._connection_settings, batch)
         return slot
 
     async def close(self) -> None:
-        """Wait for pending messages for a bounded time, then fail them."""
+        """Wait for pending messages for a bounded time, then fail them. No publish connects again until connect()."""
+        self._closed = True
         await asyncio.gather(*(writer.close(CLOSE_TIMEOUT_SECONDS) for writer in self._writers.values()))
-        await asyncio.gather(*(slot.close(CLOSE_TIMEOUT_SECONDS) for slot in self._slots.values()))
+        slots, self._slots = self._slots, {}
+        await asyncio.gather(*(slot.close(CLOSE_TIMEOUT_SECONDS) for slot in slots.values()))
 
 
 def _too_late(item: Record) -> BrokerError:

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from copy import copy
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from aiokafka import errors as kafka
 from aiokafka.structs import TopicPartition
@@ -24,11 +24,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from msgbus_kafka.admin.topics import Topics
-    from msgbus_kafka.client_types import ProducerClient
+    from msgbus_kafka.aiokafka_internals.producer_path import Producer
     from msgbus_kafka.producer.producer_slot import ProducerSlot
     from msgbus_kafka.producer.record import Record
 
 __all__ = ["TopicWriter"]
+
+
+class _Target(NamedTuple):
+    """The producer that messages go to, and its slot."""
+
+    slot: ProducerSlot
+    producer: Producer
 
 
 class TopicWriter:
@@ -38,8 +45,7 @@ class TopicWriter:
         self._name = name
         self._topics = topics
         self._slot_for = slot_for
-        self._slot: Any = None
-        self._producer: ProducerClient | None = None
+        self._target: _Target | None = None
         self._limit = 0
         self._metadata: object = None
         self._partitions: Sequence[int] = ()
@@ -53,9 +59,10 @@ class TopicWriter:
 
         Does not wait: items that cannot be sent at once are queued in order.
         """
-        if not self._waiting and self._ready():
+        target = None if self._waiting else self._ready()
+        if target is not None:
             for item in items:
-                self._send(item)
+                self._send(target, item)
         else:
             self._waiting.extend(items)
             self._open()
@@ -67,8 +74,8 @@ class TopicWriter:
         if self._opening is not None:
             self._opening.cancel()
             self._opening = None
-        if self._slot is not None:
-            self._slot.fail_topic(self._name)
+        if self._target is not None:
+            self._target.slot.fail_topic(self._name)
 
     async def close(self, wait: float) -> None:
         """Fail the messages that are in no batch yet."""
@@ -80,22 +87,22 @@ class TopicWriter:
 
     # Becoming ready: one task for all waiting messages.
 
-    def _ready(self) -> bool:
-        """Whether a message can go into a batch now."""
+    def _ready(self) -> _Target | None:
+        """Return where messages go; None while none can go into a batch."""
+        target = self._target
         if (
-            self._slot is None
-            or self._producer is None
-            or not self._slot.is_current(self._producer)
+            target is None
+            or not target.slot.is_current(target.producer)
             or self._topics.cached_limit(self._name) != self._limit
         ):
-            return False
-        metadata = metadata_version(self._producer)
+            return None
+        metadata = metadata_version(target.producer)
         if metadata is not self._metadata:
-            cluster = self._producer.client.cluster
+            cluster = target.producer.client.cluster
             self._metadata = metadata
             self._partitions = sorted(cluster.partitions_for_topic(self._name) or ())
             self._available = sorted(cluster.available_partitions_for_topic(self._name) or ())
-        return bool(self._partitions)
+        return target if self._partitions else None
 
     def _open(self) -> None:
         if self._opening is None or self._opening.done():
@@ -111,7 +118,7 @@ class TopicWriter:
             except BrokerError as error:
                 self._refuse_waiting(error)
             except Exception as error:  # noqa: BLE001 - each caller needs a result before its deadline
-                refusal = BrokerUnavailable(f"queue {self._name}: {describe(error)}")
+                refusal = BrokerUnavailable(f"queue {self._name}: publishing failed: {describe(error)}")
                 refusal.__cause__ = error
                 self._refuse_waiting(refusal)
             else:
@@ -128,10 +135,10 @@ class TopicWriter:
                 raise queue_not_found(self._name) from error
         if not partitions:
             raise BrokerUnavailable(f"queue {self._name}: not published: the topic has no partitions yet; try again")
-        if producer is not self._producer:
+        if self._target is None or producer is not self._target.producer:
             self._waiting = self._take_back()
             self._partition_writers.clear()
-            self._slot, self._producer, self._metadata = slot, producer, None
+            self._target, self._metadata = _Target(slot, producer), None
         self._limit = limit
 
     def _drop_late(self) -> None:
@@ -158,25 +165,28 @@ class TopicWriter:
     # Sending: without waiting.
 
     def _send_waiting(self) -> None:
-        if self._ready():
+        target = self._ready()
+        if target is not None:
             waiting, self._waiting = self._waiting, deque()
             for item in waiting:
-                self._send(item)
+                self._send(target, item)
 
-    def _send(self, item: Record) -> None:
+    def _send(self, target: _Target, item: Record) -> None:
         if item.call.over:
             return
         needed = batch_size_bytes(item.key, item.value, item.headers)
         if needed > self._limit:
-            text = f"queue {self._name}: {needed} bytes with key and headers, {self._limit} is the limit"
+            text = (
+                f"queue {self._name}: the message has {needed} bytes with key and headers, {self._limit} is the limit"
+            )
             item.complete(MessageTooLarge(text))
             return
-        partition = self._slot.partitioner.partition(item.key, self._partitions, self._available)
+        partition = target.slot.partitioner.partition(item.key, self._partitions, self._available)
         writer = self._partition_writers.get(partition)
         if writer is None:
-            ended = partial(self._on_batch_done, self._slot, self._producer)
+            ended = partial(self._on_batch_done, target)
             where = TopicPartition(self._name, partition)
-            writer = PartitionWriter(accumulator_of(self._producer), where, ended, self._on_batch_left)
+            writer = PartitionWriter(accumulator_of(target.producer), where, ended, self._on_batch_left)
             self._partition_writers[partition] = writer
         writer.put(item)
 
@@ -184,26 +194,24 @@ class TopicWriter:
         """Continue with the waiting messages of ``writer``: its full batch was taken by the sender."""
         if not writer.waiting:
             return
-        if self._ready():
+        if self._ready() is not None:
             writer.resume()
         else:
             self._waiting = self._take_back()
             self._open()
 
-    def _on_batch_done(
-        self, slot: ProducerSlot, producer: ProducerClient | None, items: Sequence[Record], error: BaseException | None
-    ) -> None:
+    def _on_batch_done(self, target: _Target, items: Sequence[Record], error: BaseException | None) -> None:
         if error is not None:
             # A refused batch has used up sequence numbers that aiokafka never gives back: every later batch of its
             # partition would be out of order.
-            slot.replace(producer)
+            target.slot.replace(target.producer)
             self._topics.forget(self._name)
             for item in items:
                 item.complete(_refused(self._name, error, alone=len(items) == 1))
         elif len(items) == 1:
             items[0].complete(None)
         else:
-            slot.ack_pacer.complete(partial(_confirm, items))
+            target.slot.ack_pacer.complete(partial(_confirm, items))
 
 
 def _confirm(items: Sequence[Record]) -> None:
@@ -212,7 +220,7 @@ def _confirm(items: Sequence[Record]) -> None:
 
 
 def _refused(name: str, error: BaseException, *, alone: bool) -> BrokerError:
-    text = f"queue {name}: {describe(error)}"
+    text = f"queue {name}: publishing failed: {describe(error)}"
     ours: BrokerError
     if isinstance(error, kafka.UnknownTopicOrPartitionError):
         ours = queue_not_found(name)

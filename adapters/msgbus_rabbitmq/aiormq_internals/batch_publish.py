@@ -64,7 +64,7 @@ class PendingPublish(PendingMessage):
         message: Outgoing,
         ended: Callable[[PendingPublish, BaseException | None], None],
     ) -> None:
-        """``ended`` is called with None when the server confirms the message, or with the error when it does not."""
+        """Prepare a publish. It calls ``ended`` with None when the server confirms the message, else with the error."""
         super().__init__(call, place, message)
         self.ended = ended
         self.attempt = ""
@@ -83,9 +83,9 @@ class PendingPublish(PendingMessage):
         return self.completed
 
     def cancelled(self) -> bool:
-        """Tell whether nobody waits for the server's answer any more.
+        """Return whether no caller waits for the server's answer any more.
 
-        aiormq asks after done(). What is done before the answer has timed out, and aiormq should not warn of it.
+        aiormq calls this after done(). A publish that is done before its answer has timed out: aiormq should not warn.
         """
         return self.completed
 

@@ -42,7 +42,7 @@ class AmqpConnection:
     """One connection, which ensure_connected() makes or makes again. Concurrent callers share one attempt."""
 
     def __init__(self, url: BrokerURL, options: AdapterOptions, purpose: str, support: Support) -> None:
-        """``purpose`` names the connection in the server's management UI and logs."""
+        """Prepare a connection. The server's management UI and logs call it ``purpose``."""
         self._purpose = purpose
         self.support: Final = support
         self._connector = Connector(url, options, purpose, support)

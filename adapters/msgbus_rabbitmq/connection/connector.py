@@ -78,7 +78,7 @@ class Connector:
     """
 
     def __init__(self, url: BrokerURL, options: AdapterOptions, purpose: str, support: Support) -> None:
-        """``purpose`` names the connection in the server's management UI and logs."""
+        """Prepare a connector. The server's management UI and logs call its connections ``purpose``."""
         self._url = url
         self._options = options
         self._purpose = purpose

@@ -37,7 +37,7 @@ class AckBatcher(Generic[_T]):
     """Collects the finished deliveries of one channel by delivery tag, and acknowledges them in batches."""
 
     def __init__(self, limit: int) -> None:
-        """``limit`` is the prefetch of the channel."""
+        """Prepare an empty batch for a channel whose prefetch is ``limit``."""
         self._channel: AbstractChannel | None = None
         self.over = False
         """Whether the session has ended, so that nothing can be acknowledged any more."""

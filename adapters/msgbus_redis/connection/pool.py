@@ -38,7 +38,7 @@ class ConnectionPool:
 
         Args:
             commands: What to send, together.
-            doing: What the commands are for, with the queue or group; error texts have it.
+            doing: The purpose of the commands, with the queue or group; error texts begin with it.
             within: Seconds for all replies.
 
         Returns:
@@ -56,8 +56,11 @@ class ConnectionPool:
             except CLIENT_ERRORS as error:
                 raise translate(error, f"{self.address}: {doing}") from error
             finally:
-                self._busy.discard(connection)
-                self._idle.append(connection)
+                if connection in self._busy:
+                    self._busy.discard(connection)
+                    self._idle.append(connection)
+                else:  # the pool was closed meanwhile, perhaps before this had connected
+                    await connection.close()
 
     async def run_one(self, command: Command, doing: str) -> Any:
         """Send one command and return its reply. Raises a BrokerError, also where the server refuses the command."""
@@ -67,6 +70,9 @@ class ConnectionPool:
         return reply
 
     async def close(self) -> None:
-        """Close every connection. Never raises; a later call connects again."""
-        connections, self._idle = [*self._idle, *self._busy], []
+        """Close every connection; a call in progress closes its own again at its end.
+
+        Never raises; a later call connects again.
+        """
+        connections, self._idle, self._busy = [*self._idle, *self._busy], [], set()
         await asyncio.gather(*(connection.close() for connection in connections))

@@ -68,7 +68,7 @@ class Used(NamedTuple):
         return f"{self.owner.__name__}.{self.name}" + (f"({', '.join(self.parameters)})" if self.parameters else "")
 
     def is_there(self) -> bool:
-        """Tell whether the installed redis-py has it."""
+        """Return whether the installed redis-py has it."""
         found = getattr(self.owner, self.name, None)
         if found is None or not self.parameters:
             return found is not None
@@ -153,7 +153,7 @@ class ServerAddress:
             "socket_connect_timeout": CONNECT_TIMEOUT_SECONDS,
             "socket_keepalive_options": _keepalive(),
             "retry": Retry(NoBackoff(), 0),
-            "protocol": 2,  # replies in one shape whatever the server's version
+            "protocol": 2,  # replies have the same shape from every version of the server
             "driver_info": None,
         }
         if self.tls is None:

@@ -128,7 +128,7 @@ def _by_session(deliveries: Iterable[Delivery]) -> Iterator[tuple[StreamSession,
 
 
 def _extend(session: StreamSession, ids: Sequence[bytes], reply: Any, now: float) -> Sequence[bytes]:
-    """Tell the session the reply of EXTEND; return the ids that are lost."""
+    """Update the session by the reply of EXTEND, and return the ids that are lost."""
     gone = [] if isinstance(reply, ResponseError) else list(reply)
     session.forget(gone)
     session.extend(ids, now)

@@ -79,7 +79,7 @@ class RedisConsumer(Consumer):
 
     @property
     def closed(self) -> bool:
-        """close() has been called."""
+        """Whether ``close()`` has been called."""
         return self._closed
 
     # Subscribing.
@@ -191,7 +191,7 @@ class RedisConsumer(Consumer):
             return
         del self._sessions[session.address]
         session.end()
-        # Pending entries that nobody gave back would come after newer ones, when their visibility time is over.
+        # Without a handover the entries in flight would be delivered after newer ones, when their visibility time is over.
         self._handover.remember(self._group, self.name, session.key)
         self._left_out = True
         self._listener.lost([session])
@@ -235,7 +235,7 @@ class RedisConsumer(Consumer):
         # A read in progress could bring more entries of these streams after they were given back.
         await self._reader.stop_read(1.0)
         for session in sessions:
-            del self._sessions[session.address]  # from here on receive() returns nothing of it
+            del self._sessions[session.address]  # from here on receive() returns none of its entries
         try:
             await self._listener.ending(sessions, budget)
         except Exception:

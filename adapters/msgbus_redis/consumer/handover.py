@@ -1,4 +1,4 @@
-"""Handover of what a leaving member has in flight, and the handovers that failed.
+"""Handover of the entries that a leaving member has in flight, and repetition of handovers that failed.
 
 A handover fails where the server is away while the member leaves. Then the entries stay pending for the member's old
 consumer name for the whole visibility time, while its next name reads newer ones: out of order. So a failed handover
@@ -41,19 +41,20 @@ class Handover:
         self._pending: defaultdict[tuple[str, bytes], set[str]] = defaultdict(set)
 
     async def leave(self, group: str, name: str, keys: Sequence[bytes], notify: Notify) -> dict[bytes, BrokerError]:
-        """Hand over what is pending for the consumer ``name`` on these streams.
+        """Hand over the entries that are pending for the consumer ``name`` on these streams.
 
         Args:
             group: The member's group.
             name: The member's consumer name.
             keys: Keys of the streams.
-            notify: Makes the commands that tell the other members.
+            notify: Makes the commands that notify the other members.
 
         Returns:
             The streams for which the server refuses it, each with its error; the next give_back() repeats it.
 
         Raises:
-            BrokerUnavailable, AccessRefused: It failed for all; the next give_back() repeats it.
+            BrokerUnavailable: There was no answer; the next ``give_back()`` repeats the handover.
+            AccessRefused: The server does not let the user in; the next ``give_back()`` repeats the handover.
         """
         for key in keys:
             self.remember(group, name, key)

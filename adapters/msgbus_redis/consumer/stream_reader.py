@@ -1,8 +1,8 @@
 """Reader of a member: one XREADGROUP over all its streams with capacity, on a connection of its own.
 
 The server hands entries over when it answers an XREADGROUP: a cancelled one leaves them pending and unseen. So a read
-runs in a task that is never cancelled. Where it is not wanted any more, CLIENT UNBLOCK ends it, and the sessions keep
-what it brings.
+runs in a task that is never cancelled. When the read is not wanted any more, CLIENT UNBLOCK ends it, and the sessions
+keep the entries that it returns.
 
 ::
 
@@ -13,7 +13,7 @@ what it brings.
     collect()    <- RedisConsumer.receive(): raises what the task raised
     wake()       -> CLIENT UNBLOCK until the task has ended
 
-A stream that is backlogged is read by a command of its own without blocking; all the others share one.
+A stream with a backlog is read by a command of its own without blocking; all other streams share one command.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class StreamReader:
 
     @property
     def busy(self) -> bool:
-        """A read is in progress, or its end was not collected."""
+        """Whether a read is in progress, or its result was not collected yet."""
         return self._task is not None
 
     def start_read(self, capacity: Mapping[StreamSession, int], wait: float) -> None:
@@ -112,7 +112,7 @@ class StreamReader:
         self.wake()
         await asyncio.wait({self._task}, timeout=within)
         if not self._task.done():
-            # What the server may still hand over stays pending; a member claims it like a dead member's.
+            # Entries that the server may still hand over stay pending until a member claims them, as after a crash.
             task, self._task = self._task, None
             await cancel_and_wait(task)
 

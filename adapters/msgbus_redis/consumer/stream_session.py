@@ -39,7 +39,7 @@ class Entry(NamedTuple):
     fields: Sequence[bytes]
     redelivered: bool
     at: float
-    """When the reply came that brought it."""
+    """When the reply with this entry arrived, in seconds of the event loop's time."""
 
 
 class StreamSession:
@@ -80,12 +80,12 @@ class StreamSession:
 
     @property
     def over(self) -> bool:
-        """The session has ended: this member owns nothing of it any more."""
+        """Whether the session has ended: this member owns none of its entries any more."""
         return self._over
 
     @property
     def buffered(self) -> bool:
-        """The fetch buffer is not empty."""
+        """Whether the fetch buffer has entries."""
         return bool(self._fetch_buffer)
 
     # Reading new entries.
@@ -107,7 +107,7 @@ class StreamSession:
         return self._cursor
 
     def claim_due(self, now: float) -> bool:
-        """Tell whether an XAUTOCLAIM is due; the first is due at once."""
+        """Return whether an XAUTOCLAIM is due; the first is due at once."""
         return self._claim_at <= now
 
     def seconds_until_claim(self, now: float) -> float:
@@ -171,11 +171,11 @@ class StreamSession:
         return Delivery(made, self.address, self, entry.id)
 
     def holds(self, identity: bytes) -> bool:
-        """Tell whether the entry is in flight."""
+        """Return whether the entry is in flight."""
         return identity in self._in_flight
 
     def certainly_owned(self, identity: bytes, now: float) -> bool:
-        """Tell whether no other member can have claimed the entry yet."""
+        """Return whether no other member can have claimed the entry yet."""
         return now - self._in_flight.get(identity, -self._visibility) < self._visibility / 2
 
     def extend(self, identities: Iterable[bytes], now: float) -> None:

@@ -1,11 +1,10 @@
 """Deduplication of a publish whose reply was lost: the next attempt adds the message only where it is missing.
 
-A first attempt is a plain XADD and costs nothing more. The next attempt of the same `Outgoing` is a script that
-searches for an equal entry, among those that are newer than the first attempt, and adds the message where there is
-none, in one step.
+A first attempt is a plain XADD, at no extra cost. The next attempt of the same `Outgoing` is a script. It searches the
+entries that are newer than the first attempt for an equal one, and adds the message if there is none, in one step.
 
-All fields must be equal, not the id alone: a message is in the same retry queue many times under its id. So the entry
-that is found is of this very publish. A search that begins too early only makes the script slower.
+All fields must be equal, not the id alone: a message passes the same retry queue many times under its id. So an equal
+entry is from this same publish. A search that begins too early only makes the script slower.
 """
 
 from __future__ import annotations

@@ -45,8 +45,8 @@ class Faults:
     skew: float = 7200.0
     """Seconds by which each broker's time of day is wrong at most, in either direction."""
     positions: bool = False
-    """Whether acknowledging commits a position. A copy that cannot be published then blocks the commit of what was
-    handled above it, which may be redelivered: a refusal explains that until a publish to the same queue succeeds."""
+    """Whether acknowledging commits a position. A copy that cannot be published then blocks the commit of the messages
+    above it, which may be redelivered: a refusal explains that until a publish to the same queue succeeds."""
 
 
 NO_FAULTS: Final = Faults(
@@ -81,7 +81,7 @@ class FaultSource:
         happens = self._random.random() < likely
         if happens and name:
             with self._fault(name):
-                pass  # it is over at once; it explains redeliveries of what was in flight then
+                pass  # it is over at once; it explains redeliveries of the deliveries then in flight
         return happens
 
     def refused(self, messages: Sequence[Outgoing]) -> None:

@@ -52,7 +52,19 @@ class SeededLoop(asyncio.BaseEventLoop):
         """Do nothing: no other thread has to wake this loop."""
 
     def run_in_executor(self, executor: Executor | None, func: Callable[[*_Ts], _T], *args: *_Ts) -> asyncio.Future[_T]:
-        """Refuse: the order in which threads run cannot be controlled."""
+        """Refuse to run a function in a thread: the order in which threads run cannot be controlled.
+
+        Args:
+            executor: The executor.
+            func: The function.
+            *args: Its arguments.
+
+        Returns:
+            Nothing; it always raises.
+
+        Raises:
+            RuntimeError: Always.
+        """
         del executor, args
         raise RuntimeError(f"a simulation has no threads to run {func!r} in")
 
@@ -90,6 +102,14 @@ class TimeJump:
 
 
 def run(seed: object, main: Coroutine[Any, Any, _T]) -> _T:
-    """Run ``main`` in a loop of its own and return its result."""
+    """Run a coroutine in a loop of its own.
+
+    Args:
+        seed: Decides the order in which ready callbacks run.
+        main: The coroutine.
+
+    Returns:
+        Its result.
+    """
     with asyncio.Runner(loop_factory=lambda: SeededLoop(seed)) as runner:
         return runner.run(main)

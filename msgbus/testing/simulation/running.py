@@ -49,6 +49,9 @@ def simulate(
         faults: Probabilities of injected faults.
         adapter: Makes the adapter of each broker; default: the memory adapter.
 
+    Returns:
+        The result of each run, in the order of ``seeds``.
+
     Raises:
         AssertionError: A run broke the promise or the scenario raised; with the seed and the report.
     """
@@ -63,7 +66,20 @@ def replay(
     faults: Faults | None = None,
     adapter: Callable[[], Adapter] | None = None,
 ) -> list[Event]:
-    """Run ``scenario`` once and return the recorded events. AssertionError with the seed if the scenario raises."""
+    """Run a scenario once, without checking it.
+
+    Args:
+        scenario: The scenario.
+        seed: Decides the order in which ready callbacks run, and the faults.
+        faults: Probabilities of injected faults.
+        adapter: Makes the adapter of each broker; default: the memory adapter.
+
+    Returns:
+        The recorded events.
+
+    Raises:
+        AssertionError: The scenario raised; the text names the seed.
+    """
 
     async def main() -> list[Event]:
         simulation = Simulation(seed, faults or Faults(), adapter or memory())

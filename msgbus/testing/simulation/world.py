@@ -47,7 +47,13 @@ class Simulation:
     """One run of a scenario, determined by ``seed``, in one event loop and in virtual time."""
 
     def __init__(self, seed: object, faults: Faults, adapter: Callable[[], Adapter]) -> None:
-        """Make a simulation; ``adapter`` makes each broker's adapter, and those of one event loop share a server."""
+        """Make a simulation in the running event loop.
+
+        Args:
+            seed: Decides the faults, and all random numbers.
+            faults: Which faults happen, and how often.
+            adapter: Makes each broker's adapter. The adapters of one event loop share a server.
+        """
         self.seed = seed
         self.random = Random(f"scenario {seed}")
         """Random numbers for the scenario itself."""
@@ -69,11 +75,29 @@ class Simulation:
         return self._loop.time()
 
     async def broker(self, name: str, group: str = "g") -> RecordedBroker:
-        """Start a broker, which is closed at the end of the run. ``name`` is unique."""
+        """Start a broker.
+
+        Args:
+            name: A name for the recording, unique in the run.
+            group: Default group of the broker.
+
+        Returns:
+            The broker; it is closed at the end of the run.
+        """
         return await self._start(name, group, self._write)
 
     async def member(self, queue: str, callback: Callback, group: str = "g", **consuming: Any) -> SimulatedMember:
-        """Start a member and return when it is ready; ``consuming`` are further arguments of ``consume()``."""
+        """Start a member, and wait until it is ready.
+
+        Args:
+            queue: The queue to consume.
+            callback: The callback.
+            group: The group.
+            **consuming: Further arguments of ``consume()``.
+
+        Returns:
+            The member.
+        """
         member = SimulatedMember(f"member {len(self._members) + 1}", self._write, self._writer)
         self._members.append(member)
         member.broker = await self._start(member.name, group, member.write)
@@ -82,9 +106,11 @@ class Simulation:
         return member
 
     def callback(self, *, seconds: float = 0.05, failing: float = 0.2) -> Callback:
-        """Return a callback that takes up to ``seconds``, or 40 times that in one of 20 calls.
+        """Return a callback that takes a random time and fails at random.
 
-        ``failing`` is the fraction of calls that fail.
+        Args:
+            seconds: Virtual seconds that a call takes at most; in one of 20 calls 40 times as many.
+            failing: The fraction of calls that fail, uniform in [0, 1).
         """
 
         async def call(message: Message) -> None:
@@ -97,7 +123,11 @@ class Simulation:
         return call
 
     async def pause(self, seconds: float) -> None:
-        """Wait for a random time of up to ``seconds``."""
+        """Wait for a random time.
+
+        Args:
+            seconds: Virtual seconds to wait at most.
+        """
         await asyncio.sleep(self.random.random() * seconds)
 
     def stop_faults(self) -> None:
@@ -108,7 +138,7 @@ class Simulation:
     async def finish(self) -> None:
         """End the run: stop faults, wait until all messages are handled or dead-lettered, then let all members leave.
 
-        Afterwards a new member of each group receives what was left behind.
+        Afterwards a new member of each group receives the messages that were left.
         """
         self.stop_faults()
         settled = await self._ledger.settled(FINISH_TIMEOUT_SECONDS)
@@ -162,7 +192,11 @@ class SimulatedMember:
         self._dead = False
 
     def write(self, event: Event) -> None:
-        """Record ``event``, unless the member has crashed."""
+        """Record an event, unless the member has crashed.
+
+        Args:
+            event: The event.
+        """
         if not self._dead:
             self._write(event)
 

@@ -77,6 +77,6 @@ class _Counting:
         return None
 
     def _excused(self, event: Event) -> bool:
-        """Tell whether a fault explains the attempt: a failure during an outage costs none."""
+        """Return whether a fault explains the attempt: a failure during an outage costs none."""
         since = self._last.at if self._last is not None else event.at
         return bool(self._timeline.hits(event.member, since, event.at))

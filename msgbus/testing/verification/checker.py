@@ -35,7 +35,11 @@ _LOOKS: Final = (
 
 
 def check(events: Iterable[Event]) -> list[Violation]:
-    """Return all violations in a recording, by kind and time."""
+    """Return all violations in a recording, by kind and time.
+
+    Args:
+        events: The events of all processes.
+    """
     timeline = build_timeline(events)
     findings = [one for look in _LOOKS for one in look(timeline)]
     order = list(ViolationKind)

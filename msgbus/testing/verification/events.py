@@ -103,9 +103,17 @@ def as_line(event: Event) -> bytes:
 
 
 def read(*paths: Path) -> list[Event]:
-    """Read the events of all files, in order of time. An incomplete last line is left out.
+    """Read the events of recordings. An incomplete last line is left out.
 
-    Raises UnreadableRecording, OSError.
+    Args:
+        *paths: The files of all processes.
+
+    Returns:
+        The events of all files, in order of time.
+
+    Raises:
+        UnreadableRecording: A file is no recording.
+        OSError: A file cannot be read.
     """
     events = [event for path in paths for event in _events(path)]
     return sorted(events, key=lambda event: event.at)

@@ -74,7 +74,7 @@ def phantoms(timeline: Timeline) -> Iterator[Violation]:
         for call in life.calls[:1]:
             if not any(one.may_arrive and one.begin.at <= call.begin.at for one in publishes):
                 failed = [event for one in publishes for event in (one.begin, one.end)]
-                what = "its publish failed for certain" if publishes else "nobody published it"
+                what = "its publish failed for certain" if publishes else "it was never published"
                 yield violation_of(
                     ViolationKind.PHANTOM, f"message {life.name.id} was handled, and {what}", call.begin, *failed
                 )
@@ -122,7 +122,7 @@ def fenced(timeline: Timeline) -> Iterator[Violation]:
 
 
 def _may_forward(life: MessageLife, handovers: list[HandOver], event: Event) -> bool:
-    """Tell whether the message is in flight in the member, or is being redriven by it."""
+    """Return whether the message is in flight in the member, or is being redriven by it."""
     if any(one.revoked is None or one.revoked.at >= event.at for one in handovers):
         return True
     return any(

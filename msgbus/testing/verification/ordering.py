@@ -77,7 +77,7 @@ class _Seen:
 
 
 def _displaced(timeline: Timeline, publish: Publish, call: Call) -> bool:
-    """Tell whether a message may be out of order: delayed, retried, redriven, or in another session before."""
+    """Return whether a message may be out of order: delayed, retried, redriven, or in another session before."""
     one = call.begin
     life = timeline.life(Name(one.queue, one.id), one.group)
     if publish.begin.delayed or any(event.at < one.at for event in life.of(Kind.RETRIED, Kind.REDRIVEN)):
@@ -121,12 +121,12 @@ def _pairs(timeline: Timeline) -> Iterator[tuple[Call, Call]]:
 
 
 def _forwarded_twice(timeline: Timeline, life: MessageLife) -> bool:
-    """Tell whether a fault hit a message while it was copied: the copy may exist, and the message be redelivered."""
+    """Return whether a fault hit a message while it was copied: the copy may exist, and the message be redelivered."""
     return any(timeline.met(handing) and _copied(life, handing) for handing in life.handings)
 
 
 def _copied(life: MessageLife, handing: HandOver) -> bool:
-    """Tell whether the message was copied during this hand-over, or came from a retry queue."""
+    """Return whether the message was copied during this hand-over, or came from a retry queue."""
     made = life.of(Kind.RAISED, Kind.RETRIED)
     of_it = (one for one in made if one.member == handing.begin.member and handing.begin.at <= one.at <= handing.over)
     return bool(handing.begin.part) or any(of_it)

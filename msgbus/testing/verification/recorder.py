@@ -20,11 +20,25 @@ class Recorder:
     """Appends events to ``path``. They survive SIGKILL of the process, not a crash of the machine."""
 
     def __init__(self, path: Path) -> None:
-        """Open the file. Raises OSError."""
+        """Open the file.
+
+        Args:
+            path: The file; events are appended to it.
+
+        Raises:
+            OSError: The file cannot be opened.
+        """
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
 
     def __call__(self, event: Event) -> None:
-        """Record ``event``. Raises OSError if it cannot be written completely."""
+        """Record an event.
+
+        Args:
+            event: The event.
+
+        Raises:
+            OSError: The event cannot be written completely.
+        """
         line = as_line(event)
         if (written := os.write(self._file, line)) != len(line):
             raise OSError(f"only {written} of {len(line)} bytes were written")

@@ -1,7 +1,7 @@
 """Recorded broker: writes down publish results, hand-overs, and begins and ends of callbacks.
 
-The core knows nothing of it: publishes pass a connection class of its own, callbacks are wrapped, and everything else
-is watched at the adapter's boundary.
+The core does not know that it is recorded: publishes pass a connection class of this module, callbacks are wrapped, and
+all other events are watched at the adapter's boundary.
 """
 
 from __future__ import annotations
@@ -43,7 +43,21 @@ __all__ = ["EventWriter", "RecordedBroker", "recorded"]
 def recorded(
     url: str, writer: EventWriter, *, group: str = "", clock: Callable[[], float] = time.time, **settings: Any
 ) -> RecordedBroker:
-    """Make a broker as ``connect()`` does; ``writer`` records its events. ``clock`` is that of Broker."""
+    """Make a recorded broker as ``connect()`` makes an unrecorded one.
+
+    Args:
+        url: Where the server is.
+        writer: Records the events of the broker.
+        group: Default group of ``consume()``.
+        clock: Returns the time of day, in seconds since 1970 (UTC).
+        **settings: Further settings of ``connect()``.
+
+    Returns:
+        The broker, which is not started.
+
+    Raises:
+        ConfigurationError: The URL or a setting is wrong, or no adapter has this URL scheme.
+    """
     parsed = BrokerURL.parse(url)
     kind = adapter_type(parsed.scheme)
     core, options = load(parsed.scheme, kind.Options, parsed.params, {**settings, "group": group})
@@ -55,7 +69,13 @@ class RecordedBroker(Broker):
     """A broker whose events ``writer`` records."""
 
     def __init__(self, adapter: Adapter, writer: EventWriter, **settings: Any) -> None:
-        """Make a broker; ``settings`` are those of Broker."""
+        """Make a broker.
+
+        Args:
+            adapter: The connection to the server.
+            writer: Records the events of the broker.
+            **settings: Further arguments of :class:`Broker`.
+        """
         self.watched = WatchedAdapter(adapter, writer.passing)
         super().__init__(self.watched, **settings)
         self.writer = writer
@@ -84,9 +104,9 @@ class RecordedConnection(BrokerConnection):
         self._writer = writer
 
     async def publish(self, messages: Sequence[Outgoing]) -> Sequence[BrokerError | None]:
-        """Implement :meth:`Link.publish`."""
+        """Implement :meth:`BrokerConnection.publish`."""
         call = self._writer.invoked(messages)
-        verdicts: Sequence[BaseException | None] = [PublishUnknown("cancelled")] * len(messages)
+        verdicts: Sequence[BaseException | None] = [PublishUnknown("the publish was cancelled")] * len(messages)
         try:
             answer = await super().publish(messages)
         except Exception as error:
@@ -105,7 +125,13 @@ class EventWriter:
     def __init__(
         self, member: str, write: Callable[[Event], None], clock: Callable[[], int] = time.monotonic_ns
     ) -> None:
-        """Make a writer; ``write`` takes each event (a Recorder, or a list's append), ``clock`` gives nanoseconds."""
+        """Make a writer.
+
+        Args:
+            member: Name of the member, unique in a recording.
+            write: Takes each event: a :class:`Recorder`, or a list's ``append``.
+            clock: Returns the time in nanoseconds, by one clock for all processes of a recording.
+        """
         self.member = member
         self._write = write
         self._clock = clock
@@ -114,12 +140,25 @@ class EventWriter:
         self._in_flight: dict[Delivery, int] = {}
 
     def note(self, kind: Kind, **fields: Any) -> None:
-        """Record an event that happens now."""
+        """Record an event that happens now.
+
+        Args:
+            kind: The kind of event.
+            **fields: Further fields of :class:`Event`.
+        """
         self._write(Event(at=self._clock(), kind=kind, member=self.member, **fields))
 
     @contextmanager
     def fault(self, name: str, *members: str) -> Generator[None]:
-        """Record a fault that hits ``members`` (none given: all) while the block runs."""
+        """Record a fault that lasts while the block runs.
+
+        Args:
+            name: The fault.
+            *members: The members that it hits; none given: all.
+
+        Yields:
+            Once, for the block.
+        """
         call = next(self._calls)
         self.note(Kind.FAULT, call=call, detail=name, members=members)
         try:
@@ -130,7 +169,14 @@ class EventWriter:
     # Publishing.
 
     def invoked(self, messages: Sequence[Outgoing]) -> int:
-        """Record that a publish of ``messages`` begins; return the number of the call."""
+        """Record that a publish begins.
+
+        Args:
+            messages: The messages.
+
+        Returns:
+            The number of the call, for ``completed()``.
+        """
         call = next(self._calls)
         for one in messages:
             sent_back = bool(one.address.part)
@@ -144,7 +190,13 @@ class EventWriter:
         return call
 
     def completed(self, call: int, messages: Sequence[Outgoing], verdicts: Sequence[BaseException | None]) -> None:
-        """Record the results of a publish."""
+        """Record the results of a publish.
+
+        Args:
+            call: The number of the call.
+            messages: Its messages.
+            verdicts: The publish result of each message.
+        """
         for one, verdict in zip(messages, verdicts, strict=True):
             if not one.address.part:
                 detail = "" if verdict is None else type(verdict).__name__
@@ -153,7 +205,14 @@ class EventWriter:
     # Callbacks.
 
     def around(self, callback: Callback) -> Callback:
-        """Wrap ``callback`` so that its calls are recorded."""
+        """Wrap a callback so that its calls are recorded.
+
+        Args:
+            callback: The callback.
+
+        Returns:
+            The callback to consume with.
+        """
 
         async def called(message: Message) -> None:
             call = next(self._calls)
@@ -172,7 +231,11 @@ class EventWriter:
     # The adapter's boundary: see msgbus.testing.intercepting_adapter.
 
     def passing(self, what: Passing) -> None:
-        """Record what passes a point of the boundary."""
+        """Record what passes a point of the boundary.
+
+        Args:
+            what: The point, with the messages or sessions that pass it.
+        """
         if what.point is Point.CREATED:
             self._exist(what.specs)
         elif what.point is Point.SUBSCRIBED:

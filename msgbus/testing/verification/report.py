@@ -21,7 +21,12 @@ MAX_SHOWN_PER_KIND: Final = 3
 
 
 def report(events: Sequence[Event], findings: Sequence[Violation]) -> str:
-    """Return a summary of the recording, and the violations in it."""
+    """Return a summary of the recording, and the violations in it, as text.
+
+    Args:
+        events: The events of all processes.
+        findings: The violations that ``check()`` has found.
+    """
     start = min((event.at for event in events), default=0)
     counts = Counter(finding.verdict for finding in findings)
     total = ", ".join(f"{number} {verdict}" for verdict, number in counts.items())

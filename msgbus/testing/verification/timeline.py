@@ -51,7 +51,7 @@ class Publish:
         return NEVER if self.end is None else self.end.at
 
     def precedes(self, other: Publish) -> bool:
-        """Tell whether the promise says that this publish comes before ``other``."""
+        """Return whether the promise says that this publish comes before ``other``."""
         if (self.begin.member, self.begin.call) == (other.begin.member, other.begin.call):
             return self.place < other.place
         return self.over <= other.begin.at
@@ -109,7 +109,7 @@ class Fault:
     end: Event | None = None
 
     def hits(self, member: str, begin: int, end: int) -> bool:
-        """Tell whether it hit ``member`` between these times."""
+        """Return whether it hit ``member`` between these times."""
         over = NEVER if self.end is None else self.end.at
         return self.begin.at <= end and begin <= over and (not self.begin.members or member in self.begin.members)
 
@@ -151,7 +151,7 @@ class Timeline:
         return [fault for fault in self.faults if fault.hits(member, begin, end)]
 
     def interrupted(self, handing: HandOver | None, member: str, begin: int, end: int) -> bool:
-        """Tell whether another member may have received, in between, what was in flight in ``member``."""
+        """Return whether another member may have received, in between, what was in flight in ``member``."""
         if handing is not None and handing.revoked is not None and begin <= handing.revoked.at <= end:
             return True
         return bool(self.hits(member, begin, end))
@@ -161,7 +161,7 @@ class Timeline:
         return self.copies(life) + sum(1 for handing in life.handings if self.met(handing))
 
     def met(self, handing: HandOver) -> bool:
-        """Tell whether a fault hit it, so that it may be redelivered."""
+        """Return whether a fault hit it, so that it may be redelivered."""
         return bool(self.hits(handing.begin.member, handing.begin.at, handing.over))
 
     def copies(self, life: MessageLife) -> int:

@@ -27,7 +27,7 @@ def build_timeline(events: Iterable[Event]) -> Timeline:
 
 
 class _TimelineBuilder:
-    """What has begun and has not ended yet."""
+    """Events that have begun and have not ended yet."""
 
     def __init__(self) -> None:
         self.sessions: dict[str, list[HandOver]] = defaultdict(list)

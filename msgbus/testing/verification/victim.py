@@ -50,7 +50,10 @@ class Victim(Protocol):
 
 @asynccontextmanager
 async def process_victim(url: str, queue: str, group: str) -> AsyncGenerator[Victim]:
-    """``python -m msgbus.testing.verification.victim URL QUEUE GROUP FILE``, to be ended by SIGKILL."""
+    """Run this module as a process of its own, to be ended by SIGKILL.
+
+    Its command line is ``python -m msgbus.testing.verification.victim URL QUEUE GROUP FILE``.
+    """
     with TemporaryDirectory() as folder:
         path = Path(folder) / NAME
         process = await asyncio.create_subprocess_exec(
@@ -68,7 +71,7 @@ async def process_victim(url: str, queue: str, group: str) -> AsyncGenerator[Vic
 
 @asynccontextmanager
 async def severed_victim(url: str, queue: str, group: str) -> AsyncGenerator[Victim]:
-    """A broker of this process whose adapter can be severed."""
+    """Consume with a broker of this process whose adapter can be severed."""
     events: list[Event] = []
     async with recorded(url, EventWriter(NAME, events.append), group=group, grace=0) as broker:
         yield _Severed(broker, await _take_part(broker, queue), events)

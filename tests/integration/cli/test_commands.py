@@ -1,4 +1,4 @@
-"""The commands as an operator runs them: the output that docs/operators.md prints, and errors."""
+"""The commands as an operator runs them: the output that docs/how-to/redrive-dead-letters.md prints, and errors."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ async def test_the_commands_of_the_page_for_operators_do_what_it_says(
     name: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     url = request.getfixturevalue(f"{name}_server").url
-    page = (ROOT / "docs" / "operators.md").read_text()
+    page = (ROOT / "docs" / "how-to" / "redrive-dead-letters.md").read_text()
     commands = re.findall(r"^ +msgbus (dlq .+)$", page, re.MULTILINE)
     said = dict[str, str]()
     async with Harness(url) as harness:

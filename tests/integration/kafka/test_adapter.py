@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING
@@ -29,24 +28,9 @@ from msgbus_kafka import KafkaAdapter, KafkaOptions
 from msgbus_kafka.aiokafka_internals import verify
 from msgbus_kafka.producer.partitioner import Partitioner
 from tests.support.adapters.kafka_group import DEADLINE, Group, connected, delete, made, message, name, publish
-from tests.support.servers.fixtures import or_skip
-from tests.support.servers.native import NativeServer, start_native
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[NativeServer]:
-    server = or_skip(lambda: start_native("kafka"))
-    yield server
-    server.resume()
-    server.stop()
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> None:
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it says a lot about servers that are gone
+    from tests.support.servers.native import NativeServer
 
 
 @pytest.fixture(params=["fast", "send_batch"])
@@ -58,18 +42,6 @@ def producer_path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
 
 
 both_paths = pytest.mark.usefixtures("producer_path")
-
-
-@pytest.fixture
-async def adapter(server: NativeServer) -> AsyncIterator[KafkaAdapter]:
-    async with connected(server) as adapter:
-        yield adapter
-
-
-@pytest.fixture
-async def group(adapter: KafkaAdapter) -> AsyncIterator[Group]:
-    async with AsyncExitStack() as stack:
-        yield Group(adapter, stack)
 
 
 # Queues.

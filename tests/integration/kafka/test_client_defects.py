@@ -12,7 +12,6 @@ Errors that a healthy broker does not give are put into its responses on their w
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
 import time
 from contextlib import AsyncExitStack
@@ -52,23 +51,12 @@ if TYPE_CHECKING:
     from tests.support.servers.server import Server
 
 
-@pytest.fixture(autouse=True)
-def _quiet() -> None:
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it says a lot about what is done to it here
-
-
 @pytest.fixture
 async def adapter(kafka_server: Server) -> AsyncIterator[KafkaAdapter]:
     adapter = KafkaAdapter(BrokerURL.parse(kafka_server.url), KafkaOptions(session_timeout=SESSION))
     await adapter.connect()
     yield adapter
     await adapter.close()
-
-
-@pytest.fixture
-async def group(adapter: KafkaAdapter) -> AsyncIterator[Group]:
-    async with AsyncExitStack() as stack:
-        yield Group(adapter, stack)
 
 
 class Answers:

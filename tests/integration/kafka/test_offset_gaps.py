@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from msgbus.adapter.envelope import Outgoing
-from tests.support.adapters.kafka_group import DEADLINE, Group, connected, made, publish
+from tests.support.adapters.kafka_group import DEADLINE, Group, made, publish
 from tests.support.kafka.raw_batches import batch, delete_before, put, transactional
-from tests.support.servers.fixtures import or_skip
-from tests.support.servers.native import start_native
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import Iterator
 
     from msgbus.adapter.address import Address
     from msgbus_kafka import KafkaAdapter
@@ -24,28 +21,7 @@ if TYPE_CHECKING:
     from tests.support.servers.native import NativeServer
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[NativeServer]:
-    server = or_skip(lambda: start_native("kafka", settings={"log.cleaner.backoff.ms": "100"}))
-    yield server
-    server.stop()
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> None:
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it says a lot about what is done to it here
-
-
-@pytest.fixture
-async def adapter(server: NativeServer) -> AsyncIterator[KafkaAdapter]:
-    async with connected(server) as adapter:
-        yield adapter
-
-
-@pytest.fixture
-async def group(adapter: KafkaAdapter) -> AsyncIterator[Group]:
-    async with AsyncExitStack() as stack:
-        yield Group(adapter, stack)
+SERVER_SETTINGS = {"log.cleaner.backoff.ms": "100"}
 
 
 @pytest.fixture

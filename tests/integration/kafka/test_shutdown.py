@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging
 import os
 import re
 import warnings
@@ -16,12 +15,9 @@ from msgbus import connect
 from msgbus.testing.probe import within
 from tests.support.ledger import Ledger, Load
 from tests.support.open_sockets import sockets
-from tests.support.servers import ServerNotReady, start_native
-from tests.support.servers.fixtures import or_skip
+from tests.support.servers import ServerNotReady
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from msgbus import Message
     from tests.support.servers import NativeServer
 
@@ -30,19 +26,6 @@ ROUNDS = int(os.environ.get("MSGBUS_TEST_ROUNDS", "1"))
 GRACE = 1.0
 SECONDS = 12.0
 """Beside the grace: the last commit, leaving, what is still to be published, the connections; each has its bound."""
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> None:
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it says a lot about servers that are gone
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[NativeServer]:
-    server = or_skip(lambda: start_native("kafka"))
-    yield server
-    server.resume()
-    server.stop()
 
 
 def working() -> set[asyncio.Task[Any]]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 import aiokafka.codec
@@ -22,39 +21,13 @@ from msgbus.errors import BrokerError, ConfigurationError
 from msgbus.testing import Harness, Probe
 from tests.support.adapters.kafka_group import DEADLINE, Group, connected, made, name, publish
 from tests.support.kafka.raw_batches import ZSTD, batch, put, read_refused
-from tests.support.servers.fixtures import or_skip
-from tests.support.servers.native import start_native
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import Sequence
 
     from msgbus_kafka import KafkaAdapter
     from tests.support.adapters.kafka_group import Member
     from tests.support.servers.native import NativeServer
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[NativeServer]:
-    server = or_skip(lambda: start_native("kafka"))
-    yield server
-    server.stop()
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> None:
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it says a lot about what is done to it here
-
-
-@pytest.fixture
-async def adapter(server: NativeServer) -> AsyncIterator[KafkaAdapter]:
-    async with connected(server) as adapter:
-        yield adapter
-
-
-@pytest.fixture
-async def group(adapter: KafkaAdapter) -> AsyncIterator[Group]:
-    async with AsyncExitStack() as stack:
-        yield Group(adapter, stack)
 
 
 @pytest.fixture

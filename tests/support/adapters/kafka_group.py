@@ -66,8 +66,8 @@ def message(address: Address, id: str, body: bytes = b"x", key: str | None = Non
 
 
 async def publish(adapter: KafkaAdapter, address: Address, ids: Iterable[object], key: str | None = None) -> None:
-    verdicts = await adapter.publish([message(address, str(id), key=key) for id in ids], DEADLINE)
-    assert not any(verdicts)
+    results = await adapter.publish([message(address, str(id), key=key) for id in ids], DEADLINE)
+    assert not any(results)
 
 
 async def delete(adapter: KafkaAdapter, address: Address) -> None:

@@ -67,9 +67,9 @@ async def put(adapter: KafkaAdapter, address: Address, raw: bytes, partition: in
         await asyncio.sleep(0.05)  # a broker does not announce it
 
 
-async def delete_before(adapter: KafkaAdapter, address: Address, offset: int) -> None:
+async def delete_before(adapter: KafkaAdapter, address: Address, offset: int, partition: int = 0) -> None:
     """As retention does."""
-    answer = await adapter._cluster.send(DeleteRecordsRequest([(str(address), [(0, offset)])], 5000))
+    answer = await adapter._cluster.send(DeleteRecordsRequest([(str(address), [(partition, offset)])], 5000))
     assert answer.topics[0][1][0][2] == 0
 
 
@@ -89,7 +89,7 @@ def read_refused(url: str, address: Address) -> Iterator[None]:
     """Everybody may do anything with the topic but read it."""
     host, port = url.removeprefix("kafka://").split(":")
     place = (host, int(port))
-    others = [f"{right} topic {address}" for right in ("describe", "write", "describe-configs")]
+    others = [f"{right} topic {address}" for right in ("describe", "write", "delete", "describe-configs")]
     kafka_acls.create(place, "ANONYMOUS", others)
     try:
         yield

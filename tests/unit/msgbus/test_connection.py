@@ -99,5 +99,5 @@ async def test_a_call_without_an_answer_is_given_up_at_the_end_of_the_broker() -
     async with within(CALL_CANCEL_TIMEOUT_SECONDS / 2, "closing"):
         await broker.close()
     for one in (creating, examining):
-        with pytest.raises(BrokerClosed, match="before there was an answer"):
+        with pytest.raises(BrokerClosed, match="before the server answered"):
             await one

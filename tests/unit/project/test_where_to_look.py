@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 PAGES: Final = ROOT / "docs" / "contributing"
 PACKAGE: Final = re.compile(r"^(msgbus|adapters|pytest_msgbus)/")
+PATH: Final = re.compile(r"^(msgbus|adapters|pytest_msgbus|tests|bench|docs)/")
 
 
 @cache
@@ -61,11 +62,18 @@ def known_tests() -> frozenset[str]:
     )
 
 
-@pytest.mark.parametrize("page", ["where-to-look.md", "client-internals.md"])
+@pytest.mark.parametrize("page", ["where-to-look.md", "where-to-add.md", "client-internals.md"])
 def test_every_place_that_a_page_names_is_there(page: str) -> None:
     named = places(PAGES / page)
     assert named
     lost = [place for place in named if not is_there(place)]
+    assert not lost
+
+
+def test_every_path_of_the_page_for_additions_is_there() -> None:
+    paths = [text for text in quoted(PAGES / "where-to-add.md") if PATH.match(text) and "::" not in text]
+    assert paths
+    lost = [path for path in paths if not (ROOT / path).exists() and "NNNN" not in path]
     assert not lost
 
 

@@ -152,7 +152,8 @@ def test_a_redis_command_counts_bytes_not_characters() -> None:
 
 
 def test_the_docs_name_the_rights_that_the_secured_tests_run_with() -> None:
-    block = (ROOT / "docs" / "security.md").read_text().split("ACL file:\n\n```\n")[1].split("```")[0]
+    page = (ROOT / "docs" / "how-to" / "secure-the-connection.md").read_text()
+    block = page.split("ACL file:\n\n```\n")[1].split("```")[0]
     assert block.split() == list(RedisRecipe.LEAST)
 
 

@@ -80,7 +80,7 @@ async def a_message_that_waits_for_its_next_try_goes_to_the_next_member(harness:
     await broker.publish(queue, b"x", message_id="bad", key="k")
     await broker.publish(queue, b"x", message_id="behind", key="k")
     await probe.until_entered(2)
-    async with within(15, "closing with a message that fails for ever"):
+    async with within(15, "closing with a message that always fails"):
         await broker.close()
     assert probe.ids == []
     await harness.member(queue, next_member)

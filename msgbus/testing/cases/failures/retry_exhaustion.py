@@ -83,4 +83,4 @@ async def what_a_callback_rejects_or_cannot_read_is_dead_lettered_at_once(harnes
     assert sorted(entered) == ["never", "rejected", "unreadable"]
     assert reasons["rejected"] == "rejected: no such customer"
     assert reasons["never"] == "never retried: KeyError"
-    assert reasons["unreadable"].startswith("invalid payload: the body is no JSON")
+    assert reasons["unreadable"].startswith("invalid payload: the body is not JSON")

@@ -59,7 +59,7 @@ async def bytes_of_another_client_that_cannot_be_read_are_dead_lettered_as_they_
     assert [one.id for one in read] == ["readable"]
     (letter,) = await until_dead_letters(broker, queue, 1)
     assert (letter.message.body, dict(letter.message.headers)) == (body, {"colour": "gr\udcfcn"})
-    assert letter.reason.startswith("invalid payload: the body is no JSON")
+    assert letter.reason.startswith("invalid payload: the body is not JSON")
     assert letter.attempts == 1
 
 

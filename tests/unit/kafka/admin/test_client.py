@@ -86,3 +86,20 @@ async def test_a_cluster_may_be_connected_again(cluster: AdminClient, monkeypatc
     request = MetadataRequest([])
     assert await cluster.send(request) == "answer"
     assert answers == [(7, request)]
+
+
+async def test_a_start_that_is_cancelled_in_the_moment_in_which_it_ends_leaves_no_client(
+    cluster: AdminClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = SimpleNamespace()
+
+    async def start() -> Any:
+        connecting.cancel()
+        return client
+
+    stopped = _starts(cluster, start, monkeypatch)
+    connecting = asyncio.ensure_future(cluster.connect())
+    await asyncio.wait({connecting})
+    assert connecting.cancelled()
+    await cluster.close()
+    assert stopped == [client]

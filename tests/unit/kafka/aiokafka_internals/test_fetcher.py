@@ -31,6 +31,10 @@ class Fetcher:
         self.waited.append(request._max_wait_ms)
         return self.finds
 
+    @staticmethod
+    def _set_error(*_: object) -> None:
+        raise AssertionError("no response has an error")
+
     def request(self) -> asyncio.Task[bool]:
         request = SimpleNamespace(_max_wait_ms=100)
         return asyncio.get_running_loop().create_task(self._proc_fetch_request("assignment", "node", request))
@@ -99,7 +103,7 @@ class Buffer:
 
 
 def test_an_error_that_aiokafka_only_logs_is_raised_by_the_next_fetch() -> None:
-    buffer = Buffer()
+    buffer: Any = Buffer()
     tap = FetchResponses(buffer)
     assert buffer.brings(tap, 56)
     assert isinstance(buffer._records.pop(PARTITION), FetchRefused)
@@ -109,7 +113,7 @@ def test_an_error_that_aiokafka_only_logs_is_raised_by_the_next_fetch() -> None:
 
 
 def test_errors_that_pass_and_those_that_aiokafka_tells_are_left_to_it() -> None:
-    buffer = Buffer()
+    buffer: Any = Buffer()
     tap = FetchResponses(buffer)
     for code in (1, 3, 6, 29):
         assert not buffer.brings(tap, code)
@@ -118,7 +122,7 @@ def test_errors_that_pass_and_those_that_aiokafka_tells_are_left_to_it() -> None
 
 
 def test_what_was_read_to_its_end_is_forgotten_and_its_tail_is_known() -> None:
-    buffer = Buffer()
+    buffer: Any = Buffer()
     tap = FetchResponses(buffer)
     raw = batch([b"a", b"b"])
     buffer.brings(tap, 0, raw)
@@ -135,7 +139,7 @@ def test_what_was_read_to_its_end_is_forgotten_and_its_tail_is_known() -> None:
 
 
 def test_a_partition_is_read_leniently_from_the_next_fetch_on() -> None:
-    buffer = Buffer()
+    buffer: Any = Buffer()
     tap = FetchResponses(buffer)
     assert tap.read_leniently(PARTITION)
     assert not tap.read_leniently(PARTITION)

@@ -6,6 +6,7 @@ Both paths are tested alike where they make the same promise.
 from __future__ import annotations
 
 import asyncio
+import gc
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -264,3 +265,27 @@ async def test_what_has_no_answer_fails_when_the_producer_is_closed_in_time(
     sending.cluster._answers[0] = asyncio.get_running_loop().create_future()
     await stopping
     assert not sending.batches.waiting
+
+
+@pytest.mark.parametrize("defect", [False, True])
+async def test_what_fails_before_it_is_sent_leaves_no_error_that_nobody_retrieves(
+    sending: Sending, monkeypatch: pytest.MonkeyPatch, *, defect: bool
+) -> None:
+    logged: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: logged.append(context["message"]))
+    monkeypatch.setattr("msgbus_kafka.aiokafka_internals.shutdown.stop_client", no_connection)
+    sending.cluster._maybe_wait_metadata = sending.calm  # type: ignore[attr-defined]
+    sending.cluster.leaders[OTHER] = None
+    messages = [await sending.put(partition) for partition in (THIRD, OTHER, OTHER)]
+    if defect:
+        sending.cluster.answer(0, ZeroDivisionError("a defect"))
+    else:
+        sending.cluster.answer_all()
+        await stop_producer(sending.producer, 0.0)
+    await asyncio.wait(messages)
+    assert messages[-1].exception()
+    assert defect == bool(messages[0].exception())
+    getattr(sending.producer._message_accumulator, "_batches", {}).clear()  # as when the producer is forgotten
+    gc.collect()
+    await sending.calm()
+    assert not [text for text in logged if "never retrieved" in text]
