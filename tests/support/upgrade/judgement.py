@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from msgbus.testing.verification import Kind, check, report
 from tests.support.upgrade.load import COLOUR
+from tests.support.upgrade.process_of_a_state import ORDERS, POLICIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -17,15 +18,18 @@ if TYPE_CHECKING:
 
 __all__ = ["judge", "repeats", "wrong_letters"]
 
-EXHAUSTED_ATTEMPTS = 4
-"""What the policy of the queue allows: see ``process_of_a_state``."""
+POLICY: Final = POLICIES[ORDERS]
+EXHAUSTED_ATTEMPTS: Final = 1 + POLICY.immediate + len(POLICY.delays)
+"""What the policy of the queue allows."""
+EARLY_SECONDS: Final = 0.05
+"""By what a clock that tells the time of day may differ from the one of the recordings, within seconds."""
 
 
 def judge(events: Sequence[Event], sent: Mapping[str, Sent]) -> list[str]:
     """Return what is wrong, a sentence each."""
     violations = check(events)
     found = [report(events, violations)] if violations else []
-    return [*found, *_miscounted(events, sent), *_too_often(events)]
+    return [*found, *_miscounted(events, sent), *_early(events, sent), *_too_often(events)]
 
 
 def repeats(events: Sequence[Event]) -> int:
@@ -71,6 +75,29 @@ def _miscounted(events: Sequence[Event], sent: Mapping[str, Sent]) -> Iterator[s
             due = {"rejected": 1, "exhausted": EXHAUSTED_ATTEMPTS}.get(message.dead)
             if event.attempt != due:
                 yield f"{event.id} was dead-lettered after {event.attempt} attempts, not {due} ({event.member})"
+
+
+def _early(events: Sequence[Event], sent: Mapping[str, Sent]) -> Iterator[str]:
+    """No attempt begins before its delay is over: that of the publish, or that of the policy after the last failure.
+
+    Where a fault has left two copies of a message, the earlier one counts.
+    """
+    begins: dict[tuple[str, int], int] = {}
+    for event in events:
+        message = sent.get(event.id)
+        if message is None:
+            continue
+        if event.kind is Kind.INVOKED and message.delay is not None:
+            begins.setdefault((event.id, 1), event.at + int(message.delay * 1e9))
+        elif event.kind is Kind.RAISED and message.queue.startswith(ORDERS):
+            delay = (
+                POLICY.delays[event.attempt - 1 - POLICY.immediate :][:1] if event.attempt > POLICY.immediate else ()
+            )
+            begins.setdefault((event.id, event.attempt + 1), event.at + int(sum(delay) * 1e9))
+        elif event.kind is Kind.CALLED:
+            early = (begins.get((event.id, event.attempt), 0) - event.at) / 1e9
+            if early > EARLY_SECONDS:
+                yield f"{event.id} began attempt {event.attempt} {early:.2f} s early ({event.member})"
 
 
 def _too_often(events: Sequence[Event]) -> Iterator[str]:

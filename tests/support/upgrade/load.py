@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 __all__ = ["COLOUR", "Load", "Sent"]
 
-EVERY_SECONDS: Final = 0.25
+EVERY_SECONDS: Final = 0.4
 COLOUR: Final = "grün"
 """The text of a header of the publisher's own."""
 SECONDS: Final = 0.02
 """What a callback takes."""
-SLOW_SECONDS: Final = 0.4
+SLOW_SECONDS: Final = 0.5
 """What a callback of a slow message takes: some are always in flight when a member is ended."""
 
 

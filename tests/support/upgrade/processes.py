@@ -72,12 +72,12 @@ class Crew:
         return [one.recording for one in self._processes if one.recording.exists()]
 
     def errors(self) -> list[str]:
-        """Return the lines of level ERROR and above that any of them logged, but for those of a pause."""
+        """Return the errors that msgbus or asyncio logged, but for those of a pause."""
         return [
             f"{one.name} logged: {line}"
             for one in self._processes
             for line in one.log.read_text(encoding="utf-8", errors="replace").splitlines()
-            if line.startswith(("ERROR", "CRITICAL")) and ": paused: " not in line
+            if line.startswith(("ERROR msgbus", "ERROR asyncio")) and ": paused: " not in line
         ]
 
     async def _started(self, process: _P) -> _P:
@@ -162,6 +162,14 @@ class Member(_Process):
         """End it in good order, by SIGTERM."""
         self.process.send_signal(signal.SIGTERM)
         await self.ended()
+
+    def freeze(self) -> None:
+        """Stop it where it is, by SIGSTOP: it keeps its connections and does nothing."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let a frozen one go on."""
+        self.process.send_signal(signal.SIGCONT)
 
     async def kill(self) -> None:
         """End it by SIGKILL."""

@@ -34,7 +34,7 @@ class Progress:
         """Who wrote the latest dead letter of each message."""
         self.redriven_by: dict[str, str] = {}
         self.parked: dict[str, set[str]] = defaultdict(set)
-        """Messages that each member parked without an attempt, since it has paused."""
+        """Messages that each member sent to a retry queue without an attempt: delayed ones, or failed in a pause."""
 
     async def until(self, condition: Callable[[], object], what: str, seconds: float = 90) -> None:
         """Wait until it holds.

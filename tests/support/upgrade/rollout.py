@@ -31,6 +31,8 @@ LETTERS: Final = 6
 """Dead letters that each state writes before the other takes them."""
 REDRIVES_PER_SECOND: Final = 3.0
 """So slow that others meet it at work."""
+FROZEN_SECONDS: Final = 10.0
+"""Longer than SOONER says."""
 ENOUGH: Final = 10
 """Messages after which a member has a part in the work."""
 DRAIN: Final = 300.0
@@ -111,9 +113,9 @@ class Upgrade:
             await asyncio.gather(*(one.stop() for one in self._members), old.leave(), new.leave())
         events = read(*self.crew.recordings(), self.crew.folder / "faults.jsonl")
         self.violations += judge(events, self._load.sent)
-        killed = sum(1 for event in events if event.kind is Kind.FAULT)
+        faults = sum(1 for event in events if event.kind is Kind.FAULT)
         self._say(
-            f"{self._broker}: {len(self._load.sent)} messages, {repeats(events)} repeated by {killed} killed members, "
+            f"{self._broker}: {len(self._load.sent)} messages, {repeats(events)} repeated by {faults} faults, "
             f"{len(self.violations)} wrong"
         )
 
@@ -132,14 +134,16 @@ class Upgrade:
         with self._step("back: old members for new ones, during a redrive"):
             self._load.troubled = False
             redrive = old.redrive(self.orders, rate=1.0, limit=LETTERS // 2)  # some are left for the next step
-            await asyncio.gather(self._exchange(self._old), redrive)
+            await asyncio.gather(self._exchange(self._old, together=self._long), redrive)
             await self._resume(self._old)
         with self._step("dead letters of new members, redriven by old"):
             await self._take_letters(old, new)
         with self._step("killed: an old member, and a new one for it"):
             await self._kill(self._new)
         if self._long:
-            with self._step("killed: a new member, and an old one for it"):
+            with self._step("frozen: the new member, until others have what it had"):
+                await self._freeze()
+            with self._step("killed: the new member, and an old one for it"):
                 await self._kill(self._old)
         with self._step("publishing ends, and nothing is left waiting"):
             await self._load.stop()
@@ -166,12 +170,22 @@ class Upgrade:
         await self._until(lambda: len(letters()) >= LETTERS, f"dead letters of {state.name} members")
         await self._until(lambda: self._parked_by(state), f"a pause of {state.name} members")
 
-    async def _exchange(self, state: State) -> None:
-        """End each member in good order while it has something in flight, and start one of ``state`` for it."""
+    async def _exchange(self, state: State, *, together: bool = False) -> None:
+        """End members in good order with messages in flight, and start ones of ``state`` for them.
+
+        One at a time, or ``together``: then there is no member for a while, and everything waits on the server.
+        """
+        if together:
+            await asyncio.gather(*(self._stop(member) for member in self._members))
+            await asyncio.gather(*(self._replace(place, state) for place in range(MEMBERS)))
+            return
         for place, member in enumerate(self._members):
-            await self._until(lambda member=member: self._progress.running[member.name], "work in flight")  # type: ignore[misc]
-            await member.stop()
+            await self._stop(member)
             await self._replace(place, state)
+
+    async def _stop(self, member: Member) -> None:
+        await self._until(lambda: self._progress.running[member.name], f"work in flight in {member.name}")
+        await member.stop()
 
     async def _replace(self, place: int, state: State) -> None:
         member = self._members[place] = await self.crew.member(state)
@@ -208,6 +222,17 @@ class Upgrade:
             await victim.kill()
         await self._replace(0, state)
 
+    async def _freeze(self) -> None:
+        """Freeze a member with something in flight for so long that it is taken for dead, and let it go on."""
+        victim = self._members[0]
+        await self._until(lambda: self._progress.running[victim.name], f"work in flight in {victim.name}")
+        with EventWriter("upgrade", self._recorder).fault("frozen", victim.name):
+            victim.freeze()
+            await asyncio.sleep(FROZEN_SECONDS)
+            victim.thaw()
+            more = self._progress.handled_by[victim.name] + ENOUGH
+            await self._until(lambda: self._progress.handled_by[victim.name] >= more, f"work done by {victim.name}")
+
     async def _drain(self, old: Operator, new: Operator) -> None:
         """Wait until everything is handled. A killed member may leave a dead letter twice: redrive all of them."""
         operators = [new, old]
@@ -227,6 +252,7 @@ class Upgrade:
                 while left:
                     waiting = await operator.waiting([self.orders, self.payments])
                     left = {queue: number for queue, number in waiting.items() if number}
+                    await asyncio.sleep(0.1)  # a server does not announce it
         except TimeoutError:
             raise UpgradeFailed(f"messages are left: {left}") from None
 
@@ -243,7 +269,8 @@ class Upgrade:
         return {id for id, by in self._progress.dead_by.items() if by.startswith(state.name)}
 
     def _parked_by(self, state: State) -> set[str]:
-        return {id for by, ids in self._progress.parked.items() if by.startswith(state.name) for id in ids}
+        parked = {id for by, ids in self._progress.parked.items() if by.startswith(state.name) for id in ids}
+        return parked & self._load.select(downstream=True)
 
     async def _until(self, condition: Callable[[], object], what: str, seconds: float = 90) -> None:
         def holds() -> object:

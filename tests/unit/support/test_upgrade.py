@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from msgbus.testing.verification import Kind
 from tests.support.upgrade.judgement import EXHAUSTED_ATTEMPTS, judge, repeats, wrong_letters
 from tests.support.upgrade.load import COLOUR, Sent
-from tests.support.upgrade.process_of_a_state import ORDERS, POLICIES
+from tests.support.upgrade.process_of_a_state import ORDERS
 from tests.support.upgrade.states import BASELINE, KEPT, NoSuchState, earlier
 from tests.support.written_history import A, B, Tale
 
@@ -54,9 +55,25 @@ def test_what_a_killed_member_had_in_flight_may_be_repeated_and_is_counted() -> 
     assert repeats(tale.events) == 1
 
 
-def test_the_attempts_of_an_exhausted_message_are_those_of_the_policy() -> None:
-    policy = POLICIES[ORDERS]
-    assert 1 + policy.immediate + len(policy.delays) == EXHAUSTED_ATTEMPTS
+def test_an_attempt_before_the_delay_of_its_publish_is_early() -> None:
+    tale = Tale().published("1", delayed=True).later(7.5).handled(A, "1")
+    (wrong,) = judge(tale.events, {"1": replace(ONE, delay=8.0)})
+    assert wrong == "1 began attempt 1 0.50 s early (a)"
+    assert judge(tale.events, {"1": replace(ONE, delay=7.5)}) == []
+
+
+@pytest.mark.parametrize(("seconds", "wrong"), [(6.0, ["1 began attempt 4 0.50 s early (b)"]), (6.5, [])])
+def test_a_retry_before_the_delay_of_the_policy_is_early(seconds: float, wrong: list[str]) -> None:
+    tale = Tale()
+    tale.add(Kind.EXISTS, queue=ORDERS, group="g")
+    tale.add(Kind.INVOKED, queue=ORDERS, id="1", call=1, content="sum")
+    tale.add(Kind.CONFIRMED, queue=ORDERS, id="1", call=1)
+    of_it = {"queue": ORDERS, "group": "g", "id": "1"}
+    for attempt, waited, member in ((1, 0.0, A), (2, 0.0, A), (3, 1.0, A), (4, seconds, B)):
+        tale.later(waited).add(Kind.CALLED, member=member, attempt=attempt, call=attempt, content="sum", **of_it)
+        kind = Kind.RAISED if attempt < 4 else Kind.RETURNED
+        tale.add(kind, member=member, attempt=attempt, call=attempt, **of_it)
+    assert judge(tale.events, {"1": replace(ONE, queue=ORDERS, failures=3)}) == wrong
 
 
 LETTER = {
