@@ -3,7 +3,8 @@
 Run as ``python -I process_of_a_state.py member|operator NAME URL RECORDING DOWN`` by the interpreter of a state. It
 imports msgbus only, and takes each name that was replaced by whichever of its names exists.
 
-- A member consumes until SIGTERM. It prints ``ready`` when it does.
+- A member consumes until SIGTERM. It prints ``ready`` when it does. When its standard input ends, so does it: the
+  process that started it is dead.
 - An operator reads commands from its standard input and prints their results, a JSON object a line; several are done
   at a time. It ends with its input.
 
@@ -16,7 +17,9 @@ import asyncio
 import importlib
 import json
 import logging
+import os
 import sys
+import threading
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -61,6 +64,8 @@ POLICIES = {
 
 
 async def _member(broker: Any, queues: list[str], down: Path) -> None:
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+
     async def callback(message: Any) -> None:
         await _handle(message, down)
 
@@ -73,6 +78,12 @@ async def _member(broker: Any, queues: list[str], down: Path) -> None:
     announcing = asyncio.ensure_future(announce())
     await broker.run()
     await announcing
+
+
+def _die_with_parent() -> None:
+    while os.read(0, 1):  # not sys.stdin, whose lock a thread must not hold when the interpreter ends
+        pass
+    os._exit(3)
 
 
 async def _handle(message: Any, down: Path) -> None:
