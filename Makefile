@@ -41,6 +41,11 @@ contract: $(READY)  ## the contract suite alone; BROKER=memory|redis|rabbitmq|ka
 planted: $(READY)  ## which case catches which planted bug, as a table
 	@$(BIN)/python -m tests.mutation
 
+.PHONY: upgrade
+upgrade: $(READY) brokers  ## members of FROM=commit and of this tree in one group, there and back; ROUNDS=1, BROKER=one
+	@$(BIN)/python -m tests.support.upgrade $(if $(FROM),--from $(FROM)) $(if $(ROUNDS),--rounds $(ROUNDS)) \
+		$(if $(BROKER),--broker $(BROKER))
+
 .PHONY: simulate
 simulate: $(READY)  ## members that crash on a server that fails, in SEEDS=1000 orders of events; no server
 	@MSGBUS_TEST_SEEDS=$(SEEDS) $(BIN)/python -m pytest tests/simulation -o timeout=0
@@ -58,7 +63,7 @@ nightly: $(READY) brokers  ## the long forms of what make test runs short, and S
 	MSGBUS_TEST_ROUNDS=20 MSGBUS_TEST_FREEZES=30 MSGBUS_TEST_BETWEEN=5000 \
 		$(LONG) $(BESIDE) tests/integration/any_broker/test_broker_restart.py || failed=1; \
 	MSGBUS_TEST_ROLLS=20 MSGBUS_TEST_CLOSURES=10 MSGBUS_TEST_LEADERS=5 MSGBUS_TEST_HEARTBEAT=10 \
-		MSGBUS_TEST_CANCELLED=1000 MSGBUS_TEST_SECURED=all $(LONG) $(BESIDE) tests/integration || failed=1; \
+		MSGBUS_TEST_CANCELLED=1000 MSGBUS_TEST_SECURED=all MSGBUS_TEST_UPGRADES=5 $(LONG) $(BESIDE) tests/integration || failed=1; \
 	$(LONG) $(BESIDE) tests/contract --contract-size large || failed=1; \
 	MSGBUS_TEST_SEEDS=$(SEEDS) $(LONG) $(BESIDE) tests/simulation || failed=1; \
 	test -z "$$failed"

@@ -191,7 +191,7 @@ class RedisConsumer(Consumer):
             return
         del self._sessions[session.address]
         session.end()
-        # Without a handover the entries in flight would be delivered after newer ones, when their visibility time is over.
+        # Without a handover the entries in flight would come after newer ones, when their visibility time is over.
         self._handover.remember(self._group, self.name, session.key)
         self._left_out = True
         self._listener.lost([session])

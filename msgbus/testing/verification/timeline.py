@@ -108,10 +108,14 @@ class Fault:
     begin: Event
     end: Event | None = None
 
+    @property
+    def over(self) -> int:
+        """Time of its end."""
+        return NEVER if self.end is None else self.end.at
+
     def hits(self, member: str, begin: int, end: int) -> bool:
         """Return whether it hit ``member`` between these times."""
-        over = NEVER if self.end is None else self.end.at
-        return self.begin.at <= end and begin <= over and (not self.begin.members or member in self.begin.members)
+        return self.begin.at <= end and begin <= self.over and (not self.begin.members or member in self.begin.members)
 
 
 @dataclass(slots=True)

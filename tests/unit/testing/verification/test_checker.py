@@ -26,6 +26,15 @@ def log() -> Tale:
     return made
 
 
+def published_during_a_kill() -> Tale:
+    """Message 1: the member that is being killed may have fetched it, and recorded nothing of it."""
+    made = tale()
+    made.add(Kind.FAULT, call=99, members=(A,), detail="killed")
+    made.published("1")
+    made.add(Kind.OVER, call=99)
+    return made.published("2")
+
+
 REPORTED: dict[str, tuple[ViolationKind, Tale]] = {
     "confirmed and never seen again": (ViolationKind.LOST, tale().published("1", "2").handled(A, "1")),
     "failed, and neither retried nor dead-lettered": (
@@ -85,6 +94,10 @@ REPORTED: dict[str, tuple[ViolationKind, Tale]] = {
     "another body at the second try": (
         ViolationKind.CORRUPT,
         tale().published("1").handed(A, "1").failed(A, "1").called(A, "1", 2, content="other").ended(A, "1"),
+    ),
+    "out of order although the other member was dead before it was published": (
+        ViolationKind.ORDER,
+        tale().killed(A).published("1").published("2").handled(B, "2", "1"),
     ),
     "of one publish_many the second came first": (ViolationKind.ORDER, tale().published("1", "2").handled(A, "2", "1")),
     "of two publishes one after the other the second came first": (
@@ -296,6 +309,10 @@ NEAR_MISSES: dict[str, tuple[ViolationKind, Tale]] = {
         .handed(A, "1", part="retry.1s")
         .called(A, "1", 2)
         .ended(A, "1"),
+    ),
+    "out of order since another member was killed while it was published": (
+        ViolationKind.ORDER,
+        published_during_a_kill().handled(B, "2", "1"),
     ),
     "out of order since another member gave it back": (
         ViolationKind.ORDER,
