@@ -90,7 +90,7 @@ def _displaced(timeline: Timeline, publish: Publish, call: Call) -> bool:
     until = handed[0].at if handed else one.at
     # Messages that another member had fetched and not handed out are redelivered when its session ends.
     others = [end for end in timeline.endings if end.group == one.group and publish.begin.at <= end.at <= until]
-    # While a fault lasts, the member that it ends may still fetch what nobody hears of.
+    # While a fault lasts, the member that it ends may still fetch messages, and no recording says so.
     return bool(others) or any(fault.begin.at <= until and publish.begin.at <= fault.over for fault in timeline.faults)
 
 
