@@ -260,7 +260,7 @@ BUGS: Final = (
         "never gives up",
         "msgbus/retry.py",
         '    return GiveUp(f"failed {attempt} times")\n',
-        "    return RetryImmediately(policy.backoff.timeout(attempt, chance))\n",
+        "    return RetryImmediately()\n",
     ),
     Bug(
         "tries again what the callback rejects",
