@@ -50,8 +50,8 @@ BUGS: Final = (
     Bug(
         "forgets acknowledgements that failed once",
         "msgbus/consuming/acknowledger.py",
-        "            self._batch = batch + self._batch\n            return False\n",
-        "            return True\n",
+        "            self._batch = batch + self._batch\n            raise\n",
+        "            return\n",
     ),
     # Leaving.
     Bug(
