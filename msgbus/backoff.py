@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Backoff", "FailedTry", "SeededBackoff", "WaitStrategy", "check_strategy"]
 
-WaitStrategy = wait_base | Callable[[RetryCallState], float]
-"""A strategy of tenacity, or a function that gets the same state and returns seconds: what tenacity itself takes."""
+WaitStrategy = Callable[[RetryCallState], float]
+"""A strategy of tenacity, or a function that gets the same state and returns seconds: what tenacity itself takes. Not
+``wait_base`` by name: pydantic knows no schema for it, and policies may be part of a service's settings."""
 
 _BOUNDS: Final = ("wait_fixed", "wait_random_min", "wait_random_max")
 """Attributes of tenacity's strategies that may not be negative or infinite; tenacity itself does not check them."""

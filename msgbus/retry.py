@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
-from msgbus.backoff import Backoff, check_strategy
+from msgbus.backoff import Backoff, WaitStrategy, check_strategy
 from msgbus.errors import ConfigurationError, InvalidPayload
 from msgbus.outage_errors import OutageErrors, matches
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from msgbus.backoff import WaitStrategy
     from msgbus.message import Message
 
 __all__ = [
@@ -84,7 +83,7 @@ class RetryPolicy:
 
     immediate: int = 2
     """Immediate retries: tries in the same process after the first, while the message's key waits."""
-    backoff: WaitStrategy = DEFAULT_BACKOFF
+    backoff: Backoff | WaitStrategy = DEFAULT_BACKOFF
     """Seconds between immediate retries: a ``Backoff``, a wait strategy of tenacity (``wait_exponential_jitter(…)``,
     ``wait_chain(…)`` …), or a function that gets the same state and returns seconds. It is called in the event loop
     with the number of failures, the error and the seconds since the first failure. A wait is at most 600 s; a negative
@@ -105,7 +104,7 @@ class RetryPolicy:
     pause_after: int | None = 10
     """Different messages in a row that fail with an outage error before the circuit breaker pauses the subscription.
     While it is paused, probes try a few messages, and messages that fail keep their attempts. None: never pause."""
-    probe_backoff: WaitStrategy = DEFAULT_PROBE_BACKOFF
+    probe_backoff: Backoff | WaitStrategy = DEFAULT_PROBE_BACKOFF
     """Seconds between two probes of a paused subscription, after a first minute with one probe every second. Strategies
     are those of ``backoff``; they count the probes since that minute, and get the outage error that was seen last. A
     wait is between 0.2 s and an hour, and ends when ``patience`` is over."""

@@ -7,6 +7,7 @@ strategy's own within bounds, or that of a fallback.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import math
 from typing import TYPE_CHECKING, Final, SupportsFloat
@@ -30,7 +31,7 @@ MAX_PROBE_INTERVAL_SECONDS: Final = 3600.0
 class GuardedBackoff:
     """The wait strategy of one subscription's policy, with bounds and a fallback. Never raises."""
 
-    def __init__(self, strategy: WaitStrategy, fallback: Backoff, most: float, where: str) -> None:
+    def __init__(self, strategy: Backoff | WaitStrategy, fallback: Backoff, most: float, where: str) -> None:
         """Guard ``strategy``.
 
         Args:
@@ -40,6 +41,7 @@ class GuardedBackoff:
             where: The subscription and the argument of the policy; the warning begins with it.
         """
         self._strategy = strategy
+        self._name = _name(strategy)
         self._fallback = fallback
         self._most = most
         self._where = where
@@ -54,7 +56,7 @@ class GuardedBackoff:
             error: What the last try raised.
             failing_for: Seconds since the first failure.
         """
-        if type(self._strategy) is Backoff:
+        if isinstance(self._strategy, Backoff) and type(self._strategy) is Backoff:  # no subclass: the quick way
             return min(self._strategy.wait(failures, chance), self._most)
         try:
             seconds = _number(self._strategy(FailedTry(self._strategy, failures, chance, error, failing_for)))
@@ -69,7 +71,7 @@ class GuardedBackoff:
             logging.DEBUG if self._reported else logging.WARNING,
             "%s: the wait strategy %s failed: %s: %s; msgbus waits by %r instead",
             self._where,
-            _name(self._strategy),
+            self._name,
             type(raised).__name__,
             raised,
             self._fallback,
@@ -81,9 +83,9 @@ class GuardedBackoff:
 def _number(returned: object) -> float:
     """Return the seconds that a strategy returned. Raises TypeError or ValueError if that is no number of seconds."""
     if not isinstance(returned, SupportsFloat) or isinstance(returned, bool):
-        if (close := getattr(returned, "close", None)) is not None:
-            close()  # a coroutine, which nothing awaits
-        raise TypeError(f"it returned {returned!r}, not a number of seconds")
+        if inspect.iscoroutine(returned):
+            returned.close()  # nothing awaits it
+        raise TypeError(f"it returned a {type(returned).__name__}, not a number of seconds")
     try:
         seconds = float(returned)
     except OverflowError:

@@ -8,11 +8,12 @@ import math
 import pickle
 import random
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 from tenacity import RetryCallState, Retrying, stop_after_attempt
 from tenacity.wait import (
     wait_base,
@@ -181,6 +182,17 @@ def test_a_strategy_that_contains_itself_is_looked_at_once() -> None:
     chain = wait_chain(wait_none())
     chain.strategies = (chain, wait_none())
     check_strategy(chain, "x")
+
+
+def test_a_policy_is_a_part_of_settings_with_its_backoffs_in_them_or_as_strategies() -> None:
+    policies = TypeAdapter(RetryPolicy)
+    read = policies.validate_json('{"immediate": 3, "backoff": {"first": 1, "most": 2}}')
+    assert read == RetryPolicy(immediate=3, backoff=Backoff(1, 2))
+    strategy = wait_fixed(1)
+    assert policies.validate_python({"probe_backoff": strategy}).probe_backoff is strategy
+    with pytest.raises((ConfigurationError, ValidationError)):
+        policies.validate_python({"backoff": {"first": -1, "most": 2}})
+    assert "backoff" in get_type_hints(RetryPolicy)
 
 
 def test_no_strategy_is_called_where_the_policy_is_made() -> None:
