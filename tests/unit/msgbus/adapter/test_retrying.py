@@ -37,20 +37,6 @@ class Call:
         return "done"
 
 
-@pytest.fixture
-def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Return the sleeps, which take no time."""
-    sleeps = list[float]()
-    sleep = asyncio.sleep
-
-    def recorded(seconds: float) -> Awaitable[None]:
-        sleeps.append(seconds)
-        return sleep(0)
-
-    monkeypatch.setattr(asyncio, "sleep", recorded)
-    return sleeps
-
-
 async def test_a_first_success_sleeps_not_at_all(slept: list[float]) -> None:
     assert await call_repeatedly(Call(), wait=wait_fixed(9), retry=FAILED) == "done"
     assert slept == []
