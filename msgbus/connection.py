@@ -6,10 +6,12 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from tenacity import retry_if_exception_type
+
+from msgbus.adapter.retrying import Backoff, SeededBackoff, call_repeatedly
 from msgbus.adapter.timeouts import cancel_and_wait, wait_for_event
 from msgbus.errors import BrokerClosed, BrokerUnavailable
 from msgbus.publishing.retry_until_deadline import publish_until_deadline
-from msgbus.retry import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -24,6 +26,7 @@ __all__ = ["BrokerConnection"]
 CALL_CANCEL_TIMEOUT_SECONDS: Final = 2.0
 """Seconds that a call has to end after it was cancelled."""
 _RETRY_BACKOFF: Final = Backoff(first=0.1, most=2.0)
+_UNAVAILABLE: Final = retry_if_exception_type((BrokerUnavailable, TimeoutError))
 _CLOSED: Final = "the broker was closed while it was connecting"
 _T = TypeVar("_T")
 
@@ -35,6 +38,7 @@ class BrokerConnection:
         """Prepare a connection whose calls end after ``deadline`` seconds each. No I/O."""
         self.adapter = adapter
         self._deadline = deadline
+        self._backoff = SeededBackoff(_RETRY_BACKOFF, random)
         self._random = random
         self._connected = False
         self._connecting: asyncio.Task[None] | None = None
@@ -130,17 +134,19 @@ class BrokerConnection:
         self._connected = True
 
     async def _repeat(self, doing: str, call: Callable[[], Awaitable[_T]], end: float) -> _T:
-        failures = 0
         last: Exception | None = None
+
+        async def remembering() -> _T:
+            nonlocal last
+            try:
+                return await call()
+            except (BrokerUnavailable, TimeoutError) as error:
+                last = error
+                raise
+
         try:
             async with self._limited(end):
-                while True:
-                    try:
-                        return await call()
-                    except (BrokerUnavailable, TimeoutError) as error:
-                        last = error
-                    failures += 1
-                    await asyncio.sleep(_RETRY_BACKOFF.wait(failures, self._random.random()))
+                return await call_repeatedly(remembering, wait=self._backoff, retry=_UNAVAILABLE)
         except TimeoutError:
             reason = str(last or "") or "no answer"
             raise BrokerUnavailable(f"{doing}: gave up after {self._deadline:g} s: {reason}") from last

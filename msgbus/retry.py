@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
+from msgbus.backoff import Backoff, WaitStrategy, check_strategy
 from msgbus.errors import ConfigurationError, InvalidPayload
 from msgbus.outage_errors import OutageErrors, matches
 
@@ -13,29 +14,22 @@ if TYPE_CHECKING:
 
     from msgbus.message import Message
 
-__all__ = ["Backoff", "Done", "GiveUp", "Outcome", "Reject", "RetryImmediately", "RetryLater", "RetryPolicy", "decide"]
+__all__ = [
+    "DEFAULT_BACKOFF",
+    "DEFAULT_PROBE_BACKOFF",
+    "Backoff",
+    "Done",
+    "GiveUp",
+    "Outcome",
+    "Reject",
+    "RetryImmediately",
+    "RetryLater",
+    "RetryPolicy",
+    "decide",
+]
 
-
-@dataclass(frozen=True, slots=True)
-class Backoff:
-    """Exponential backoff with jitter: ``first`` seconds, then twice that, up to ``most``.
-
-    Each wait is between a half and the whole of that, at random.
-    """
-
-    first: float
-    most: float
-
-    def wait(self, failures: int, chance: float) -> float:
-        """Return the seconds to wait before the next try.
-
-        Args:
-            failures: Failures in a row, from 1.
-            chance: A random number, uniform in [0, 1).
-        """
-        # 2.0 ** 60 is above any `most`; without a bound a long outage would overflow.
-        full = min(self.first * 2.0 ** min(failures - 1, 60), self.most)
-        return full * (0.5 + chance / 2)
+DEFAULT_BACKOFF: Final = Backoff(first=0.1, most=30.0)
+DEFAULT_PROBE_BACKOFF: Final = Backoff(first=4.0, most=25.0)
 
 
 class Reject(Exception):
@@ -66,9 +60,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class RetryImmediately:
-    """Immediate retry: call the callback again in this process, ``after`` seconds from now. Only the key waits."""
-
-    after: float
+    """Immediate retry: call the callback again in this process, after the policy's ``backoff``. Only the key waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +83,12 @@ class RetryPolicy:
 
     immediate: int = 2
     """Immediate retries: tries in the same process after the first, while the message's key waits."""
-    backoff: Backoff = Backoff(first=0.1, most=30.0)
-    """Seconds between immediate retries."""
+    backoff: Backoff | WaitStrategy = DEFAULT_BACKOFF
+    """Seconds between immediate retries: a ``Backoff``, a wait strategy of tenacity (``wait_exponential_jitter(…)``,
+    ``wait_chain(…)`` …), or a function that gets the same state and returns seconds. It is called in the event loop
+    with the number of failures, the error and the seconds since the first failure. A wait is at most 600 s; a negative
+    number counts as 0. Where the strategy raises or returns no number, msgbus logs a warning and waits as by
+    default."""
     delays: tuple[float, ...] = (5.0, 30.0, 120.0, 600.0)
     """Delayed retries: seconds before each further try. The message waits in a retry queue and blocks no other, but
     loses its place in the order of its key. Empty: order is kept, and the message is dead-lettered after the immediate
@@ -108,8 +104,10 @@ class RetryPolicy:
     pause_after: int | None = 10
     """Different messages in a row that fail with an outage error before the circuit breaker pauses the subscription.
     While it is paused, probes try a few messages, and messages that fail keep their attempts. None: never pause."""
-    probe_backoff: Backoff = Backoff(first=4.0, most=25.0)
-    """Seconds between two probes of a paused subscription, after a first minute with one probe every second."""
+    probe_backoff: Backoff | WaitStrategy = DEFAULT_PROBE_BACKOFF
+    """Seconds between two probes of a paused subscription, after a first minute with one probe every second. Strategies
+    are those of ``backoff``; they count the probes since that minute, and get the outage error that was seen last. A
+    wait is between 0.2 s and an hour, and ends when ``patience`` is over."""
     patience: float | None = None
     """Seconds after the first failure since a success from which on failures count as attempts although the
     subscription is paused. None: ten times the sum of ``delays``, at least 60."""
@@ -117,6 +115,8 @@ class RetryPolicy:
     """Whether dead letters carry the traceback (4 KiB at most), which may contain data that should not be kept."""
 
     def __post_init__(self) -> None:
+        check_strategy(self.backoff, "RetryPolicy: backoff")
+        check_strategy(self.probe_backoff, "RetryPolicy: probe_backoff")
         if self.immediate < 0:
             raise ConfigurationError(f"RetryPolicy: immediate must be 0 or more, not {self.immediate}")
         if any(not 0 < delay < float("inf") for delay in self.delays):
@@ -136,7 +136,7 @@ class RetryPolicy:
         return max(10 * sum(self.delays), 60.0) if self.patience is None else self.patience
 
 
-def decide(error: BaseException, message: Message, policy: RetryPolicy, now: float, chance: float) -> Outcome:
+def decide(error: BaseException, message: Message, policy: RetryPolicy, now: float) -> Outcome:
     """Decide what to do after a callback raised.
 
     Args:
@@ -144,10 +144,10 @@ def decide(error: BaseException, message: Message, policy: RetryPolicy, now: flo
         message: The message; ``message.attempt`` is the attempt that failed.
         policy: The subscription's policy.
         now: The time of day, in seconds since 1970.
-        chance: A random number, uniform in [0, 1).
 
     Returns:
-        The outcome: an immediate retry, a delayed retry, or giving the message up.
+        The outcome: an immediate retry, a delayed retry, or giving the message up. The policy's ``backoff`` is not
+        called: it may be code of the service.
     """
     errors = list(_error_chain(error))
     if (final := _final(errors, policy)) is not None:
@@ -157,7 +157,7 @@ def decide(error: BaseException, message: Message, policy: RetryPolicy, now: flo
     asked = [one for one in errors if isinstance(one, RetryLater)]
     if asked:
         return max(asked, key=lambda one: one.after)
-    return _next(message.attempt, policy, chance)
+    return _next(message.attempt, policy)
 
 
 def is_outage(error: BaseException, policy: RetryPolicy) -> bool:
@@ -196,9 +196,9 @@ def _final(errors: list[BaseException], policy: RetryPolicy) -> GiveUp | None:
     return None
 
 
-def _next(attempt: int, policy: RetryPolicy, chance: float) -> Outcome:
+def _next(attempt: int, policy: RetryPolicy) -> Outcome:
     if attempt <= policy.immediate:
-        return RetryImmediately(policy.backoff.wait(attempt, chance))
+        return RetryImmediately()
     if attempt - policy.immediate <= len(policy.delays):
         return RetryLater(policy.delays[attempt - policy.immediate - 1])
     return GiveUp(f"failed {attempt} times")

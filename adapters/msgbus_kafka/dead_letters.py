@@ -14,10 +14,12 @@ from bisect import bisect_right
 from typing import TYPE_CHECKING, Final, cast
 
 from aiokafka import TopicPartition
+from tenacity import wait_fixed
 
 from msgbus.adapter import DeadLetterStore
 from msgbus.adapter.envelope import Delivery
 from msgbus.adapter.headers import DEAD_LETTER_ID
+from msgbus.adapter.retrying import wait_until
 from msgbus.errors import BrokerError, BrokerUnavailable, DeadLetterLockLost, DeadLettersLocked, translate_errors
 from msgbus_kafka.aiokafka_internals.consumer_state import has_assignment, has_joined
 from msgbus_kafka.aiokafka_internals.shutdown import stop_consumer
@@ -144,12 +146,17 @@ class KafkaDeadLetterStore(DeadLetterStore):
     async def _until_assigned(self, holder: ConsumerClient) -> None:
         loop = asyncio.get_running_loop()
         end = loop.time() + JOIN_TIMEOUT_SECONDS
-        while self._partition not in holder.assignment():
+
+        async def assigned() -> bool:
+            if self._partition in holder.assignment():
+                return True
             if (has_joined(holder) and has_assignment(holder)) or loop.time() >= end:
                 raise DeadLettersLocked(
                     f"queue {self._name}: its dead letters are locked by another process; try again later"
                 )
-            await asyncio.sleep(POLL_INTERVAL_SECONDS)
+            return False
+
+        await wait_until(assigned, wait=wait_fixed(POLL_INTERVAL_SECONDS))
         holder.pause(self._partition)  # this consumer is the lock; another client reads
 
     # Reading.

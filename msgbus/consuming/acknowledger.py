@@ -12,8 +12,10 @@ from collections import Counter
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
+from tenacity import retry_if_exception_type
+
+from msgbus.adapter.retrying import Backoff, SeededBackoff, call_repeatedly
 from msgbus.errors import BrokerError
-from msgbus.retry import Backoff
 
 if TYPE_CHECKING:
     from random import Random
@@ -25,7 +27,8 @@ __all__ = ["Acknowledger"]
 
 logger = logging.getLogger("msgbus")
 
-_RETRY_BACKOFF = Backoff(first=0.05, most=2.0)
+_RETRY_BACKOFF: Final = Backoff(first=0.05, most=2.0)
+_BROKER_FAILED: Final = retry_if_exception_type(BrokerError)
 _BY_FLOW: Final = attrgetter("flow")
 
 
@@ -34,7 +37,7 @@ class Acknowledger:
 
     def __init__(self, consumer: Consumer, random: Random) -> None:
         self._consumer = consumer
-        self._random = random
+        self._backoff = SeededBackoff(_RETRY_BACKOFF, random)
         self._batch: list[InFlight] = []
         self._task: asyncio.Task[None] | None = None
 
@@ -50,20 +53,18 @@ class Acknowledger:
             await asyncio.wait({self._task})
 
     async def _acknowledge_all(self) -> None:
-        failures = 0
         try:
             while self._batch:
-                batch, self._batch = self._batch, []
-                if await self._acknowledge(batch):
-                    failures = 0
-                    continue
-                failures += 1
-                await asyncio.sleep(_RETRY_BACKOFF.wait(failures, self._random.random()))
+                await call_repeatedly(self._acknowledge_batch, wait=self._backoff, retry=_BROKER_FAILED)
         finally:
             self._task = None
 
-    async def _acknowledge(self, batch: list[InFlight]) -> bool:
-        """Acknowledge ``batch``. Return False if that failed: then ``batch`` is part of the next one."""
+    async def _acknowledge_batch(self) -> None:
+        batch, self._batch = self._batch, []
+        await self._acknowledge(batch)
+
+    async def _acknowledge(self, batch: list[InFlight]) -> None:
+        """Acknowledge ``batch``. Raise BrokerError if that failed: then ``batch`` is part of the next one."""
         current = [held.delivery for held in batch if not held.session.over]
         try:
             if current:
@@ -72,9 +73,8 @@ class Acknowledger:
             group = current[0].message.group
             logger.debug("group %s: acknowledging %d messages failed: %s; trying again", group, len(current), error)
             self._batch = batch + self._batch
-            return False
+            raise
         self._release(batch)
-        return True
 
     def _release(self, batch: list[InFlight]) -> None:
         room_again = [flow.release(count) for flow, count in Counter(map(_BY_FLOW, batch)).items()]

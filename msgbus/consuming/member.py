@@ -15,13 +15,13 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from msgbus.adapter.timeouts import cancel_and_wait, wait_for_event
+from msgbus.backoff import Backoff
 from msgbus.consuming.assignment import Assignment
 from msgbus.consuming.outcome_sink import OutcomeSink
 from msgbus.consuming.session_metrics import SessionMetrics
 from msgbus.consuming.session_tracker import SessionTracker
 from msgbus.consuming.worker_pool import WorkerPool
 from msgbus.errors import AccessRefused, BrokerClosed, BrokerError
-from msgbus.retry import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -147,7 +147,7 @@ class Member:
                 if isinstance(error, AccessRefused):
                     self._refuse(error)
                 await self._drop_consumer(0)
-                await self._pause(_RECONNECT_BACKOFF.wait(failures, self._random.random()))
+                await wait_for_event(_RECONNECT_BACKOFF.wait(failures, self._random.random()), self._stop)
         await self._drop_consumer(self._grace)
 
     async def _open(self) -> None:
@@ -207,9 +207,6 @@ class Member:
         """
         for pool in self._assignment.wanted.values():
             pool.subscription.fail(error)
-
-    async def _pause(self, seconds: float) -> None:
-        await wait_for_event(seconds, self._stop)
 
     # The end of a consumer, and of the member.
 

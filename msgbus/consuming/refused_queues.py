@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from msgbus.backoff import Backoff
 from msgbus.errors import QueueNotFound
-from msgbus.retry import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Final, cast
 
 from msgbus.adapter.headers import NOT_BEFORE
 from msgbus.failure.copies import Failure, initial_delay, remaining_delay, retry_copy
+from msgbus.failure.guarded_backoff import MAX_BACKOFF_SECONDS, GuardedBackoff
 from msgbus.failure.outage import Outage
 from msgbus.in_flight.deliveries import QUEUED, RUNNING, DeliveryState, InFlight
 from msgbus.in_flight.flow_control import FlowController
 from msgbus.in_flight.key_scheduler import KeyScheduler
-from msgbus.retry import GiveUp, RetryImmediately, RetryLater, decide
+from msgbus.retry import DEFAULT_BACKOFF, GiveUp, RetryImmediately, RetryLater, decide
 from msgbus.subscription import running_member
 
 if TYPE_CHECKING:
@@ -76,6 +77,12 @@ class WorkerPool:
         self._random = random
         self._loop = asyncio.get_running_loop()
         self._name = f"msgbus {subscription.address}"
+        self._backoff = GuardedBackoff(
+            subscription.policy.backoff,
+            DEFAULT_BACKOFF,
+            MAX_BACKOFF_SECONDS,
+            f"queue {subscription.address}, group {subscription.group}: RetryPolicy(backoff=…)",
+        )
         self.outage = Outage(self, outcomes.publish_copy, random)
 
     def accept(self, delivery: Delivery, session: Session) -> None:
@@ -288,31 +295,34 @@ class WorkerPool:
         message = held.mark_failed()
         self.subscription.counts.failed += 1
         policy = self.subscription.policy
-        outcome = decide(error, message, policy, now, self._random.random())
+        outcome, chance = decide(error, message, policy, now), self._random.random()
         if isinstance(outcome, RetryImmediately):
             if held.session.draining and not policy.delays:  # the policy keeps order
                 self.give_up(held)
                 return
             if policy.delays and (held.session.draining or self._has_many_retries):
                 outcome = RetryLater(policy.delays[0])
-        self._carry_out(held, message, failure, outcome)
+        self._carry_out(held, message, failure, outcome, chance)
 
     @property
     def _has_many_retries(self) -> bool:
         """Whether so many messages wait for an immediate retry that good ones behind them would have to wait."""
         return len(self.immediate_retries) >= max(MIN_MANY_RETRIES, self.flow.limit // 2)
 
-    def _carry_out(self, held: InFlight, message: Message, failure: Failure, outcome: Outcome) -> None:
-        _report(message, failure.error, outcome, first=message is held.delivery.message)
+    def _carry_out(self, held: InFlight, message: Message, failure: Failure, outcome: Outcome, chance: float) -> None:
+        first = message is held.delivery.message
         if isinstance(outcome, RetryImmediately):
+            after = self._backoff.seconds(message.attempt, chance, failure.error, failure.at - failure.first)
+            _report(message, failure.error, f"trying again in {after:.1f} s", first=first)
             held.state = DeliveryState.SUSPENDED
             self.immediate_retries.add(held)
-            held.timer = self._loop.call_later(outcome.after, self.run_again, held)
+            held.timer = self._loop.call_later(after, self.run_again, held)
         elif isinstance(outcome, RetryLater | GiveUp):
+            _report(message, failure.error, _plan(outcome), first=first)
             self.outcomes.carry_out(held, message, failure, outcome)
 
 
-def _report(message: Message, error: BaseException, outcome: Outcome, *, first: bool) -> None:
+def _report(message: Message, error: BaseException, plan: str, *, first: bool) -> None:
     logger.warning(
         "queue %s, group %s: message %s failed at attempt %d (%s: %s), %s",
         message.queue,
@@ -321,12 +331,12 @@ def _report(message: Message, error: BaseException, outcome: Outcome, *, first: 
         message.attempt,
         type(error).__name__,
         error,
-        _plan(outcome),
+        plan,
         exc_info=error if first else None,
     )
 
 
-def _plan(outcome: Outcome) -> str:
+def _plan(outcome: RetryLater | GiveUp) -> str:
     if isinstance(outcome, GiveUp):
         return f"dead-lettered: {outcome.reason}"
-    return f"trying again in {outcome.after:.1f} s" if isinstance(outcome, RetryImmediately | RetryLater) else "done"
+    return f"trying again in {outcome.after:.1f} s"

@@ -20,10 +20,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Final, NamedTuple
-
-if TYPE_CHECKING:
-    from msgbus.retry import Backoff
+from typing import Final, NamedTuple
 
 __all__ = ["CircuitBreaker", "Phase", "Probe", "Verdict", "parking_delay"]
 
@@ -67,7 +64,10 @@ class Probe(NamedTuple):
     parked: int
     """Messages that failed during the outage. What ``fresh`` leaves may be used for these, and vice versa."""
     wait: float
-    """Seconds until the next probe."""
+    """Seconds until the next probe, at most."""
+    slow: int = 0
+    """Which probe after the first minute this is: the next one follows after the policy's ``probe_backoff`` for so many
+    failures. 0 in the first minute: it follows after ``wait``."""
 
 
 def parking_delay(failing: float) -> float:
@@ -83,8 +83,6 @@ class CircuitBreaker:
     """Different messages in a row whose failures open the breaker; None: it never opens."""
     patience: float
     """Seconds after the earliest first failure since a success from which on every failure counts."""
-    probe_backoff: Backoff
-    """Seconds between two probes after the first minute."""
     phase: Phase = Phase.CLOSED
     failing: dict[str, None] = field(default_factory=dict[str, None])
     """Ids of the different messages that failed since the last success."""
@@ -172,13 +170,12 @@ class CircuitBreaker:
         self.failing_since = math.inf
         return self._close(now)
 
-    def plan_probe(self, capacity: int, now: float, chance: float) -> Probe | None:
+    def plan_probe(self, capacity: int, now: float) -> Probe | None:
         """Plan the next probe of an open breaker.
 
         Args:
             capacity: Callbacks that may begin now.
             now: The time of day.
-            chance: A random number in [0, 1).
 
         Returns:
             What to try; None if the breaker is not open any more, because the last probe brought no outage error or
@@ -197,8 +194,7 @@ class CircuitBreaker:
         if now - self.opened_at < FAST_PROBING_SECONDS:
             return Probe(capacity, 0, min(FAST_PROBE_SECONDS, left))
         self.slow_probes += 1
-        wait = self.probe_backoff.wait(self.slow_probes, chance)
-        return Probe(capacity - capacity // 2, capacity // 2, min(wait, left))
+        return Probe(capacity - capacity // 2, capacity // 2, left, self.slow_probes)
 
     def _out_of_patience(self, now: float) -> bool:
         return now >= self.failing_since + self.patience

@@ -12,8 +12,8 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from msgbus.adapter.timeouts import cancel_and_wait
+from msgbus.backoff import Backoff
 from msgbus.in_flight.deliveries import DeliveryState
-from msgbus.retry import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -23,14 +23,16 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from msgbus.failure.circuit_breaker import FAST_PROBE_SECONDS, CircuitBreaker, Phase, Verdict, parking_delay
 from msgbus.failure.copies import Failure, free_try_headers, retry_copy
+from msgbus.failure.guarded_backoff import MAX_PROBE_INTERVAL_SECONDS, GuardedBackoff
 from msgbus.in_flight.deliveries import DeliveryState
-from msgbus.retry import is_outage, is_too_old
+from msgbus.retry import DEFAULT_PROBE_BACKOFF, is_outage, is_too_old
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
 
     from msgbus.adapter.envelope import Outgoing
+    from msgbus.failure.circuit_breaker import Probe
     from msgbus.in_flight.deliveries import InFlight
     from msgbus.in_flight.key_scheduler import KeyScheduler
     from msgbus.subscription import Subscription
@@ -91,7 +93,15 @@ class Outage:
         """Whether a callback has failed by an outage error since one returned last."""
         self.succeeded_at = float("-inf")
         """The event loop's time at which a callback returned last. The worker pool sets it: a call would cost more."""
-        self._breaker = CircuitBreaker(policy.pause_after, policy.patience_seconds, policy.probe_backoff)
+        self._breaker = CircuitBreaker(policy.pause_after, policy.patience_seconds)
+        self._probe_backoff = GuardedBackoff(
+            policy.probe_backoff,
+            DEFAULT_PROBE_BACKOFF,
+            MAX_PROBE_INTERVAL_SECONDS,
+            f"queue {workers.subscription.address}, group {workers.subscription.group}: RetryPolicy(probe_backoff=…)",
+        )
+        self._last_error: BaseException = TimeoutError()
+        """The outage error that was seen last while the subscription is paused: for the policy's ``probe_backoff``."""
         self._pool: deque[InFlight] = deque()
         """Messages that failed during the outage and wait for a probe: for a moment, or, where the policy keeps the
         order of their key, until a probe has room for them."""
@@ -141,6 +151,8 @@ class Outage:
             return False
         if verdict is Verdict.OPENED:
             self._pause(error)
+        if self.paused:
+            self._last_error = error
         self._set_aside(held, error)
         return True
 
@@ -260,7 +272,7 @@ class Outage:
         if self._give_back():
             self._timers = [self._loop.call_later(FAST_PROBE_SECONDS, self._probe)]
             return
-        probe = self._breaker.plan_probe(places, self._now(), self._random.random())
+        probe, chance = self._breaker.plan_probe(places, self._now()), self._random.random()
         if probe is None:
             exhausted = self._breaker.phase is Phase.EXHAUSTED
             self._resume(
@@ -275,10 +287,16 @@ class Outage:
         scheduler.reopen_gate()
         self._timers = [
             self._loop.call_later(FRESH_HEAD_START_SECONDS, self._share_probe),
-            self._loop.call_later(max(probe.wait, FRESH_HEAD_START_SECONDS), self._probe),
+            self._loop.call_later(max(self._seconds_until_next(probe, chance), FRESH_HEAD_START_SECONDS), self._probe),
         ]
         self._workers.start()
         self._workers.capacity_changed()
+
+    def _seconds_until_next(self, probe: Probe, chance: float) -> float:
+        if not probe.slow:
+            return probe.wait
+        failing_for = self._now() - self._breaker.failing_since
+        return min(self._probe_backoff.seconds(probe.slow, chance, self._last_error, failing_for), probe.wait)
 
     def _give_back(self) -> bool:
         """Give back deliveries that have not started, once in each pause: another member may be able to handle them.
@@ -368,6 +386,7 @@ class Outage:
         subscription, scheduler = self._workers.subscription, self._workers.scheduler
         logger.info("queue %s, group %s: resumed: %s", subscription.address, subscription.group, why)
         self.paused = False
+        self._last_error = TimeoutError()  # the other one keeps the frames of its callback alive
         self.cancel_probes()
         self._fresh_left = self._parked_left = 0
         subscription.set_paused("")

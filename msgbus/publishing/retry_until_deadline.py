@@ -6,8 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from msgbus.adapter.timeouts import wait_for_event
+from msgbus.backoff import Backoff
 from msgbus.errors import BrokerUnavailable, PublishUnknown
-from msgbus.retry import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

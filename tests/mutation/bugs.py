@@ -50,8 +50,8 @@ BUGS: Final = (
     Bug(
         "forgets acknowledgements that failed once",
         "msgbus/consuming/acknowledger.py",
-        "            self._batch = batch + self._batch\n            return False\n",
-        "            return True\n",
+        "            self._batch = batch + self._batch\n            raise\n",
+        "            return\n",
     ),
     # Leaving.
     Bug(
@@ -260,7 +260,7 @@ BUGS: Final = (
         "never gives up",
         "msgbus/retry.py",
         '    return GiveUp(f"failed {attempt} times")\n',
-        "    return RetryImmediately(policy.backoff.timeout(attempt, chance))\n",
+        "    return RetryImmediately()\n",
     ),
     Bug(
         "tries again what the callback rejects",

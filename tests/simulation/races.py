@@ -66,11 +66,10 @@ def takes_a_refused_copy_for_published(patch: pytest.MonkeyPatch) -> None:
 
 
 def takes_a_refused_acknowledgement_for_done(patch: pytest.MonkeyPatch) -> None:
-    async def once(self: Acknowledger, batch: list[InFlight]) -> bool:
+    async def once(self: Acknowledger, batch: list[InFlight]) -> None:
         with contextlib.suppress(BrokerUnavailable):
             await self._consumer.acknowledge([held.delivery for held in batch if not held.session.over])
         self._release(batch)
-        return True
 
     patch.setattr(Acknowledger, "_acknowledge", once)
 
@@ -85,8 +84,10 @@ def a_drain_forgets_what_is_held(patch: pytest.MonkeyPatch) -> None:
 def a_try_in_place_leaves_its_lane(patch: pytest.MonkeyPatch) -> None:
     settle, again = WorkerPool._carry_out, WorkerPool.run_again
 
-    def leave_and_settle(self: WorkerPool, held: InFlight, message: Message, failure: Any, outcome: Outcome) -> None:
-        settle(self, held, message, failure, outcome)
+    def leave_and_settle(  # noqa: PLR0913, PLR0917 - the replaced method's arguments
+        self: WorkerPool, held: InFlight, message: Message, failure: Any, outcome: Outcome, chance: float
+    ) -> None:
+        settle(self, held, message, failure, outcome, chance)
         if isinstance(outcome, RetryImmediately):
             self.release_key(held)
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka.protocol.admin import DescribeGroupsRequest
 from aiokafka.protocol.commit import OffsetCommitRequest, OffsetFetchRequest
 from aiokafka.protocol.coordination import FindCoordinatorRequest
+from tenacity import retry_if_exception_type, stop_after_attempt, wait_fixed
 
 from msgbus.adapter import Lag
+from msgbus.adapter.retrying import call_repeatedly
 from msgbus.errors import GroupActive
 from msgbus_kafka.admin.offsets import log_bounds
 from msgbus_kafka.aiokafka_internals.offset_fetch import offset_fetch_error
@@ -31,6 +32,14 @@ COORDINATOR_RETRY_SECONDS: Final = 0.1
 _LATER: Final = frozenset({7, 14, 15, 16})
 _OCCUPIED: Final = frozenset({22, 25, 27})
 """Errors of a commit from outside in a group with members: Kafka takes it for a stale commit of a member."""
+
+
+class CoordinatorNotReady(Exception):
+    """The group's coordinator is loading its offsets, or another broker becomes the coordinator."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
 
 
 async def committed_offsets(cluster: AdminClient, name: str, partitions: Iterable[int], group: str) -> dict[int, int]:
@@ -80,8 +89,8 @@ async def _ask(  # noqa: PLR0913, PLR0917 - one question and all that can be sai
     known: frozenset[int] = frozenset(),
 ) -> Any:
     """Return the coordinator's answer, without an error or with one of ``known``; retry while it is loading."""
-    code = 0
-    for _ in range(COORDINATOR_ATTEMPTS):
+
+    async def ask() -> Any:
         coordinator = await cluster.send(FindCoordinatorRequest(group, 0))
         code = coordinator.error_code
         if not code:
@@ -89,10 +98,17 @@ async def _ask(  # noqa: PLR0913, PLR0917 - one question and all that can be sai
             code = error(answer)
             if not code or code in known:
                 return answer
-        if code not in _LATER:
-            break
-        await asyncio.sleep(COORDINATOR_RETRY_SECONDS)
-    raise error_for_code(code, None, doing)
+        raise CoordinatorNotReady(code) if code in _LATER else error_for_code(code, None, doing)
+
+    try:
+        return await call_repeatedly(
+            ask,
+            wait=wait_fixed(COORDINATOR_RETRY_SECONDS),
+            retry=retry_if_exception_type(CoordinatorNotReady),
+            stop=stop_after_attempt(COORDINATOR_ATTEMPTS),
+        )
+    except CoordinatorNotReady as not_ready:
+        raise error_for_code(not_ready.code, None, doing) from None
 
 
 async def lag(cluster: AdminClient, topics: Topics, name: str, group: str) -> Lag:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from aiokafka.protocol.admin import CreateTopicsRequest
+from tenacity import wait_fixed
 
+from msgbus.adapter.retrying import wait_until
 from msgbus.errors import BrokerError, BrokerUnavailable, ConfigurationError, QueueConflict, QueueNotFound
 from msgbus_kafka import compression
 from msgbus_kafka.admin.client import BROKER_RESOURCE, TOPIC_RESOURCE
@@ -158,8 +161,7 @@ class Topics:
         try:
             async with asyncio.timeout(VISIBLE_TIMEOUT_SECONDS):
                 for node in nodes:
-                    while not await self._ready(names, node):  # noqa: ASYNC110 - a server has no events
-                        await asyncio.sleep(_POLL_INTERVAL_SECONDS)
+                    await wait_until(partial(self._ready, names, node), wait=wait_fixed(_POLL_INTERVAL_SECONDS))
         except TimeoutError as error:
             raise BrokerUnavailable(
                 f"queues {', '.join(names)}: no leaders {VISIBLE_TIMEOUT_SECONDS:g} s after creation"

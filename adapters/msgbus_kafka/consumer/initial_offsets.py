@@ -15,11 +15,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
+from tenacity import wait_fixed
 
+from msgbus.adapter.retrying import wait_until
 from msgbus.errors import BrokerError, GroupActive, QueueNotFound
 from msgbus_kafka.admin.groups import commit_offsets, committed_offsets
 from msgbus_kafka.admin.offsets import EARLIEST_TIMESTAMP, LATEST_TIMESTAMP, offsets_at
@@ -104,8 +107,7 @@ class InitialOffsets:
         Messages that are published afterwards count for the group.
         """
         for name in sorted(names & self._newest):
-            while not await self._group_exists(name):  # noqa: ASYNC110 - a server has no events
-                await asyncio.sleep(CHECK_INTERVAL_SECONDS)
+            await wait_until(partial(self._group_exists, name), wait=wait_fixed(CHECK_INTERVAL_SECONDS))
 
     async def _group_exists(self, name: str) -> bool:
         try:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiokafka import errors as kafka
 
+from msgbus.adapter.retrying import Backoff
 from msgbus_kafka.aiokafka_internals.consumer_state import raise_group_error
 from msgbus_kafka.errors import FetchRefused, concerns_one_partition, describe, describe_unreadable
 
@@ -44,9 +45,8 @@ logger = logging.getLogger("msgbus.kafka")
 
 SUSPICION_SECONDS: Final = 5.0
 """Seconds of calls of their own for partitions none of which fails: the fault has passed by itself."""
-MIN_REFUSED_RETRY_SECONDS: Final = 1.0
-MAX_REFUSED_RETRY_SECONDS: Final = 15.0
-"""Seconds between two tries of a partition that the broker refuses: the first and the longest wait."""
+REFUSED_BACKOFF: Final = Backoff(first=1.0, most=15.0)
+"""Seconds between two tries of a partition that the broker refuses."""
 _CODEC_REMEDY: Final = 'run pip install "msgbus[kafka]" and start again'
 _RECORD_REMEDY: Final = "mend the log, or rewind the group behind it"
 
@@ -168,8 +168,7 @@ class UnreadableRecordIsolation:
 
     def _handle_refusal(self, session: PartitionSession, error: Exception) -> None:
         session.refusals += 1
-        wait = min(MIN_REFUSED_RETRY_SECONDS * 2.0 ** (session.refusals - 1), MAX_REFUSED_RETRY_SECONDS)
-        session.retry_at = asyncio.get_running_loop().time() + wait
+        session.retry_at = asyncio.get_running_loop().time() + REFUSED_BACKOFF.longest(session.refusals)
         session.max_records = 0
         self._pause(session)
         forbidden = isinstance(error, kafka.TopicAuthorizationFailedError)
@@ -182,7 +181,7 @@ class UnreadableRecordIsolation:
             logger.warning(
                 "%s; msgbus tries it again at least every %g s, and all other partitions go on",
                 why,
-                MAX_REFUSED_RETRY_SECONDS,
+                REFUSED_BACKOFF.most,
             )
 
     def _end_refusal(self, session: PartitionSession) -> None:

@@ -12,7 +12,9 @@ import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from redis.exceptions import ResponseError
+from tenacity import retry_if_exception, wait_fixed
 
+from msgbus.adapter.retrying import call_repeatedly
 from msgbus.adapter.timeouts import cancel_and_wait
 from msgbus_redis.connection.connection import REPLY_TIMEOUT_SECONDS, RedisConnection
 from msgbus_redis.errors import CLIENT_ERRORS
@@ -35,6 +37,11 @@ MAX_SIGNAL_ENTRIES: Final = 64
 """Entries that the signal stream keeps, approximately."""
 SIGNAL_TTL_SECONDS: Final = 3600
 """Seconds after the last signal at which the server deletes the stream."""
+
+_LOST: Final = retry_if_exception(
+    lambda error: isinstance(error, CLIENT_ERRORS) and not isinstance(error, ResponseError)
+)
+"""Errors after which the connection is made again. A refusal stays one."""
 
 
 class HandoverSignal:
@@ -67,23 +74,23 @@ class HandoverSignal:
         await self._connection.close()
 
     async def _run(self) -> None:
-        while True:
-            try:
-                await self._connection.ready()
-                if self._last is None:
-                    self._last = await self._newest()
-                await self._listen(self._last)
-            except CLIENT_ERRORS as error:
-                if isinstance(error, ResponseError):
-                    logger.warning(
-                        "%s: reading handover signals from %s failed: %s; entries of leaving members are taken over at "
-                        "the next regular claim; grant the user this key",
-                        self._client.address,
-                        self._key.decode(),
-                        error,
-                    )
-                    return
-                await asyncio.sleep(RETRY_INTERVAL_SECONDS)
+        try:
+            while True:
+                await call_repeatedly(self._connect_and_listen, wait=wait_fixed(RETRY_INTERVAL_SECONDS), retry=_LOST)
+        except ResponseError as error:
+            logger.warning(
+                "%s: reading handover signals from %s failed: %s; entries of leaving members are taken over at the "
+                "next regular claim; grant the user this key",
+                self._client.address,
+                self._key.decode(),
+                error,
+            )
+
+    async def _connect_and_listen(self) -> None:
+        await self._connection.ready()
+        if self._last is None:
+            self._last = await self._newest()
+        await self._listen(self._last)
 
     async def _newest(self) -> bytes:
         newest: Any = await self._ask("XREVRANGE", self._key, "+", "-", "COUNT", 1)

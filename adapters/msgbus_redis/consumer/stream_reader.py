@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 from redis.exceptions import NoPermissionError, ResponseError
 
+from msgbus.adapter.retrying import Backoff
 from msgbus.adapter.timeouts import cancel_and_wait
 from msgbus.errors import BrokerError, BrokerUnavailable, queue_not_found
 from msgbus_redis.connection.connection import REPLY_TIMEOUT_SECONDS, RedisConnection
@@ -43,9 +44,8 @@ __all__ = ["StreamReader"]
 
 logger = logging.getLogger("msgbus.redis")
 
-MIN_UNBLOCK_RETRY_SECONDS: Final = 0.001
-MAX_UNBLOCK_RETRY_SECONDS: Final = 0.1
-"""Seconds between two CLIENT UNBLOCK for one read, at first and at most: the read may not have reached the server."""
+UNBLOCK_BACKOFF: Final = Backoff(first=0.001, most=0.1)
+"""Seconds between two CLIENT UNBLOCK for one read: the read may not have reached the server."""
 BLOCK_WITHOUT_UNBLOCK_SECONDS: Final = 0.05
 """Seconds that a read blocks at most where the user has no permission for CLIENT UNBLOCK."""
 MAX_GROUP_REPAIRS: Final = 3
@@ -126,7 +126,7 @@ class StreamReader:
         await self._connection.close()
 
     async def _unblock(self) -> None:
-        pause = MIN_UNBLOCK_RETRY_SECONDS
+        asked = 0
         while self._blocks and (task := self._task) is not None and task is self._unwanted:
             try:
                 (reply,) = await self._client.run([("CLIENT", "UNBLOCK", self._connection_id or 0)], "waking a reader")
@@ -136,8 +136,8 @@ class StreamReader:
                 self._poll()
                 return
             # The reply 0 means that the read does not block: it has ended, or has not reached the server yet.
-            await asyncio.wait({task}, timeout=pause)
-            pause = min(2 * pause, MAX_UNBLOCK_RETRY_SECONDS)
+            asked += 1
+            await asyncio.wait({task}, timeout=UNBLOCK_BACKOFF.longest(asked))
 
     def _poll(self) -> None:
         """Read in short turns from now on: this user cannot end a blocking read."""

@@ -16,6 +16,7 @@ import aiokafka.codec
 import pytest
 
 import msgbus_kafka.consumer.unreadable_records
+from msgbus import Backoff
 from tests.support.adapters.kafka_group import DEADLINE, Group, connected, made, publish
 from tests.support.kafka.raw_batches import ZSTD, batch, delete_before, put, read_refused, transactional
 from tests.support.servers.fixtures import or_skip
@@ -135,7 +136,7 @@ async def test_every_kind_of_unreadable_record_costs_a_healthy_queue_nothing(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    monkeypatch.setattr(msgbus_kafka.consumer.unreadable_records, "MAX_REFUSED_RETRY_SECONDS", 1.0)
+    monkeypatch.setattr(msgbus_kafka.consumer.unreadable_records, "REFUSED_BACKOFF", Backoff(1.0, 1.0))
     server = or_skip(lambda: start_native("kafka"))
     try:
         async with connected(server) as adapter, AsyncExitStack() as stack:

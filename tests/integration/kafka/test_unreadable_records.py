@@ -13,7 +13,7 @@ import aiokafka.codec
 import pytest
 
 import msgbus_kafka.consumer.unreadable_records
-from msgbus import RetryPolicy
+from msgbus import Backoff, RetryPolicy
 from msgbus.adapter import QueueSpec
 from msgbus.adapter.address import Address
 from msgbus.adapter.envelope import Outgoing
@@ -229,7 +229,7 @@ async def test_a_right_that_is_taken_from_one_queue_leaves_the_others_and_heals_
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(msgbus_kafka.consumer.unreadable_records, "MAX_REFUSED_RETRY_SECONDS", 1.0)
+    monkeypatch.setattr(msgbus_kafka.consumer.unreadable_records, "REFUSED_BACKOFF", Backoff(1.0, 1.0))
     closed, open_ = await made(adapter, partitions=2), await made(adapter, partitions=2)
     member = await group.member(closed, open_, limit=100)
     await publish(adapter, closed, ["before"])

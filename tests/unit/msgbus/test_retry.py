@@ -1,4 +1,4 @@
-"""Backoff, and the outcome of a message whose callback raised."""
+"""Retry policies, and the outcome of a message whose callback raised."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from msgbus.adapter.address import Address
 from msgbus.adapter.envelope import build_message
 from msgbus.errors import ConfigurationError, InvalidPayload
 from msgbus.outage_errors import network_failure
-from msgbus.retry import Backoff, GiveUp, Outcome, Reject, RetryImmediately, RetryLater, RetryPolicy, decide, is_outage
+from msgbus.retry import GiveUp, Outcome, Reject, RetryImmediately, RetryLater, RetryPolicy, decide, is_outage
 
 if TYPE_CHECKING:
     from msgbus.message import Message
@@ -27,18 +27,7 @@ def message(attempt: int = 1, age: float = 0.0) -> Message:
 
 
 def outcome(error: BaseException, policy: RetryPolicy | None = None, attempt: int = 1, age: float = 0.0) -> Outcome:
-    return decide(error, message(attempt, age), policy or RetryPolicy(), NOW, 0.5)
-
-
-def test_waits_double_up_to_the_most() -> None:
-    backoff = Backoff(first=1.0, most=30.0)
-    assert [round(backoff.wait(n, 1.0)) for n in (1, 2, 3, 4, 5, 6, 100000)] == [1, 2, 4, 8, 16, 30, 30]
-
-
-@given(st.integers(1, 10_000), st.floats(0, 1, exclude_max=True))
-def test_a_wait_is_between_half_and_all_of_its_step(failures: int, chance: float) -> None:
-    full = min(0.1 * 2.0 ** min(failures - 1, 60), 30.0)
-    assert full / 2 <= Backoff(first=0.1, most=30.0).wait(failures, chance) <= full
+    return decide(error, message(attempt, age), policy or RetryPolicy(), NOW)
 
 
 def test_the_default_tries_in_place_then_after_each_delay_then_gives_up() -> None:

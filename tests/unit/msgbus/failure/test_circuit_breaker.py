@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from msgbus.failure.circuit_breaker import CircuitBreaker, Phase, Verdict, parking_delay
-from msgbus.retry import Backoff, RetryPolicy
+from msgbus.retry import DEFAULT_PROBE_BACKOFF, RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +21,7 @@ COUNTED, FREE, OPENED, EXHAUSTED = Verdict.COUNTED, Verdict.FREE, Verdict.OPENED
 
 
 def breaker(after: int | None = 3, patience: float = 600.0) -> CircuitBreaker:
-    return CircuitBreaker(after, patience, Backoff(4, 25))
+    return CircuitBreaker(after, patience)
 
 
 def fail(  # noqa: PLR0913 - record_failure()'s arguments
@@ -73,22 +73,23 @@ def test_a_success_closes_it() -> None:
 
 def test_in_the_first_minute_fresh_messages_are_tried_every_second_and_later_half_of_each_less_often() -> None:
     one = opened()
-    assert one.plan_probe(10, NOW + 59, 1.0) == (10, 0, 1.0)
-    later = [one.plan_probe(9, NOW + 60, 1.0) for _ in range(4)]
-    assert later == [(5, 4, 4.0), (5, 4, 8.0), (5, 4, 16.0), (5, 4, 25.0)]
+    assert one.plan_probe(10, NOW + 59) == (10, 0, 1.0, 0)
+    later = [one.plan_probe(9, NOW + 60) for _ in range(4)]
+    assert later == [(5, 4, 540.0, slow) for slow in (1, 2, 3, 4)]
+    assert [DEFAULT_PROBE_BACKOFF.longest(slow) for slow in (1, 2, 3, 4)] == [4.0, 8.0, 16.0, 25.0]
 
 
 def test_a_probe_without_a_failure_of_outage_kind_closes_it_and_one_without_any_end_does_not() -> None:
     one = opened()
-    assert one.plan_probe(1, NOW + 1, 0) is not None
-    assert one.plan_probe(1, NOW + 2, 0) is not None, "nothing was there to try"
+    assert one.plan_probe(1, NOW + 1) is not None
+    assert one.plan_probe(1, NOW + 2) is not None, "nothing was there to try"
     one.record_other_failure(probe=False)
-    assert one.plan_probe(1, NOW + 3, 0) is not None, "a retry that was due is no probe"
+    assert one.plan_probe(1, NOW + 3) is not None, "a retry that was due is no probe"
     one.record_other_failure(probe=True)
     fail(one, "x", NOW + 3, probe=True)
-    assert one.plan_probe(1, NOW + 4, 0) is not None, "one of two failed so"
+    assert one.plan_probe(1, NOW + 4) is not None, "one of two failed so"
     one.record_other_failure(probe=True)
-    assert one.plan_probe(1, NOW + 5, 0) is None
+    assert one.plan_probe(1, NOW + 5) is None
     assert one.phase is Phase.CLOSED
 
 
@@ -120,10 +121,10 @@ def test_when_patience_is_over_failures_count_until_the_next_success() -> None:
 
 def test_a_probe_is_never_later_than_the_end_of_patience_and_ends_it() -> None:
     one = opened(patience=100)
-    probe = one.plan_probe(1, NOW + 99, 0)
+    probe = one.plan_probe(1, NOW + 99)
     assert probe is not None
     assert probe.wait == 1.0
-    assert one.plan_probe(1, NOW + 100, 0) is None
+    assert one.plan_probe(1, NOW + 100) is None
     assert one.phase is Phase.EXHAUSTED
 
 
@@ -161,7 +162,7 @@ class Model:
 
     def __init__(self, count: int, fails: Callable[[str, float], bool]) -> None:
         self.policy = RetryPolicy()
-        self.breaker = CircuitBreaker(self.policy.pause_after, self.policy.patience_seconds, self.policy.probe_backoff)
+        self.breaker = CircuitBreaker(self.policy.pause_after, self.policy.patience_seconds)
         self.now = NOW
         self.fresh = [Copy(NOW, str(n)) for n in range(count)]
         self.fresh.reverse()
@@ -196,10 +197,11 @@ class Model:
         self._probe_at = self.now + 1
 
     def _probe(self) -> None:
-        plan = self.breaker.plan_probe(CONCURRENCY, self.now, self._random.random())
+        plan, chance = self.breaker.plan_probe(CONCURRENCY, self.now), self._random.random()
         if plan is None:
             return
-        self._probe_at = self.now + plan.wait
+        slow = DEFAULT_PROBE_BACKOFF.wait(plan.slow, chance) if plan.slow else plan.wait
+        self._probe_at = self.now + min(slow, plan.wait)
         left = plan.fresh + plan.parked
         for _ in range(min(plan.fresh, len(self.fresh))):
             left -= 1
