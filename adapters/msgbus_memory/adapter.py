@@ -9,7 +9,7 @@ from msgbus.adapter.diagnostics import Diagnosis, Finding
 from msgbus.errors import BrokerUnavailable, ConfigurationError, GroupActive, Unsupported
 from msgbus_memory.consumer import MemoryConsumer
 from msgbus_memory.dead_letters import MemoryDeadLetterStore
-from msgbus_memory.history import MemoryHistoryReader, resolve_position
+from msgbus_memory.history import MemoryHistoryReader, resolve_position, warn_of_removed
 from msgbus_memory.options import MemoryOptions
 from msgbus_memory.server import server
 
@@ -35,9 +35,11 @@ class MemoryAdapter(Adapter):
 
     def __init__(self, url: BrokerURL, options: AdapterOptions) -> None:
         """Implement :meth:`Adapter.__init__`. A port, a path or a user in the URL is a ConfigurationError."""
-        del options
+        if not isinstance(options, MemoryOptions):
+            raise ConfigurationError(f"memory: the options should be MemoryOptions, not {type(options).__name__}")
         if url.path or url.username or url.password or len(url.hosts) > 1 or any(port for _, port in url.hosts):
             raise ConfigurationError("memory: the URL is memory:// or memory://name")
+        self._retention_bytes: Final = options.retention_bytes
         self._name: Final = url.hosts[0][0] if url.hosts else ""
         self._server: Server | None = None
         self._consumers: list[MemoryConsumer] = []
@@ -47,7 +49,7 @@ class MemoryAdapter(Adapter):
         """Implement :meth:`Adapter.connect`."""
         if self._severed:
             raise BrokerUnavailable("memory: the connection was severed")
-        self._server = server(self._name)
+        self._server = server(self._name, self._retention_bytes)
 
     async def diagnose(self) -> Diagnosis:
         """Implement :meth:`Adapter.diagnose`."""
@@ -94,12 +96,13 @@ class MemoryAdapter(Adapter):
     async def rewind(self, address: Address, group: str, to: Position) -> None:
         """Implement :meth:`Adapter.rewind`."""
         queue = (await self._reach()).find(address)
-        place = resolve_position(queue, address, to)
-        members = queue.group(group).members
-        if members:
+        known = queue.groups.get(group)
+        if known is not None and known.members:
             raise GroupActive(
-                f"queue {address}, group {group}: it has {len(members)} members in this process; stop them"
+                f"queue {address}, group {group}: it has {len(known.members)} members in this process; stop them"
             )
+        place = resolve_position(queue, address, to, known.kept_alone() if known else ())
+        warn_of_removed(queue, address, to)
         queue.group(group).rewind(place)
 
     async def open_history(
@@ -108,6 +111,7 @@ class MemoryAdapter(Adapter):
         """Implement :meth:`Adapter.open_history`."""
         queue = (await self._reach()).find(address)
         begin, end = (resolve_position(queue, address, one) for one in (since, until or "newest"))
+        warn_of_removed(queue, address, since)
         return MemoryHistoryReader(queue, address, group, begin, end)
 
     def sever(self) -> None:
@@ -120,7 +124,7 @@ class MemoryAdapter(Adapter):
         """Return the server, connecting where there is no connection."""
         if self._server is None or self._severed:
             await self.connect()
-        return self._server or server(self._name)
+        return self._server or server(self._name, self._retention_bytes)
 
 
 def _check(spec: QueueSpec) -> None:

@@ -112,6 +112,7 @@ class MemoryConsumer(Consumer):
         for address, most in capacity.items():
             if (session := self._sessions.get(address)) is not None:
                 taken += session.take(most)
+        self._server.apply_retention()
         return taken
 
     def wake(self) -> None:
