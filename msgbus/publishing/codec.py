@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, cast
 
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from msgbus.adapter.headers import BODY_MAX_BYTES, CONTENT_TYPE, HEADERS_MAX_BYTES, RESERVED_PREFIX
 from msgbus.errors import InvalidMessage, MessageTooLarge
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 __all__ = ["checked_text", "encode_body", "wire_headers"]
 
@@ -74,6 +72,8 @@ def wire_headers(queue: str, headers: Mapping[str, str] | None, content_type: st
     wire = {CONTENT_TYPE: content_type}
     if not headers:
         return wire
+    if not isinstance(headers, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
+        raise InvalidMessage(f"queue {queue!r}: headers must map str to str, not be {type(headers).__name__}")
     if len(headers) > MAX_HEADERS:
         raise InvalidMessage(f"queue {queue!r}: {len(headers)} headers, {MAX_HEADERS} is the limit")
     size = sum(_check_header(queue, name, text) for name, text in headers.items())

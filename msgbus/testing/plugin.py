@@ -66,7 +66,8 @@ class Handled(Protocol):
     async def __call__(self, queue: str, *, group: str = GROUP, within: float | None = None) -> None:
         """Wait until ``group`` has handled or dead-lettered everything published to ``queue``, retries included.
 
-        Raises AssertionError after ``within`` seconds. Default: 5 s, with ``virtual_time`` one hour of virtual time.
+        Raises AssertionError after ``within`` seconds, and at once where there is no such queue. Default: 5 s, with
+        ``virtual_time`` one hour of virtual time.
         """
         ...
 
