@@ -147,7 +147,8 @@ class Broker:
 
         Args:
             queue: The name of the queue.
-            body: bytes stay as they are, str becomes UTF-8, anything else becomes JSON.
+            body: bytes stay as they are, str becomes UTF-8, anything else becomes JSON. None is a tombstone: what its
+                ``key`` named is gone; a compact queue forgets earlier messages of the key.
             message_id: Id by which callbacks can recognise a repetition; default: random.
             key: Messages of one key are handled one after another, in publish order.
             headers: Headers of your own; names that begin with ``msgbus-`` are refused.

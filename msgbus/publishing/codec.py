@@ -30,12 +30,12 @@ _TO_JSON: Final = json.JSONEncoder(
 
 
 def encode_body(queue: str, body: Any) -> tuple[bytes, str]:
-    """Encode a body: bytes stay as they are, str becomes UTF-8, anything else becomes JSON.
+    """Encode a body: bytes stay as they are, str becomes UTF-8, None is no body, anything else becomes JSON.
 
     JSON covers what the standard library and pydantic can write (models, dataclasses, dates, decimals).
 
     Returns:
-        The bytes and their content type.
+        The bytes and their content type; both are empty for None.
 
     Raises:
         InvalidMessage: The body cannot be encoded.
@@ -51,6 +51,8 @@ def encode_body(queue: str, body: Any) -> tuple[bytes, str]:
 
 
 def _encoded(queue: str, body: Any) -> tuple[bytes, str]:
+    if body is None:
+        return b"", ""
     if isinstance(body, bytearray | memoryview):
         return bytes(cast("bytearray", body)), _BYTES
     if isinstance(body, str):
@@ -69,7 +71,7 @@ def wire_headers(queue: str, headers: Mapping[str, str] | None, content_type: st
         InvalidMessage: A name or value is not allowed, or there are more than 128 headers.
         MessageTooLarge: The headers together have more than 32 KiB.
     """
-    wire = {CONTENT_TYPE: content_type}
+    wire = {CONTENT_TYPE: content_type} if content_type else {}
     if not headers:
         return wire
     if not isinstance(headers, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker

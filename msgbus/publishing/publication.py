@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from msgbus.adapter.envelope import Outgoing
-from msgbus.adapter.headers import NOT_BEFORE
+from msgbus.adapter.headers import NOT_BEFORE, TOMBSTONE
 from msgbus.arguments import to_seconds
+from msgbus.errors import InvalidMessage
 from msgbus.publishing.codec import checked_text, encode_body, wire_headers
 from msgbus.publishing.message_ids import MessageIds
 
@@ -67,6 +68,13 @@ class MessageBuilder:
         name = self._ids.next_id() if message_id is None else checked_text(queue, "message_id", message_id)
         if key is not None:
             key = checked_text(queue, "key", key)
+        if body is None:
+            if key is None:
+                raise InvalidMessage(
+                    f"queue {queue!r}: a body of None is a tombstone, which needs the key= that it removes; "
+                    'publish b"null" for the JSON value null'
+                )
+            wire[TOMBSTONE] = "1"
         if now is None:
             now = self._clock()
         if delay is not None:
