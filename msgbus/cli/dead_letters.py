@@ -16,6 +16,7 @@ from msgbus.cli.options import DryRun, Exchange, Group, Json, Queue, Rate, Url
 from msgbus.cli.progress import advancing
 from msgbus.cli.reaching import reach
 from msgbus.cli.report import detailed, grouped
+from msgbus.cli.wording import in_words_of_the_command
 from msgbus.operations.dead_letters import DeadLetterFilter
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ def redrive(  # noqa: PLR0913, PLR0917 - a command's options
     else:
         typer.echo(", ".join(f"{count:,} {word}" for word, count in counts.items()))
         for refusal in result.refused[:3]:
-            typer.echo(f"did not arrive: {refusal}", err=True)
+            typer.echo(f"did not arrive: {in_words_of_the_command(str(refusal))}", err=True)
     if not dry_run and not result.complete:
         raise typer.Exit(1)
 

@@ -11,6 +11,7 @@ import typer
 from msgbus.cli.options import DryRun, Exchange, Group, Json, Queue, Rate, Url
 from msgbus.cli.progress import advancing
 from msgbus.cli.reaching import reach
+from msgbus.cli.wording import in_words_of_the_command
 from msgbus.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def replay(  # noqa: PLR0913, PLR0917 - a command's options
     else:
         typer.echo(f"would replay {result.taken:,}" if dry_run else f"{result.arrived:,} of {result.taken:,} arrived")
         for refusal in result.refused[:3]:
-            typer.echo(f"did not arrive: {refusal}", err=True)
+            typer.echo(f"did not arrive: {in_words_of_the_command(str(refusal))}", err=True)
     if not dry_run and not result.complete:
         raise typer.Exit(1)
 
