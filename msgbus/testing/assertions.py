@@ -1,4 +1,7 @@
-"""Recorded traffic of one broker, and the assertions that tests of a service make on it."""
+"""Recorded traffic of one broker, and the assertions that tests of a service make on it.
+
+AssertionError is raised and not asserted: pytest rewrites each ``assert`` of an installed plugin and adds its own words.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +64,8 @@ class RecordedTraffic:
             return found
         wanted = [encode_body(queue, body)[0] for body in bodies]
         missing = [body.decode(errors="replace") for body in wanted if body not in [one.body for one in found]]
-        assert not missing, f"{queue}: {', '.join(missing)} was not published; {self._told(queue, found)}"
+        if missing:
+            raise AssertionError(f"{queue}: {', '.join(missing)} was not published; {self._told(queue, found)}")
         return [next(one for one in found if one.body == body) for body in wanted]
 
     async def handled(self, queue: str, group: str, within: float) -> None:
@@ -70,7 +74,8 @@ class RecordedTraffic:
         Raises AssertionError at once where there is no such queue, and after ``within`` where there is no such group.
         """
         known = {*self._groups, *(address.queue for address in self._published)}
-        assert queue in known, f"{queue}: there is no queue of this name; {_names('there are', known)}"
+        if queue not in known:
+            raise AssertionError(f"{queue}: there is no queue of this name; {_names('there are', known)}")
         try:
             async with asyncio.timeout(within):
                 while group not in self._groups.get(queue, ()) or self._open(queue, group):
@@ -78,7 +83,10 @@ class RecordedTraffic:
                     await self._changed.wait()
         except TimeoutError:
             groups = self._groups.get(queue, set())
-            assert group in groups, f"{queue}: no group {group} has consumed it; {_names('its groups are', groups)}"
+            if group not in groups:
+                raise AssertionError(
+                    f"{queue}: no group {group} has consumed it; {_names('its groups are', groups)}"
+                ) from None
             left = ", ".join(f"{count} in {place}" for place, count in self._open(queue, group).items())
             raise AssertionError(
                 f"{queue}, group {group}: not handled within {within:g} s: {left}; "

@@ -32,9 +32,10 @@ def test_a_missing_group_is_asked_for_by_its_option() -> None:
 
 
 def test_a_missing_url_is_asked_for_by_its_option() -> None:
-    for ask in (lambda: broker_url(""), lambda: reach("", "g", unreached)):
-        with pytest.raises(ConfigurationError, match=r"^which broker\? say --url, or set MSGBUS_URL"):
-            ask()
+    with pytest.raises(ConfigurationError, match=r"^which broker\? say --url, or set MSGBUS_URL"):
+        broker_url("")
+    with pytest.raises(ConfigurationError, match=r"^which broker\? say --url, or set MSGBUS_URL"):
+        reach("", "g", unreached)
 
 
 def test_the_option_wins_over_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:

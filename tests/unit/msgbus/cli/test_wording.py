@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ast
 import re
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from msgbus.cli.wording import in_words_of_the_command
-from tests.support.paths import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,10 +38,18 @@ PYTHON = re.compile(r"\b[a-z_]+\([^)]*\)|\b(group|groups|retention|partitions|ra
 RAISED = re.compile(r"Error|Found|Unsupported|Refused|Unavailable|Missing|Route|Conflict|Active|Locked|Lost")
 
 
+def files(package: str) -> Path:
+    """The folder of a package, of the sources or installed."""
+    found = find_spec(package)
+    assert found is not None
+    assert found.origin is not None
+    return Path(found.origin).parent
+
+
 def _texts_of_errors() -> Iterator[str]:
     """Yield the constant parts of what the core and the adapters raise."""
-    for folder in ("msgbus", "adapters"):
-        for path in sorted((ROOT / folder).rglob("*.py")):
+    for package in ("msgbus", "msgbus_kafka", "msgbus_memory", "msgbus_rabbitmq", "msgbus_redis"):
+        for path in sorted(files(package).rglob("*.py")):
             if "testing" in path.parts or any(part.endswith("_internals") for part in path.parts):
                 continue
             for node in ast.walk(ast.parse(path.read_text())):
