@@ -1,6 +1,6 @@
 """Recorded traffic of one broker, and the assertions that tests of a service make on it.
 
-AssertionError is raised and not asserted: pytest rewrites each ``assert`` of an installed plugin and adds its own words.
+AssertionError is raised and not asserted: pytest adds words of its own to each ``assert`` of an installed plugin.
 """
 
 from __future__ import annotations
