@@ -454,10 +454,12 @@ def _flag(queue: str, what: str, flag: object) -> bool:
 
 def _native(queue: str, settings: object) -> Mapping[str, str]:
     """Return settings in the server's own words, which are text on every server."""
-    given = {} if settings is None else settings
-    if not isinstance(given, Mapping) or not all(isinstance(one, str) for pair in given.items() for one in pair):
+    if settings is None:
+        return MappingProxyType({})
+    given = dict(cast("Mapping[object, object]", settings)) if isinstance(settings, Mapping) else {None: None}
+    if not all(isinstance(one, str) for pair in given.items() for one in pair):
         raise ConfigurationError(f"queue {queue!r}: native must map str to str, not {settings!r}")
-    return MappingProxyType(cast("dict[str, str]", dict(given)))
+    return MappingProxyType(cast("dict[str, str]", given))
 
 
 def _retention(queue: str, retention: object) -> float | None:

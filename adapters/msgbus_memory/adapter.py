@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from msgbus.adapter import Adapter, Capabilities, Lag
 from msgbus.adapter.diagnostics import Diagnosis, Finding
-from msgbus.errors import BrokerUnavailable, ConfigurationError, GroupActive, Unsupported
+from msgbus.errors import BrokerUnavailable, ConfigurationError, GroupActive, QueueConflict, Unsupported
 from msgbus_memory.consumer import MemoryConsumer
 from msgbus_memory.dead_letters import MemoryDeadLetterStore
 from msgbus_memory.history import MemoryHistoryReader, resolve_position, warn_of_removed
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from msgbus.adapter.options import AdapterOptions
     from msgbus.adapter.url import BrokerURL
     from msgbus.errors import BrokerError
-    from msgbus_memory.server import Server
+    from msgbus_memory.server import Queue, Server
 
 __all__ = ["MemoryAdapter"]
 
@@ -65,7 +65,7 @@ class MemoryAdapter(Adapter):
         """Implement :meth:`Adapter.create_queues`."""
         reached = await self._reach()
         for spec in specs:
-            _check(spec)
+            _check(spec, reached.queues.get(spec.address))
         for spec in specs:
             queue = reached.create(spec.address, spec.retention)
             for group in spec.groups:
@@ -127,9 +127,13 @@ class MemoryAdapter(Adapter):
         return self._server or server(self._name, self._retention_bytes)
 
 
-def _check(spec: QueueSpec) -> None:
-    """Raise Unsupported for a setting that memory:// cannot honour."""
+def _check(spec: QueueSpec, existing: Queue | None) -> None:
+    """Raise Unsupported for a setting that memory:// cannot honour, QueueConflict for another one than there is."""
     refused = {"partitions": spec.partitions is not None, "compact": spec.compact, "native": bool(spec.native)}
     for option, given in refused.items():
         if given:
             raise Unsupported(f"queue {spec.address}: memory:// cannot honour {option}=; leave it out")
+    if existing is not None and spec.retention not in {None, existing.retention}:
+        raise QueueConflict(
+            f"queue {spec.address}: retention is {existing.retention:g} s, not {spec.retention:g} s; it stays as it is"
+        )

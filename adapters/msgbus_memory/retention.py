@@ -20,7 +20,7 @@ _MESSAGE_BYTES: Final = 512
 _KEY_BYTES: Final = 80
 _HEADER_BYTES: Final = 160
 _STEPS: Final = 8
-"""A server looks for what to remove whenever this fraction of its budget was handed to groups."""
+"""A server looks for what to remove whenever groups have handled this fraction of its budget."""
 _STEP_MIN_BYTES: Final = 64 * 1024
 
 
@@ -35,7 +35,7 @@ def memory_bytes(message: Outgoing) -> int:
 
 
 class RetentionBudget:
-    """Bytes of handled messages that a server may keep, and bytes that were handed to groups since the last look."""
+    """Bytes of handled messages that a server may keep, and bytes that groups have handled since the last look."""
 
     __slots__ = ("_step", "limit", "unchecked")
 
@@ -46,12 +46,12 @@ class RetentionBudget:
 
     @property
     def is_due(self) -> bool:
-        """Whether so much was handed out that handled messages may be over the limit."""
+        """Whether groups have handled so much that it may be over the limit."""
         return self.unchecked >= self._step
 
     @property
     def target(self) -> int:
-        """Bytes to go down to: what is handed out until the next look then fits into the limit."""
+        """Bytes to go down to: what is handled until the next look then fits into the limit."""
         return max(self.limit - self._step, 0)
 
 

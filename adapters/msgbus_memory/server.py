@@ -57,12 +57,14 @@ def server(name: str, retention_bytes: int = RETENTION_BYTES) -> Server:
 class Entry:
     """One message in a queue's log."""
 
-    __slots__ = ("at", "bytes_until", "outgoing", "place")
+    __slots__ = ("at", "bytes_until", "outgoing", "place", "size")
 
-    def __init__(self, place: int, outgoing: Outgoing, at: float, bytes_until: int) -> None:
+    def __init__(self, place: int, outgoing: Outgoing, at: float, size: int, bytes_until: int) -> None:
         self.place = place
         self.outgoing = outgoing
         self.at = at
+        self.size = size
+        """Memory of the message, in bytes."""
         self.bytes_until = bytes_until
         """Memory of all messages that the queue ever had, up to and with this one."""
 
@@ -89,9 +91,9 @@ class Group:
         taken: list[Entry] = []
         while self._back and len(taken) < most:
             taken.append(heapq.heappop(self._back))
-        if fresh := self._queue.hand_out(self.next, most - len(taken)):
-            self.next += len(fresh)
-            taken += fresh
+        fresh = self._queue.read(self.next, most - len(taken))
+        self.next += len(fresh)
+        taken += fresh
         self.in_flight.update(dict.fromkeys(taken, owner))
         return taken
 
@@ -100,6 +102,7 @@ class Group:
         if self.in_flight.get(entry) is owner:
             del self.in_flight[entry]
             self.seen.discard(entry)
+            self._queue.count_acknowledged(entry)
 
     def join(self, member: object) -> None:
         """Add a member."""
@@ -183,20 +186,23 @@ class Queue:
         """Return the message at ``place``."""
         return self._log[place - self.first]
 
-    def hand_out(self, place: int, most: int) -> list[Entry]:
-        """Return up to ``most`` messages from ``place`` on, for a group."""
+    def read(self, place: int, most: int) -> list[Entry]:
+        """Return up to ``most`` messages from ``place`` on."""
         begin = place - self.first
-        if entries := self._log[begin : begin + most]:
-            self._budget.unchecked += entries[-1].bytes_until - self._bytes_until(begin)
-        return entries
+        return self._log[begin : begin + most]
+
+    def count_acknowledged(self, entry: Entry) -> None:
+        """Count the memory of a message that a group has handled."""
+        self._budget.unchecked += entry.size
 
     def append(self, messages: Iterable[Outgoing], now: float) -> None:
         """Append messages at ``now`` (event loop time) and wake the consumers."""
         log = self._log
         before = total = self._bytes_until(len(log))
         for place, outgoing in enumerate(messages, self.end):
-            total += memory_bytes(outgoing)
-            log.append(Entry(place, outgoing, now, total))
+            size = memory_bytes(outgoing)
+            total += size
+            log.append(Entry(place, outgoing, now, size, total))
         if not self.groups:
             self._budget.unchecked += total - before
         if log[len(log) // _TRIM_PARTS].at < now - self.retention:
@@ -263,7 +269,7 @@ class Queue:
         if not delivered:
             return 0
         unhandled = {entry for group in self.groups.values() for entry in group.unhandled()}
-        return delivered - sum(memory_bytes(one.outgoing) for one in unhandled if self.first <= one.place < until)
+        return delivered - sum(one.size for one in unhandled if self.first <= one.place < until)
 
     def appended_at(self, place: int) -> float:
         """Return when the message at ``place`` was appended (event loop time)."""

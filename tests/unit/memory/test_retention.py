@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import TYPE_CHECKING
+
 import pytest
 
 from msgbus import ConfigurationError, connect
 from msgbus.adapter.address import Address
 from msgbus.adapter.envelope import Outgoing
 from msgbus_memory.retention import RetentionBudget, evict, memory_bytes
-from msgbus_memory.server import Queue
+from msgbus_memory.server import Queue, server
+
+if TYPE_CHECKING:
+    from msgbus import Message
 
 ORDERS = Address("orders")
 SIZE = memory_bytes(Outgoing(ORDERS, "0", 0, b"x" * 1000, None, {}))
@@ -106,16 +112,39 @@ def test_memory_is_counted_with_key_and_headers() -> None:
     assert traced >= bare + 4000
 
 
-def test_a_group_is_looked_at_only_after_an_eighth_of_the_budget() -> None:
+def test_a_server_looks_when_an_eighth_of_the_budget_was_handled_and_not_when_it_was_handed_out() -> None:
     budget = RetentionBudget(8 * 2**20)
-    queue = filled(Queue(3600.0, budget), 0)
+    queue = Queue(3600.0, budget)
     queue.group("g")
     filled(queue, 3000)
-    assert not budget.is_due, "nothing was handed out"
-    queue.group("g").take("member", 500)
+    group = queue.group("g")
+    entries = group.take("member", 3000)
+    assert not budget.is_due, "nothing was handled"
+    for entry in entries[:500]:
+        group.acknowledge(entry, "member")
     assert not budget.is_due
-    queue.group("g").take("member", 500)
+    for entry in entries[500:]:
+        group.acknowledge(entry, "member")
     assert budget.is_due
+
+
+async def test_what_was_in_flight_together_goes_when_it_is_handled() -> None:
+    """A thousand messages may be in flight at once, and nothing may come after them."""
+    handled = asyncio.Event()
+
+    async def last(message: Message) -> None:
+        if message.id == "399":
+            handled.set()
+
+    async with connect("memory://large?retention_bytes=4000000", group="g") as broker:
+        await broker.create_queue("q", groups=["g"])
+        for number in range(400):
+            await broker.publish("q", b"x" * 100_000, message_id=str(number), key="k")
+        await broker.consume("q", last)
+        async with asyncio.timeout(10):
+            await handled.wait()
+    queue = server("large").find(Address("q"))
+    assert queue.end - queue.first <= 40
 
 
 def test_a_rewind_keeps_what_only_the_group_still_has() -> None:

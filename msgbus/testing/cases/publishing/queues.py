@@ -90,6 +90,8 @@ async def a_retention_is_seconds_or_a_timedelta_and_nothing_else(harness: Harnes
         return
     for retention in (timedelta(hours=1), 3600, 3600.0):
         await broker.create_queue(queue, groups=["g"], retention=retention)
+    with pytest.raises(QueueConflict, match=f"{queue}.*retention"):
+        await broker.create_queue(queue, groups=["g"], retention=timedelta(minutes=1))
     await broker.publish(queue, b"x", message_id="kept")
     await broker.consume(queue, probe)
     await probe.until_handled(["kept"])
