@@ -67,13 +67,11 @@ def _function(callback: object) -> object:
 def _expects_message(annotation: Any, function: object) -> bool:
     if not isinstance(annotation, str):
         return _is_message(annotation)
-    if _BY_NAME.fullmatch(annotation):
-        return True
     holder = type("holder", (), {"__annotations__": {"parameter": annotation}})
     try:
         (resolved,) = get_type_hints(holder, getattr(function, "__globals__", None), include_extras=True).values()
     except Exception:  # noqa: BLE001 - any error of any expression: a name that is imported for type checkers only
-        return False
+        return _BY_NAME.fullmatch(annotation) is not None
     return _is_message(resolved)
 
 

@@ -97,11 +97,11 @@ class MemoryAdapter(Adapter):
         """Implement :meth:`Adapter.rewind`."""
         queue = (await self._reach()).find(address)
         known = queue.groups.get(group)
+        place = resolve_position(queue, address, to, known.kept_alone() if known else ())
         if known is not None and known.members:
             raise GroupActive(
                 f"queue {address}, group {group}: it has {len(known.members)} members in this process; stop them"
             )
-        place = resolve_position(queue, address, to, known.kept_alone() if known else ())
         warn_of_removed(queue, address, to)
         queue.group(group).rewind(place)
 

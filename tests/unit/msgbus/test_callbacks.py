@@ -108,6 +108,26 @@ def test_a_callback_of_a_message_is_accepted(callback: object) -> None:
     check_callback("queue q", callback)
 
 
+def of_another_module(annotation: str, **names: object) -> Callable[[Any], Awaitable[None]]:
+    """A callback of a module with ``from __future__ import annotations`` and these names."""
+    module: dict[str, Any] = dict(names)
+    exec("async def callback(message): ...", module)  # noqa: S102 - a module of its own
+    callback: Callable[[Any], Awaitable[None]] = module["callback"]
+    callback.__annotations__ = {"message": annotation}
+    return callback
+
+
+def test_a_name_that_is_imported_for_type_checkers_only_is_taken_by_its_name() -> None:
+    check_callback("queue q", of_another_module("Message"))
+    check_callback("queue q", of_another_module("msgbus.Message | None"))
+
+
+def test_another_class_of_the_same_name_is_refused() -> None:
+    """A service may have a model of its own named Message."""
+    with pytest.raises(ConfigurationError, match="'message' is annotated"):
+        check_callback("queue q", of_another_module("Message", Message=Purchase))
+
+
 async def a_purchase(purchase: Purchase) -> None: ...
 async def text(body: str) -> None: ...
 async def raw(body: bytes) -> None: ...
