@@ -84,12 +84,13 @@ async def a_retention_is_seconds_or_a_timedelta_and_nothing_else(harness: Harnes
             await broker.create_queue(queue, groups=["g"], retention=wrong)
     with pytest.raises(QueueNotFound, match=queue):
         await broker.publish(queue, b"x")
-    if not harness.capabilities.history:
-        with pytest.raises(Unsupported, match="retention"):
-            await broker.create_queue(queue, retention=3600)
-        return
     for retention in (timedelta(hours=1), 3600, 3600.0):
-        await broker.create_queue(queue, groups=["g"], retention=retention)
+        try:
+            await broker.create_queue(queue, groups=["g"], retention=retention)
+        except Unsupported:  # and nothing was created
+            with pytest.raises(QueueNotFound, match=queue):
+                await broker.publish(queue, b"x")
+            return
     with pytest.raises(QueueConflict, match=f"{queue}.*retention"):
         await broker.create_queue(queue, groups=["g"], retention=timedelta(minutes=1))
     await broker.publish(queue, b"x", message_id="kept")
