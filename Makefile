@@ -60,6 +60,7 @@ nightly: $(READY) brokers  ## the long forms of what make test runs short, and S
 	MSGBUS_TEST_ROUNDS=30 $(LONG) tests/integration/kafka/test_killed_members.py || failed=1; \
 	MSGBUS_TEST_ROUNDS=10 $(LONG) tests/integration/kafka/test_node_failures.py || failed=1; \
 	MSGBUS_TEST_ROUNDS=20 $(LONG) tests/integration/kafka/test_shutdown.py || failed=1; \
+	MSGBUS_TEST_MESSAGES=5000000 $(LONG) tests/integration/memory/test_resident_memory.py || failed=1; \
 	MSGBUS_TEST_ROUNDS=20 MSGBUS_TEST_FREEZES=30 MSGBUS_TEST_BETWEEN=5000 \
 		$(LONG) $(BESIDE) tests/integration/any_broker/test_broker_restart.py || failed=1; \
 	MSGBUS_TEST_ROLLS=20 MSGBUS_TEST_CLOSURES=10 MSGBUS_TEST_LEADERS=5 MSGBUS_TEST_HEARTBEAT=10 \

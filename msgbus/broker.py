@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from random import SystemRandom
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from msgbus.adapter import Lag, QueueSpec
 from msgbus.adapter.address import group_name, queue_address, queue_name
+from msgbus.arguments import check_listed, to_seconds
 from msgbus.connection import BrokerConnection
 from msgbus.consuming.group_members import GroupMembers
 from msgbus.errors import BrokerClosed, ConfigurationError
@@ -22,7 +24,8 @@ from msgbus.signals import until_told_to_stop
 from msgbus.subscription import Callback, Subscription, running_member
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
+    from datetime import timedelta
     from random import Random
     from types import TracebackType
 
@@ -87,7 +90,7 @@ class Broker:
         exchange: str = "",
         groups: Iterable[str] = (),
         partitions: int | None = None,
-        retention: float | None = None,
+        retention: float | timedelta | None = None,
         compact: bool = False,
         native: Mapping[str, str] | None = None,
     ) -> None:
@@ -99,27 +102,29 @@ class Broker:
             groups: Groups to create; each gets everything that is published from then on.
             partitions: Number of partitions, with order per key across members, where the server can; None promises no
                 order across members.
-            retention: Seconds for which messages are kept at least; None is the server's default.
+            retention: How long messages are kept at least, in seconds (from 0.001) or as a timedelta; None is the
+                server's default.
             compact: Whether only the newest message of each key is kept.
             native: Settings in the server's own words.
 
         Raises:
             InvalidName: A name is outside the grammar.
-            ConfigurationError: ``partitions`` is below 1.
+            ConfigurationError: An argument is wrong, for example ``partitions`` below 1; nothing was created.
             Unsupported: This server cannot honour a setting; nothing was created.
             QueueConflict: The queue exists with other settings; it was left as it is.
             BrokerUnavailable: The server did not answer within the deadline.
             AccessRefused: The server refuses the login or the creation.
             BrokerClosed: The broker is closed.
         """
+        check_listed(f"queue {queue!r}", "groups", groups, "['billing']")
         names = tuple(group_name(group) for group in groups)
         spec = QueueSpec(
             address=queue_address(queue, exchange),
             groups=names,
             partitions=_at_least_one(queue, "partitions", partitions),
-            retention=retention,
-            compact=compact,
-            native=MappingProxyType(dict(native or {})),
+            retention=_retention(queue, retention),
+            compact=_flag(queue, "compact", compact),
+            native=_native(queue, native),
         )
         own = [one for name in names for one in group_queues(spec.address.queue, name, partitions)]
         await self._reach().call(f"queue {spec.address}", lambda: self._connection.adapter.create_queues((spec, *own)))
@@ -134,7 +139,7 @@ class Broker:
         key: str | None = None,
         headers: Mapping[str, str] | None = None,
         exchange: str = "",
-        delay: float | None = None,
+        delay: float | timedelta | None = None,
     ) -> None:
         """Publish one message. On return every group that exists will get it.
 
@@ -142,12 +147,14 @@ class Broker:
 
         Args:
             queue: The name of the queue.
-            body: bytes stay as they are, str becomes UTF-8, anything else becomes JSON.
+            body: bytes stay as they are, str becomes UTF-8, anything else becomes JSON. None is a tombstone: what its
+                ``key`` named is gone; a compact queue forgets earlier messages of the key.
             message_id: Id by which callbacks can recognise a repetition; default: random.
             key: Messages of one key are handled one after another, in publish order.
             headers: Headers of your own; names that begin with ``msgbus-`` are refused.
             exchange: Prefix of the queue's name.
-            delay: Seconds before which no group handles the message. It waits in a retry queue of each group.
+            delay: Seconds, or a timedelta, before which no group handles the message. It waits in a retry queue of each
+                group.
 
         Raises:
             InvalidName: The queue's name is outside the grammar; nothing was sent.
@@ -186,11 +193,12 @@ class Broker:
             InvalidName: The queue's name is outside the grammar; nothing was sent.
             InvalidMessage: A message cannot be published as it is; nothing was sent.
             MessageTooLarge: A message is over the limit of msgbus; nothing was sent.
-            ConfigurationError: A delay is out of range; nothing was sent.
+            ConfigurationError: A delay is out of range, or ``messages`` is a single body; nothing was sent.
             BrokerUnavailable: No connection could be made within the deadline; nothing was sent.
             AccessRefused: The server refuses the login; nothing was sent.
             BrokerClosed: The broker is closed.
         """
+        check_listed(f"queue {queue!r}", "messages", messages, "[Publication(…)]")
         outgoing = self._message_builder.build_many(queue_address(queue, exchange), messages)
         return list(await self._reach().publish(outgoing)) if outgoing else []
 
@@ -378,7 +386,7 @@ class Broker:
     async def run(self) -> None:
         """Connect, consume until SIGTERM, SIGINT or ``close()``, then drain within the grace.
 
-        A second signal ends the grace at once.
+        A second signal ends the grace at once. A signal that has a handler of its own, as under uvicorn, is left to it.
 
         Raises:
             BrokerUnavailable: No connection could be made within the deadline.
@@ -452,7 +460,27 @@ if TYPE_CHECKING:
     _Function = TypeVar("_Function", bound=Callback)
 
 
-def _at_least_one(queue: str, what: str, number: int | None) -> int | None:
-    if number is not None and number < 1:
-        raise ConfigurationError(f"queue {queue!r}: {what} must be at least 1, not {number}")
-    return number
+def _at_least_one(queue: str, what: str, number: object) -> int | None:
+    if number is None or (isinstance(number, int) and not isinstance(number, bool) and number >= 1):
+        return number
+    raise ConfigurationError(f"queue {queue!r}: {what} must be a whole number from 1, not {number!r}")
+
+
+def _flag(queue: str, what: str, flag: object) -> bool:
+    if not isinstance(flag, bool):
+        raise ConfigurationError(f"queue {queue!r}: {what} must be True or False, not {flag!r}")
+    return flag
+
+
+def _native(queue: str, settings: object) -> Mapping[str, str]:
+    """Return settings in the server's own words, which are text on every server."""
+    if settings is None:
+        return MappingProxyType({})
+    given = dict(cast("Mapping[object, object]", settings)) if isinstance(settings, Mapping) else {None: None}
+    if not all(isinstance(one, str) for pair in given.items() for one in pair):
+        raise ConfigurationError(f"queue {queue!r}: native must map str to str, not {settings!r}")
+    return MappingProxyType(cast("dict[str, str]", given))
+
+
+def _retention(queue: str, retention: object) -> float | None:
+    return None if retention is None else to_seconds(f"queue {queue!r}", "retention", retention, least=0.001)

@@ -26,6 +26,8 @@ _T = TypeVar("_T")
 __all__ = ["Message"]
 
 
+_TOMBSTONE: Final = "msgbus-tombstone"
+"""The same as ``msgbus.adapter.headers.TOMBSTONE``, which is in a layer above."""
 _NONE: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -57,6 +59,11 @@ class Message:
     """Its place on the server: ``topic-0@17`` on Kafka, ``1700-0`` on Redis, empty on RabbitMQ."""
     system: Mapping[str, str] = field(default_factory=lambda: _NONE, repr=False)
     """msgbus' other headers as they are on the server: how often the message failed, when, and with what error."""
+
+    @property
+    def is_tombstone(self) -> bool:
+        """Whether it was published with the body None: what its key named is gone. Its body is empty."""
+        return _TOMBSTONE in self.system
 
     @property
     def published_at(self) -> datetime:

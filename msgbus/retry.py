@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
+from msgbus.arguments import check_listed
 from msgbus.backoff import Backoff, WaitStrategy, check_strategy
 from msgbus.errors import ConfigurationError, InvalidPayload
 from msgbus.outage_errors import OutageErrors, matches
@@ -119,7 +120,10 @@ class RetryPolicy:
         check_strategy(self.probe_backoff, "RetryPolicy: probe_backoff")
         if self.immediate < 0:
             raise ConfigurationError(f"RetryPolicy: immediate must be 0 or more, not {self.immediate}")
-        if any(not 0 < delay < float("inf") for delay in self.delays):
+        check_listed("RetryPolicy", "delays", self.delays, "(5.0, 30.0)")
+        if not _are_errors(self.no_retry_for):
+            raise ConfigurationError("RetryPolicy: no_retry_for must be a tuple of exception types")
+        if not all(map(_is_delay, self.delays)):
             raise ConfigurationError(f"RetryPolicy: each of delays must be a number of seconds above 0: {self.delays}")
         if self.pause_after is not None and self.pause_after < 1:
             raise ConfigurationError("RetryPolicy: pause_after must be at least 1; None for never")
@@ -174,6 +178,10 @@ def is_outage(error: BaseException, policy: RetryPolicy) -> bool:
 def is_too_old(message: Message, policy: RetryPolicy, now: float) -> bool:
     """Return whether ``message`` is older than ``policy.max_age``."""
     return policy.max_age is not None and now - message.time / 1000 > policy.max_age
+
+
+def _is_delay(delay: object) -> bool:
+    return isinstance(delay, int | float) and 0 < delay < float("inf")
 
 
 def _is_function(outage: object) -> bool:

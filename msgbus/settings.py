@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING, Annotated, Any
+import logging
+import re
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from pydantic import Field, SecretStr, ValidationError, create_model
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource, SettingsConfigDict
 
 from msgbus.adapter.address import group_name
 from msgbus.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from msgbus.adapter.options import AdapterOptions
 
-__all__ = ["Settings", "configured_url", "load"]
+__all__ = ["Settings", "check_variables", "configured_url", "load"]
 
-_CONFIG = SettingsConfigDict(env_prefix="MSGBUS_", env_file=".env", extra="ignore", frozen=True)
+logger = logging.getLogger("msgbus")
+
+PREFIX: Final = "MSGBUS_"
+TEST_PREFIX: Final = "MSGBUS_TEST_"
+"""What the variables of msgbus' own tests begin with; they are no settings."""
+_SIMILARITY: Final = 0.8
+"""How similar a variable is to the setting that it was meant for: GRUOP to GROUP 0.8, SERVICE_HOST to SERVICE 0.74."""
+_INJECTED: Final = re.compile(r"(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT(_[0-9]+_[A-Z]+(_(PROTO|PORT|ADDR))?)?)")
+"""Variables that Kubernetes sets for services named msgbus or msgbus-…; those of Docker's links look the same."""
+
+_CONFIG = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True)
 
 
 class _Where(BaseSettings):
@@ -49,6 +61,38 @@ def configured_url() -> str:
             "no broker is configured: pass a URL to connect() or set MSGBUS_URL, e.g. MSGBUS_URL=memory://"
         )
     return url
+
+
+def check_variables(known: Iterable[str], others: Callable[[], Iterable[str]]) -> None:
+    """Look for variables ``MSGBUS_…`` that are no setting, in the environment and the file ``.env``.
+
+    A name that is nearly a setting's is taken for a mistake. Any other is a warning only, since orchestrators inject
+    variables of this form (``MSGBUS_PORT``).
+
+    Args:
+        known: Names of the settings of the core and of the adapter in use.
+        others: Returns the names of other adapters' settings; called only where a name is not in ``known``.
+
+    Raises:
+        ConfigurationError: A variable is nearly a setting; the text suggests the right name.
+    """
+    names = {"URL", *(name.upper() for name in known)}
+    given = {*EnvSettingsSource(Settings).env_vars, *DotEnvSettingsSource(Settings).env_vars}
+    found = sorted(name.upper() for name in given if name.upper().startswith(PREFIX))
+    unknown = [name for name in found if name[len(PREFIX) :] not in names and not name.startswith(TEST_PREFIX)]
+    if any(not _INJECTED.fullmatch(name[len(PREFIX) :]) for name in unknown):
+        names |= {name.upper() for name in others()}
+    for name in unknown:
+        _check_variable(name, names)
+
+
+def _check_variable(variable: str, names: Iterable[str]) -> None:
+    name = variable.removeprefix(PREFIX)
+    if name in names:
+        return
+    if not _INJECTED.fullmatch(name) and (close := difflib.get_close_matches(name, names, n=1, cutoff=_SIMILARITY)):
+        raise ConfigurationError(f"unknown variable {variable}; did you mean {PREFIX}{close[0]}?")
+    logger.warning("%s is no setting of msgbus: ignored", variable)
 
 
 def load(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from msgbus.callbacks import check_callback
 from msgbus.errors import BrokerClosed, ConfigurationError, WouldDeadlock
 from msgbus.retry import RetryPolicy
 
@@ -218,8 +218,6 @@ def _resolve(future: asyncio.Future[None] | None, error: MsgbusError | None = No
 
 
 def _check(address: Address, callback: object, concurrency: object) -> None:
-    of_object = getattr(callback, "__call__", None)  # noqa: B004 - an object with an async __call__ is welcome
-    if not (inspect.iscoroutinefunction(callback) or inspect.iscoroutinefunction(of_object)):
-        raise ConfigurationError(f"queue {address}: the callback must be an async function of one message")
-    if not isinstance(concurrency, int) or concurrency < 1:
+    check_callback(f"queue {address}", callback)
+    if not isinstance(concurrency, int) or isinstance(concurrency, bool) or concurrency < 1:
         raise ConfigurationError(f"queue {address}: concurrency must be a whole number from 1, not {concurrency!r}")

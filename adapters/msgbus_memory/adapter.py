@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from msgbus.adapter import Adapter, Capabilities, Lag
 from msgbus.adapter.diagnostics import Diagnosis, Finding
-from msgbus.errors import BrokerUnavailable, ConfigurationError, GroupActive, Unsupported
+from msgbus.errors import BrokerUnavailable, ConfigurationError, GroupActive, QueueConflict, Unsupported
 from msgbus_memory.consumer import MemoryConsumer
 from msgbus_memory.dead_letters import MemoryDeadLetterStore
-from msgbus_memory.history import MemoryHistoryReader, resolve_position
+from msgbus_memory.history import MemoryHistoryReader, resolve_position, warn_of_removed
 from msgbus_memory.options import MemoryOptions
 from msgbus_memory.server import server
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from msgbus.adapter.options import AdapterOptions
     from msgbus.adapter.url import BrokerURL
     from msgbus.errors import BrokerError
-    from msgbus_memory.server import Server
+    from msgbus_memory.server import Queue, Server
 
 __all__ = ["MemoryAdapter"]
 
@@ -35,9 +35,11 @@ class MemoryAdapter(Adapter):
 
     def __init__(self, url: BrokerURL, options: AdapterOptions) -> None:
         """Implement :meth:`Adapter.__init__`. A port, a path or a user in the URL is a ConfigurationError."""
-        del options
+        if not isinstance(options, MemoryOptions):
+            raise ConfigurationError(f"memory: the options should be MemoryOptions, not {type(options).__name__}")
         if url.path or url.username or url.password or len(url.hosts) > 1 or any(port for _, port in url.hosts):
             raise ConfigurationError("memory: the URL should be memory:// or memory://name")
+        self._retention_bytes: Final = options.retention_bytes
         self._name: Final = url.hosts[0][0] if url.hosts else ""
         self._server: Server | None = None
         self._consumers: list[MemoryConsumer] = []
@@ -47,7 +49,7 @@ class MemoryAdapter(Adapter):
         """Implement :meth:`Adapter.connect`."""
         if self._severed:
             raise BrokerUnavailable("memory: the connection was severed")
-        self._server = server(self._name)
+        self._server = server(self._name, self._retention_bytes)
 
     async def diagnose(self) -> Diagnosis:
         """Implement :meth:`Adapter.diagnose`."""
@@ -63,7 +65,7 @@ class MemoryAdapter(Adapter):
         """Implement :meth:`Adapter.create_queues`."""
         reached = await self._reach()
         for spec in specs:
-            _check(spec)
+            _check(spec, reached.queues.get(spec.address))
         for spec in specs:
             queue = reached.create(spec.address, spec.retention)
             for group in spec.groups:
@@ -94,12 +96,13 @@ class MemoryAdapter(Adapter):
     async def rewind(self, address: Address, group: str, to: Position) -> None:
         """Implement :meth:`Adapter.rewind`."""
         queue = (await self._reach()).find(address)
-        place = resolve_position(queue, address, to)
-        members = queue.group(group).members
-        if members:
+        known = queue.groups.get(group)
+        place = resolve_position(queue, address, to, known.kept_alone() if known else ())
+        if known is not None and known.members:
             raise GroupActive(
-                f"queue {address}, group {group}: it has {len(members)} members in this process; stop them first"
+                f"queue {address}, group {group}: it has {len(known.members)} members in this process; stop them first"
             )
+        warn_of_removed(queue, address, to)
         queue.group(group).rewind(place)
 
     async def open_history(
@@ -108,6 +111,7 @@ class MemoryAdapter(Adapter):
         """Implement :meth:`Adapter.open_history`."""
         queue = (await self._reach()).find(address)
         begin, end = (resolve_position(queue, address, one) for one in (since, until or "newest"))
+        warn_of_removed(queue, address, since)
         return MemoryHistoryReader(queue, address, group, begin, end)
 
     def sever(self) -> None:
@@ -120,12 +124,16 @@ class MemoryAdapter(Adapter):
         """Return the server, connecting where there is no connection."""
         if self._server is None or self._severed:
             await self.connect()
-        return self._server or server(self._name)
+        return self._server or server(self._name, self._retention_bytes)
 
 
-def _check(spec: QueueSpec) -> None:
-    """Raise Unsupported for a setting that memory:// cannot honour."""
+def _check(spec: QueueSpec, existing: Queue | None) -> None:
+    """Raise Unsupported for a setting that memory:// cannot honour, QueueConflict for another one than there is."""
     refused = {"partitions": spec.partitions is not None, "compact": spec.compact, "native": bool(spec.native)}
     for option, given in refused.items():
         if given:
             raise Unsupported(f"queue {spec.address}: memory:// cannot honour {option}=; leave it out")
+    if existing is not None and spec.retention not in {None, existing.retention}:
+        raise QueueConflict(
+            f"queue {spec.address}: retention is {existing.retention:g} s, not {spec.retention:g} s; it stays as it is"
+        )

@@ -136,6 +136,7 @@ class MemoryConsumer(Consumer):
         for delivery in deliveries:
             session: QueueSession = delivery.session  # type: ignore[assignment]  # the core returns deliveries of this consumer
             session.group.acknowledge(delivery.receipt, session)
+        self._server.apply_retention()
 
     async def extend(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
         """Implement :meth:`Consumer.extend`: nothing expires here, so nothing is lost."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from msgbus.adapter import HistoryReader
@@ -16,22 +18,46 @@ if TYPE_CHECKING:
     from msgbus.adapter.address import Address
     from msgbus_memory.server import Entry, Queue
 
-__all__ = ["MemoryHistoryReader", "resolve_position"]
+__all__ = ["MemoryHistoryReader", "resolve_position", "warn_of_removed"]
+
+logger = logging.getLogger("msgbus.memory")
 
 
-def resolve_position(queue: Queue, address: Address, position: Position) -> int:
-    """Return the index of ``position``, or of the oldest message where it is not kept. Raises ConfigurationError."""
+def resolve_position(queue: Queue, address: Address, position: Position, alone: Sequence[Entry] = ()) -> int:
+    """Return the place of ``position``, or the oldest place behind it that is kept.
+
+    Args:
+        queue: The queue.
+        address: Its address, for texts.
+        position: What was asked for.
+        alone: Messages that only the group still has, in order: they lie before the log.
+
+    Raises:
+        ConfigurationError: The position is none of this queue.
+    """
     if position in {"oldest", "newest"}:
-        return queue.first if position == "oldest" else queue.end
+        return queue.end if position == "newest" else alone[0].place if alone else queue.first
     if isinstance(position, datetime):
         moment = position.timestamp() * 1000
-        places = range(queue.first, queue.end)
-        return next((place for place in places if queue.at(place).outgoing.time >= moment), queue.end)
+        kept = chain(alone, map(queue.at, range(queue.first, queue.end)))
+        return next((entry.place for entry in kept if entry.outgoing.time >= moment), queue.end)
     if not position.isdecimal():
         raise ConfigurationError(
             f"queue {address}: {position!r} is not a position in it: give oldest, newest or a number"
         )
-    return min(max(int(position), queue.first), queue.end)
+    place = int(position)
+    if place >= queue.first:
+        return min(place, queue.end)
+    return next((entry.place for entry in alone if entry.place >= place), queue.first)
+
+
+def warn_of_removed(queue: Queue, address: Address, position: Position) -> None:
+    """Log a warning where messages from ``position`` on are not kept any more."""
+    if isinstance(position, datetime):
+        if queue.first and position.timestamp() * 1000 <= queue.removed_until:
+            logger.warning("queue %s: messages that were published after %s are not kept any more", address, position)
+    elif position.isdecimal() and (removed := queue.first - int(position)) > 0:
+        logger.warning("queue %s: %d messages from position %s on are not kept any more", address, removed, position)
 
 
 class MemoryHistoryReader(HistoryReader):
@@ -47,6 +73,8 @@ class MemoryHistoryReader(HistoryReader):
     async def read(self, limit: int) -> Sequence[Delivery]:
         """Implement :meth:`HistoryReader.read`."""
         begin = max(self._next, self._queue.first)
+        if gone := begin - self._next:
+            logger.warning("queue %s: %d messages were removed before they were read", self._address, gone)
         self._next = max(begin, min(begin + limit, self._end))
         return [self._delivery(self._queue.at(place)) for place in range(begin, self._next)]
 

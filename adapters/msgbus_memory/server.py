@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import logging
 from bisect import bisect_left
 from collections import deque
 from itertools import groupby, takewhile
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
 
 from msgbus.errors import queue_not_found
+from msgbus_memory.retention import RETENTION_BYTES, RetentionBudget, evict, memory_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Entry", "Group", "Queue", "Server", "server"]
 
+logger = logging.getLogger("msgbus.memory")
+
 RETENTION_SECONDS: Final = 3600.0
 """Seconds that messages are kept when all groups have acknowledged them, for groups that are created later."""
 
@@ -34,20 +38,35 @@ _TRIM_PARTS: Final = 8
 _servers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Server]] = WeakKeyDictionary()
 
 
-def server(name: str) -> Server:
+def server(name: str, retention_bytes: int = RETENTION_BYTES) -> Server:
     """Return the server of this name in the running event loop, made if it is new. The only global registry."""
-    return _servers.setdefault(asyncio.get_running_loop(), {}).setdefault(name, Server())
+    servers = _servers.setdefault(asyncio.get_running_loop(), {})
+    found = servers.get(name)
+    if found is None:
+        found = servers[name] = Server(retention_bytes)
+    elif found.retention_bytes != retention_bytes:
+        logger.warning(
+            "memory://%s: retention_bytes is %d, as its first connection asked for, not %d",
+            name,
+            found.retention_bytes,
+            retention_bytes,
+        )
+    return found
 
 
 class Entry:
     """One message in a queue's log."""
 
-    __slots__ = ("at", "outgoing", "place")
+    __slots__ = ("at", "bytes_until", "outgoing", "place", "size")
 
-    def __init__(self, place: int, outgoing: Outgoing, at: float) -> None:
+    def __init__(self, place: int, outgoing: Outgoing, at: float, size: int, bytes_until: int) -> None:
         self.place = place
         self.outgoing = outgoing
         self.at = at
+        self.size = size
+        """Memory of the message, in bytes."""
+        self.bytes_until = bytes_until
+        """Memory of all messages that the queue ever had, up to and with this one."""
 
     def __lt__(self, other: Entry) -> bool:
         return self.place < other.place
@@ -83,6 +102,7 @@ class Group:
         if self.in_flight.get(entry) is owner:
             del self.in_flight[entry]
             self.seen.discard(entry)
+            self._queue.count_acknowledged(entry)
 
     def join(self, member: object) -> None:
         """Add a member."""
@@ -103,15 +123,18 @@ class Group:
         return bool(entries)
 
     def rewind(self, place: int) -> None:
-        """Continue at ``place`` and forget the messages that were given back."""
-        self.next = place
-        self._back.clear()
-        self.seen.clear()
+        """Continue at ``place``. Forget messages that were given back, unless only this group still has them."""
+        self._back = [entry for entry in self.kept_alone() if entry.place >= place]
+        self.seen = set(self._back)
+        self.next = max(place, self._queue.first)
 
-    @property
-    def lowest(self) -> int:
-        """The lowest position that is not acknowledged."""
-        return min((entry.place for entry in (*self.in_flight, *self._back[:1])), default=self.next)
+    def kept_alone(self) -> list[Entry]:
+        """Return what came back and is no longer in the log, in order: retention removes nothing unhandled."""
+        return sorted(entry for entry in self._back if entry.place < self._queue.first)
+
+    def unhandled(self) -> Iterable[Entry]:
+        """Return what was handed out and is not acknowledged."""
+        return (*self.in_flight, *self._back)
 
     @property
     def lag(self) -> int:
@@ -122,14 +145,34 @@ class Group:
 class Queue:
     """A log of messages and its groups."""
 
-    __slots__ = ("_lock_holder", "_log", "_removed", "first", "groups", "retention", "waiting")
+    __slots__ = (
+        "_budget",
+        "_bytes_before",
+        "_for_dead_letters",
+        "_lock_holder",
+        "_log",
+        "_removed",
+        "first",
+        "groups",
+        "removed_until",
+        "retention",
+        "waiting",
+    )
 
-    def __init__(self, retention: float) -> None:
+    def __init__(
+        self, retention: float, budget: RetentionBudget | None = None, *, for_dead_letters: bool = False
+    ) -> None:
         self.retention = retention
+        self._budget = budget or RetentionBudget()
+        self._for_dead_letters = for_dead_letters
         self.groups: dict[str, Group] = {}
         self.waiting: deque[asyncio.Event] = deque()
         """Events of the consumers; they take turns in being set first, since the first would take everything."""
         self.first = 0
+        self.removed_until = 0
+        """When the newest message that was removed had been published, in milliseconds since 1970."""
+        self._bytes_before = 0
+        """Memory of all messages that were removed."""
         self._lock_holder: object | None = None
         self._log: list[Entry] = []  # a list, not a deque: groups read at any index
         self._removed: set[Entry] = set()
@@ -148,10 +191,20 @@ class Queue:
         begin = place - self.first
         return self._log[begin : begin + most]
 
+    def count_acknowledged(self, entry: Entry) -> None:
+        """Count the memory of a message that a group has handled."""
+        self._budget.unchecked += entry.size
+
     def append(self, messages: Iterable[Outgoing], now: float) -> None:
         """Append messages at ``now`` (event loop time) and wake the consumers."""
         log = self._log
-        log += [Entry(place, outgoing, now) for place, outgoing in enumerate(messages, self.end)]
+        before = total = self._bytes_until(len(log))
+        for place, outgoing in enumerate(messages, self.end):
+            size = memory_bytes(outgoing)
+            total += size
+            log.append(Entry(place, outgoing, now, size, total))
+        if not self.groups:
+            self._budget.unchecked += total - before
         if log[len(log) // _TRIM_PARTS].at < now - self.retention:
             self._trim(now - self.retention)
         self.notify()
@@ -196,23 +249,73 @@ class Queue:
         self._removed.difference_update(gone)
         self._cut(len(gone))
 
+    # Retention: msgbus_memory.retention.Retained.
+
+    @property
+    def delivered_until(self) -> int:
+        """The place below which every group was handed everything; the end where there is no group.
+
+        A dead letter is handled only when an operator removes it.
+        """
+        if self._for_dead_letters:
+            return self.first
+        return min((group.next for group in self.groups.values()), default=self.end)
+
+    @property
+    def handled_bytes(self) -> int:
+        """Memory of the messages in the log that every group has handled."""
+        until = self.delivered_until
+        delivered = self.bytes_between(self.first, until)
+        if not delivered:
+            return 0
+        unhandled = {entry for group in self.groups.values() for entry in group.unhandled()}
+        return delivered - sum(one.size for one in unhandled if self.first <= one.place < until)
+
+    def appended_at(self, place: int) -> float:
+        """Return when the message at ``place`` was appended (event loop time)."""
+        return self.at(place).at
+
+    def place_after(self, place: int, size: int) -> int:
+        """Return the place behind at least ``size`` bytes of messages from ``place`` on, at most the end."""
+        wanted = self._bytes_until(place - self.first) + size
+        return min(self.first + bisect_left(self._log, wanted, key=attrgetter("bytes_until")) + 1, self.end)
+
+    def bytes_between(self, begin: int, end: int) -> int:
+        """Return the memory of the messages from ``begin`` up to ``end``, exclusive."""
+        return self._bytes_until(end - self.first) - self._bytes_until(begin - self.first)
+
+    def drop_before(self, place: int) -> None:
+        """Remove what lies before ``place`` from the log. What a group still has in flight stays with the group."""
+        self._cut(place - self.first)
+
+    def _bytes_until(self, count: int) -> int:
+        return self._log[count - 1].bytes_until if count else self._bytes_before
+
     def _trim(self, before: float) -> None:
-        lowest = min((group.lowest for group in self.groups.values()), default=self.first)
-        old = bisect_left(self._log, before, key=lambda entry: entry.at)
-        self._cut(min(old, lowest - self.first))
+        old = bisect_left(self._log, before, key=attrgetter("at"))
+        self._cut(min(old, self.delivered_until - self.first))
 
     def _cut(self, count: int) -> None:
-        del self._log[:count]
-        self.first += count
+        if count:
+            self._bytes_before = self._bytes_until(count)
+            self.removed_until = max(self.removed_until, *(entry.outgoing.time for entry in self._log[:count]))
+            del self._log[:count]
+            self.first += count
 
 
 class Server:
     """The queues of one server, by address."""
 
-    def __init__(self) -> None:
+    def __init__(self, retention_bytes: int = RETENTION_BYTES) -> None:
         self.queues: dict[Address, Queue] = {}
         self.refused: dict[Address, BrokerError] = {}
         """Queues that no group may consume, each with the error that its consumers get."""
+        self._budget = RetentionBudget(retention_bytes)
+
+    @property
+    def retention_bytes(self) -> int:
+        """Memory of the handled messages that are kept, at most."""
+        return self._budget.limit
 
     def refuse(self, address: Address, error: BrokerError | None) -> None:
         """Refuse to let groups consume a queue, also those that do; None allows it again. For tests."""
@@ -225,7 +328,12 @@ class Server:
 
     def create(self, address: Address, retention: float | None) -> Queue:
         """Return the queue, created if it is new."""
-        return self.queues.setdefault(address, Queue(RETENTION_SECONDS if retention is None else retention))
+        queue = self.queues.get(address)
+        if queue is None:
+            seconds = RETENTION_SECONDS if retention is None else retention
+            queue = Queue(seconds, self._budget, for_dead_letters=address.is_dead_letter_queue)
+            self.queues[address] = queue
+        return queue
 
     def find(self, address: Address) -> Queue:
         """Return the queue. Raises QueueNotFound."""
@@ -245,4 +353,10 @@ class Server:
             else:
                 queue.append(together, now)
                 results += [None] * len(together)
+        self.apply_retention()
         return results
+
+    def apply_retention(self) -> None:
+        """Remove the oldest handled messages, where they may be over the limit by now."""
+        if self._budget.is_due:
+            evict(self.queues.values(), self._budget)

@@ -12,6 +12,7 @@ import typer
 from msgbus.cli.dead_letters import dlq
 from msgbus.cli.doctor import doctor
 from msgbus.cli.groups import group
+from msgbus.cli.wording import in_words_of_the_command
 from msgbus.errors import ConfigurationError, MsgbusError
 
 __all__ = ["run"]
@@ -36,9 +37,9 @@ def run() -> int:
     try:
         app()
     except ConfigurationError as error:
-        typer.echo(str(error), err=True)
+        typer.echo(in_words_of_the_command(str(error)), err=True)
         return 2
     except (MsgbusError, OSError) as error:
-        typer.echo(str(error), err=True)
+        typer.echo(in_words_of_the_command(str(error)), err=True)
         return 1
     return 0

@@ -13,9 +13,9 @@ from rich.text import Text
 from msgbus.adapter.diagnostics import Diagnosis, Finding
 from msgbus.adapter.url import BrokerURL
 from msgbus.cli.options import Json, Url
-from msgbus.cli.reaching import reach
+from msgbus.cli.reaching import broker_url, reach
+from msgbus.cli.wording import in_words_of_the_command
 from msgbus.errors import AccessRefused, BrokerUnavailable, MsgbusError
-from msgbus.settings import configured_url
 
 if TYPE_CHECKING:
     from msgbus.broker import Broker
@@ -31,7 +31,7 @@ REMEDIES: Final[dict[type[MsgbusError], str]] = {
 
 def doctor(url: Url = "", as_json: Json = False) -> None:
     """Check the server for settings that endanger messages, and say what to do. Changes nothing."""
-    where = BrokerURL.parse(url or configured_url())
+    where = BrokerURL.parse(broker_url(url))
 
     async def work(broker: Broker) -> Diagnosis:
         try:
@@ -39,7 +39,7 @@ def doctor(url: Url = "", as_json: Json = False) -> None:
         except MsgbusError as error:
             return Diagnosis(str(where), (_unmet(error),))
 
-    diagnosis = reach(url, "", work, memory=True)
+    diagnosis = reach(url, None, work, memory=True)
     if as_json:
         typer.echo(json.dumps(diagnosis.as_dict()))
     else:
@@ -50,7 +50,7 @@ def doctor(url: Url = "", as_json: Json = False) -> None:
 
 def _unmet(error: MsgbusError) -> Finding:
     remedy = next((way for kind, way in REMEDIES.items() if isinstance(error, kind)), "")
-    return Finding("error", f"{type(error).__name__}: {error}", remedy)
+    return Finding("error", f"{type(error).__name__}: {in_words_of_the_command(str(error))}", remedy)
 
 
 def _show(diagnosis: Diagnosis) -> None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import typer
 
+from msgbus.cli.wording import in_words_of_the_command
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
@@ -43,6 +45,6 @@ def print_sent(result: SendResult, counts: Mapping[str, int], text: str, *, dry_
     else:
         typer.echo(text)
         for refusal in result.refused[:MAX_NAMED_REFUSALS]:
-            typer.echo(f"did not arrive: {refusal}", err=True)
+            typer.echo(f"did not arrive: {in_words_of_the_command(str(refusal))}", err=True)
     if not dry_run and not result.complete:
         raise typer.Exit(1)

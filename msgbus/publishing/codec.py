@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, cast
 
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from msgbus.adapter.headers import BODY_MAX_BYTES, CONTENT_TYPE, HEADERS_MAX_BYTES, RESERVED_PREFIX
 from msgbus.errors import InvalidMessage, MessageTooLarge
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 __all__ = ["checked_text", "encode_body", "wire_headers"]
 
@@ -32,12 +30,12 @@ _TO_JSON: Final = json.JSONEncoder(
 
 
 def encode_body(queue: str, body: Any) -> tuple[bytes, str]:
-    """Encode a body: bytes stay as they are, str becomes UTF-8, anything else becomes JSON.
+    """Encode a body: bytes stay as they are, str becomes UTF-8, None is no body, anything else becomes JSON.
 
     JSON covers what the standard library and pydantic can write (models, dataclasses, dates, decimals).
 
     Returns:
-        The bytes and their content type.
+        The bytes and their content type; both are empty for None.
 
     Raises:
         InvalidMessage: The body cannot be encoded.
@@ -53,6 +51,8 @@ def encode_body(queue: str, body: Any) -> tuple[bytes, str]:
 
 
 def _encoded(queue: str, body: Any) -> tuple[bytes, str]:
+    if body is None:
+        return b"", ""
     if isinstance(body, bytearray | memoryview):
         return bytes(cast("bytearray", body)), _BYTES
     if isinstance(body, str):
@@ -73,9 +73,11 @@ def wire_headers(queue: str, headers: Mapping[str, str] | None, content_type: st
         InvalidMessage: A name or value is not allowed, or there are more than 128 headers.
         MessageTooLarge: The headers together have more than 32 KiB.
     """
-    wire = {CONTENT_TYPE: content_type}
+    wire = {CONTENT_TYPE: content_type} if content_type else {}
     if not headers:
         return wire
+    if not isinstance(headers, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
+        raise InvalidMessage(f"queue {queue!r}: headers must map str to str, not be {type(headers).__name__}")
     if len(headers) > MAX_HEADERS:
         raise InvalidMessage(f"queue {queue!r}: {len(headers)} headers are too many, {MAX_HEADERS} is the limit")
     size = sum(_check_header(queue, name, text) for name, text in headers.items())

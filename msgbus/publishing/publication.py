@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from msgbus.adapter.envelope import Outgoing
-from msgbus.adapter.headers import NOT_BEFORE
-from msgbus.errors import ConfigurationError
+from msgbus.adapter.headers import NOT_BEFORE, TOMBSTONE
+from msgbus.arguments import to_seconds
+from msgbus.errors import InvalidMessage
 from msgbus.publishing.codec import checked_text, encode_body, wire_headers
 from msgbus.publishing.message_ids import MessageIds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from datetime import timedelta
     from random import Random
 
     from msgbus.adapter.address import Address
@@ -32,7 +34,7 @@ class Publication:
     message_id: str | None = None
     key: str | None = None
     headers: Mapping[str, str] | None = None
-    delay: float | None = None
+    delay: float | timedelta | None = None
 
 
 class MessageBuilder:
@@ -50,7 +52,7 @@ class MessageBuilder:
         message_id: str | None = None,
         key: str | None = None,
         headers: Mapping[str, str] | None = None,
-        delay: float | None = None,
+        delay: float | timedelta | None = None,
         now: float | None = None,
     ) -> Outgoing:
         """Build one message for ``address``, published ``now`` (seconds since 1970; default: the clock's time).
@@ -66,10 +68,18 @@ class MessageBuilder:
         name = self._ids.next_id() if message_id is None else checked_text(queue, "message_id", message_id)
         if key is not None:
             key = checked_text(queue, "key", key)
+        if body is None:
+            if key is None:
+                raise InvalidMessage(
+                    f"queue {queue!r}: a body of None is a tombstone, which needs the key= that it removes; "
+                    'publish b"null" for the JSON value null'
+                )
+            wire[TOMBSTONE] = "1"
         if now is None:
             now = self._clock()
         if delay is not None:
-            wire[NOT_BEFORE] = str(math.ceil((now + _seconds(queue, delay)) * 1000))
+            seconds = to_seconds(f"queue {queue!r}", "delay", delay, least=0.0, most=DELAY_MAX_SECONDS)
+            wire[NOT_BEFORE] = str(math.ceil((now + seconds) * 1000))
         return Outgoing(address, name, int(now * 1000), data, key, wire)
 
     def build_many(self, address: Address, messages: Iterable[Publication | Any]) -> list[Outgoing]:
@@ -81,9 +91,3 @@ class MessageBuilder:
             else self.build(address, each, now=now)
             for each in messages
         ]
-
-
-def _seconds(queue: str, delay: float) -> float:
-    if not 0 <= delay <= DELAY_MAX_SECONDS:
-        raise ConfigurationError(f"queue {queue!r}: delay must be 0 to {DELAY_MAX_SECONDS:g} seconds, not {delay!r}")
-    return delay

@@ -88,7 +88,7 @@ class Handled(Protocol):
             within: Seconds to wait at most; default: 5 s, with ``virtual_time`` one hour of virtual time.
 
         Raises:
-            AssertionError: Messages were left after ``within`` seconds.
+            AssertionError: There is no such queue (at once), or no such group, or messages were left after ``within``.
         """
         ...
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from msgbus.adapter.envelope import Outgoing
+from msgbus.adapter.headers import TOMBSTONE
 from msgbus.adapter.publish_calls import PendingMessage
 from msgbus_kafka.codec import encode_record
 
@@ -27,6 +28,8 @@ class Record(PendingMessage):
         self.completed = False
         self.key, self.headers = encode_record(message)
         self.value: bytes | None = message.body
+        if TOMBSTONE in message.headers and not message.address.part:
+            self.value = None  # not in a dead-letter queue, where it would remove the dead letter
         self.sent = False
         """It is in a batch and cannot be taken back."""
 

@@ -164,7 +164,7 @@ async def test_a_dead_group_is_told_of_once(
     monkeypatch.setattr(maintenance, "MAINTENANCE_INTERVAL_SECONDS", 0.02)
     probe = Probe()
     async with Harness(server.url) as harness:
-        queue = await harness.queue("g", "dead", retention=0)
+        queue = await harness.queue("g", "dead", retention=0.001)
         await harness.member(queue, probe)
         publisher = await harness.broker("p")
         with caplog.at_level(logging.WARNING, "msgbus"):

@@ -1,10 +1,12 @@
 """Servers that outlive the command that started them: `up`, `down`, `status`.
 
 A state file in the cache folder remembers them: processes by pid and birth, so that a pid the kernel has given to
-somebody else since then is never touched; containers by id.
+somebody else since then is never touched; containers by id. Each checkout has a file of its own: its `down` stops
+nothing of another's.
 """
 
 import fcntl
+import hashlib
 import json
 import shutil
 import subprocess
@@ -12,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+from tests.support.paths import ROOT
 
 from . import cache, process
 from .choose import start
@@ -96,7 +100,7 @@ def _remember(server: Server) -> Standing:
 def _state() -> Iterator[dict[str, Standing]]:
     """What the state file says, written back at the end; one command at a time."""
     cache.folder().mkdir(parents=True, exist_ok=True)
-    path = cache.folder() / "servers.json"
+    path = _path(ROOT)
     with path.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         standing = _read(path)
@@ -104,6 +108,11 @@ def _state() -> Iterator[dict[str, Standing]]:
             yield standing
         finally:
             _write(path, standing)
+
+
+def _path(checkout: Path) -> Path:
+    """The state file of a checkout, named after where it is."""
+    return cache.folder() / f"servers-{hashlib.sha256(str(checkout.resolve()).encode()).hexdigest()[:12]}.json"
 
 
 def _read(path: Path) -> dict[str, Standing]:

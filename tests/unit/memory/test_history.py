@@ -9,7 +9,7 @@ import pytest
 from msgbus.adapter.address import Address
 from msgbus.adapter.envelope import Outgoing
 from msgbus.errors import ConfigurationError
-from msgbus_memory.history import MemoryHistoryReader, resolve_position
+from msgbus_memory.history import MemoryHistoryReader, resolve_position, warn_of_removed
 from msgbus_memory.server import Queue
 
 ADDRESS = Address("orders")
@@ -56,8 +56,36 @@ async def test_a_reader_reads_page_by_page_up_to_its_end() -> None:
     await reader.close()
 
 
-async def test_a_reader_skips_what_was_trimmed_since_it_was_opened() -> None:
+async def test_a_reader_skips_what_was_trimmed_since_it_was_opened_and_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     queue = queue_of(5)
     reader = MemoryHistoryReader(queue, ADDRESS, "g", 0, 5)
     queue.remove({queue.at(place) for place in range(3)})
     assert [one.message.id for one in await reader.read(10)] == ["3", "4"]
+    assert "3 messages were removed before they were read" in caplog.text
+
+
+@pytest.mark.parametrize("position", ["0", "1", datetime.fromtimestamp(0, UTC), datetime.fromtimestamp(1, UTC)])
+def test_what_is_not_kept_any_more_is_told(position: str | datetime, caplog: pytest.LogCaptureFixture) -> None:
+    warn_of_removed(queue_of(5, trimmed=2), ADDRESS, position)
+    assert "queue orders: " in caplog.text
+    assert "not kept any more" in caplog.text
+
+
+@pytest.mark.parametrize("position", ["oldest", "newest", "2", "99", datetime.fromtimestamp(1.5, UTC)])
+def test_what_is_kept_from_there_on_needs_no_warning(
+    position: str | datetime, caplog: pytest.LogCaptureFixture
+) -> None:
+    warn_of_removed(queue_of(5, trimmed=2), ADDRESS, position)
+    assert not caplog.text
+
+
+def test_a_position_may_be_that_of_a_message_that_only_the_group_has() -> None:
+    queue = queue_of(5)
+    alone = [queue.at(0), queue.at(1)]
+    queue.drop_before(3)
+    assert resolve_position(queue, ADDRESS, "oldest", alone) == 0
+    assert resolve_position(queue, ADDRESS, "1", alone) == 1
+    assert resolve_position(queue, ADDRESS, "2", alone) == 3
+    assert resolve_position(queue, ADDRESS, datetime.fromtimestamp(1, UTC), alone) == 1

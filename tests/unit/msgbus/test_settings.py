@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -66,3 +67,58 @@ def test_an_adapters_option_has_its_variable_too(monkeypatch: pytest.MonkeyPatch
 def test_a_bad_group_is_found_at_once() -> None:
     with pytest.raises(ConfigurationError, match="group"):
         connect("memory://", group="with.dot")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        *(("GRUOP", "GROUP"), ("DEDLINE", "DEADLINE"), ("GRACES", "GRACE"), ("URLS", "URL")),
+        *(("VISIBLITY", "VISIBILITY"), ("SESION_TIMEOUT", "SESSION_TIMEOUT"), ("SENTINAL_USER", "SENTINEL_USER")),
+    ],
+)
+@pytest.mark.parametrize("where", ["environment", "file"])
+def test_a_variable_that_is_nearly_a_setting_of_any_adapter_is_an_error_that_suggests_it(
+    wrong: str, right: str, where: str, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if where == "file":
+        (elsewhere / ".env").write_text(f"MSGBUS_{wrong}=s3cret\n")
+    else:
+        monkeypatch.setenv(f"MSGBUS_{wrong}", "s3cret")
+    with pytest.raises(
+        ConfigurationError, match=f"unknown variable MSGBUS_{wrong}; did you mean MSGBUS_{right}"
+    ) as caught:
+        connect("memory://")
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "injected",
+    [
+        *("PORT", "SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP", "PORT_5672_TCP", "PORT_5672_TCP_ADDR"),
+        *("KAFKA_SERVICE_HOST", "KAFKA_PORT_9092_TCP_PROTO", "VERSION", "LOG_LEVEL", "HOST"),
+    ],
+)
+def test_a_variable_that_an_orchestrator_injects_is_a_warning(
+    injected: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv(f"MSGBUS_{injected}", "tcp://10.0.0.1:5672")
+    connect("memory://")
+    assert [record.getMessage() for record in caplog.records] == [f"MSGBUS_{injected} is no setting of msgbus: ignored"]
+
+
+def test_settings_of_other_adapters_and_variables_of_tests_are_no_mistakes(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("VISIBILITY", "SESSION_TIMEOUT", "CONSUMER_TIMEOUT", "TEST_ROUNDS", "TEST_URLS", "group"):
+        monkeypatch.setenv(f"MSGBUS_{name}", "9")
+    connect("memory://")
+    assert not caplog.records
+
+
+def test_an_adapter_that_cannot_be_loaded_keeps_no_other_from_starting(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "msgbus_redis", None)
+    monkeypatch.setenv("MSGBUS_VISIBILITY", "9")
+    connect("memory://")
+    assert "MSGBUS_VISIBILITY is no setting of msgbus" in caplog.text

@@ -174,9 +174,23 @@ def test_what_is_remembered_does_not_run_when_its_pid_was_given_away(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     row = {"name": "redis", "url": "redis://x", "pids": {os.getpid(): "another birth"}, "folder": "", "container": ""}
     (tmp_path / "msgbus").mkdir()
-    (tmp_path / "msgbus" / "servers.json").write_text(json.dumps([row]))
+    standing._path(ROOT).write_text(json.dumps([row]))
     assert standing.running() == {}
     assert [server.name for server in standing.down()] == ["redis"]
+
+
+def test_down_stops_nothing_of_another_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    (tmp_path / "msgbus").mkdir()
+    mine, link, other = tmp_path / "a" / "msgbus", tmp_path / "link", tmp_path / "b" / "msgbus"
+    for checkout in (mine, other):
+        checkout.mkdir(parents=True)
+    link.symlink_to(mine)
+    assert standing._path(link) == standing._path(mine)
+    rows = [{"name": "redis", "url": "redis://h", "pids": {}, "folder": str(other), "container": ""}]
+    standing._path(other).write_text(json.dumps(rows))
+    assert standing.down() == []
+    assert other.exists()
 
 
 def test_the_pom_names_the_version_of_the_jars_folder() -> None:

@@ -45,6 +45,34 @@ async def test_what_is_not_handled_is_told_with_the_place_where_it_waits(broker:
     )
 
 
+async def test_a_queue_that_does_not_exist_is_never_handled(broker: Broker, handled: Handled) -> None:
+    await broker.create_queue("orders", groups=["test"])
+    with pytest.raises(AssertionError, match="ordesr: there is no queue of this name; there are: orders"):
+        await handled("ordesr")
+    await handled("orders")
+
+
+@pytest.mark.usefixtures("virtual_time")
+async def test_a_group_that_does_not_exist_has_handled_nothing(broker: Broker, handled: Handled) -> None:
+    await broker.create_queue("orders", groups=["billing"])
+    with pytest.raises(AssertionError, match="orders: no group biling has consumed it; its groups are: billing"):
+        await handled("orders", group="biling")
+    await handled("orders", group="billing")
+
+
+async def test_a_group_that_begins_to_consume_is_waited_for(broker: Broker, handled: Handled) -> None:
+    got: list[Message] = []
+
+    async def note(message: Message) -> None:
+        got.append(message)
+
+    await broker.create_queue("orders")
+    await broker.publish("orders", "x")
+    await broker.consume("orders", note, group="late")
+    await handled("orders", group="late")
+    assert len(got) == 1
+
+
 @pytest.mark.usefixtures("virtual_time")
 async def test_the_default_policy_takes_13_minutes_that_nobody_waits_for(
     broker: Broker, handled: Handled, dead_letters: DeadLettersOf

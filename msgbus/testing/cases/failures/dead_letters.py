@@ -14,7 +14,7 @@ import pytest
 from msgbus.errors import ConfigurationError, DeadLettersLocked, QueueNotFound
 from msgbus.operations.dead_letters import DeadLetterFilter
 from msgbus.publishing.publication import Publication
-from msgbus.retry import Reject, RetryPolicy
+from msgbus.retry import Reject, RetryLater, RetryPolicy
 from msgbus.testing.harness import dead_letters_of, publish_all, until_dead_letters
 from msgbus.testing.probe import DEADLINE_SECONDS, Probe, within
 
@@ -71,6 +71,29 @@ async def a_redrive_goes_to_the_failing_group_only_and_adds_up(harness: Harness)
     await harness.fence(broker, queue, other)
     assert other.times(ids) == [1] * 300
     harness.judge()
+
+
+async def a_tombstone_that_fails_is_a_dead_letter_and_is_redriven_as_a_tombstone(harness: Harness) -> None:
+    queue, again = await harness.queue("g"), Probe()
+    broker = await harness.broker()
+    attempts: list[tuple[int, bool, bytes]] = []
+
+    async def failing(message: Message) -> None:
+        attempts.append((message.attempt, message.is_tombstone, message.body))
+        raise RetryLater(1.0) if message.attempt == 1 else Reject("told to")
+
+    subscription = await broker.consume(queue, failing)
+    await broker.publish(queue, None, message_id="gone", key="customer-4")
+    await until_dead_letters(broker, queue, 1)
+    await subscription.cancel()
+    assert attempts == [(1, True, b""), (2, True, b"")]
+    (letter,) = await dead_letters_of(broker, queue)
+    assert (letter.message.id, letter.message.key, letter.message.is_tombstone) == ("gone", "customer-4", True)
+    await broker.consume(queue, again)
+    assert (await broker.dead_letters(queue).redrive()).complete
+    await again.until_handled(["gone"])
+    (redriven,) = again.handled
+    assert (redriven.body, redriven.key, redriven.is_tombstone) == (b"", "customer-4", True)
 
 
 async def a_part_of_the_dead_letters_is_redriven_or_purged_out_of_the_middle(harness: Harness) -> None:

@@ -52,6 +52,22 @@ async def text_and_objects_arrive_as_utf_8_and_json(harness: Harness) -> None:
     assert got["json"].content_type == "application/json"
 
 
+async def a_tombstone_arrives_with_an_empty_body_and_is_known_as_one(harness: Harness) -> None:
+    queue, probe = await harness.queue("g"), Probe()
+    broker = await harness.member(queue, probe)
+    with pytest.raises(InvalidMessage, match=f"{queue}.*tombstone"):
+        await broker.publish(queue, None)
+    with pytest.raises(InvalidMessage, match=f"{queue}.*tombstone"):
+        await broker.publish_many(queue, [None])
+    await broker.publish(queue, {"cents": 1}, message_id="there", key="customer-4")
+    await broker.publish(queue, None, message_id="gone", key="customer-4", headers={"why": "asked to"})
+    await broker.publish(queue, b"null", message_id="null", key="customer-4")
+    await probe.until_handled(["there", "gone", "null"])
+    assert [(one.id, one.is_tombstone) for one in probe.handled] == [("there", False), ("gone", True), ("null", False)]
+    gone = probe.handled[1]
+    assert (gone.body, gone.key, gone.content_type, dict(gone.headers)) == (b"", "customer-4", "", {"why": "asked to"})
+
+
 async def key_headers_id_and_time_arrive(harness: Harness) -> None:
     queue, probe = await harness.queue("g"), Probe()
     broker = await harness.member(queue, probe)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+import math
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -68,8 +70,32 @@ async def settings_that_make_no_sense_are_refused_before_anything_is_made(harnes
         await broker.create_queue(queue, partitions=0)
     with pytest.raises(InvalidName):
         await broker.create_queue(queue, groups=["has.a.dot"])
+    with pytest.raises(ConfigurationError, match=r"groups must be a list, such as \['billing'\]"):
+        await broker.create_queue(queue, groups="billing")
     with pytest.raises(QueueNotFound, match=queue):
         await broker.publish(queue, b"x")
+
+
+async def a_retention_is_seconds_or_a_timedelta_and_nothing_else(harness: Harness) -> None:
+    broker, queue, probe = await harness.broker(), harness.name("kept"), Probe()
+    nonsense: list[Any] = [math.nan, math.inf, -5, 0, True, "60", timedelta(seconds=-1), timedelta(0)]
+    for wrong in nonsense:
+        with pytest.raises(ConfigurationError, match=f"{queue}.*retention must be seconds or a timedelta"):
+            await broker.create_queue(queue, groups=["g"], retention=wrong)
+    with pytest.raises(QueueNotFound, match=queue):
+        await broker.publish(queue, b"x")
+    for retention in (timedelta(hours=1), 3600, 3600.0):
+        try:
+            await broker.create_queue(queue, groups=["g"], retention=retention)
+        except Unsupported:  # and nothing was created
+            with pytest.raises(QueueNotFound, match=queue):
+                await broker.publish(queue, b"x")
+            return
+    with pytest.raises(QueueConflict, match=f"{queue}.*retention"):
+        await broker.create_queue(queue, groups=["g"], retention=timedelta(minutes=1))
+    await broker.publish(queue, b"x", message_id="kept")
+    await broker.consume(queue, probe)
+    await probe.until_handled(["kept"])
 
 
 async def a_dead_letter_queue_or_a_retry_queue_is_nobodys_to_make_or_publish_to(harness: Harness) -> None:

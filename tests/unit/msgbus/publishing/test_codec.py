@@ -35,7 +35,7 @@ class Award(BaseModel):
         (bytearray(b"x"), b"x", "application/octet-stream"),
         (memoryview(b"xy"), b"xy", "application/octet-stream"),
         ("ü", "ü".encode(), "text/plain; charset=utf-8"),
-        (None, b"null", "application/json"),
+        (None, b"", ""),
         ({"a": [1, "ü"]}, '{"a":[1,"ü"]}'.encode(), "application/json"),
         (Point(1), b'{"x":1}', "application/json"),
         (Award(points=Decimal("1.5")), b'{"points":"1.5"}', "application/json"),
