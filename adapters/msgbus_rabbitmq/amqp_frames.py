@@ -11,13 +11,13 @@ from functools import lru_cache
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from aiormq.exceptions import InvalidFrameError
+from aio_pika.exceptions import InvalidFrameError
 from pamqp.decode import embedded_value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from aiormq.abc import DeliveredMessage
+    from aio_pika.abc import AbstractIncomingMessage
 
 __all__ = [
     "BODY",
@@ -31,7 +31,7 @@ __all__ = [
     "decode_content_header",
     "encode_content_header",
     "encode_frame",
-    "from_aiormq",
+    "from_aio_pika",
 ]
 
 FRAME_HEADER: Final = Struct(">BHI")
@@ -87,11 +87,10 @@ class Delivered(NamedTuple):
     body: bytes
 
 
-def from_aiormq(message: DeliveredMessage) -> Delivered:
-    """Convert a delivery that aiormq has decoded."""
-    said = message.header.properties
-    time = None if said.timestamp is None else int(said.timestamp.timestamp() * 1000)
-    properties = Properties(said.content_type or "", said.headers or {}, said.message_id, time)
+def from_aio_pika(message: AbstractIncomingMessage) -> Delivered:
+    """Convert a delivery that aio-pika has decoded."""
+    time = None if message.timestamp is None else int(message.timestamp.timestamp() * 1000)
+    properties = Properties(message.content_type or "", message.headers, message.message_id, time)
     return Delivered(message.delivery_tag or 0, bool(message.redelivered), properties, message.body)
 
 
