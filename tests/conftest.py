@@ -46,7 +46,7 @@ def _nothing_left_over() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _without_client_internals(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Publish and consume on RabbitMQ by aio-pika's own methods: with MSGBUS_TEST_FALLBACK=1."""
+    """Publish and consume on RabbitMQ by the client's own methods: with MSGBUS_TEST_FALLBACK=1."""
     if os.environ.get("MSGBUS_TEST_FALLBACK"):
         from msgbus_rabbitmq import adapter
         from msgbus_rabbitmq.aio_pika_internals import Support

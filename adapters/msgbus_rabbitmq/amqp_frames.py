@@ -17,7 +17,7 @@ from pamqp.decode import embedded_value
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from aio_pika.abc import AbstractIncomingMessage
+    from aiormq.abc import DeliveredMessage
 
 __all__ = [
     "BODY",
@@ -31,7 +31,7 @@ __all__ = [
     "decode_content_header",
     "encode_content_header",
     "encode_frame",
-    "from_aio_pika",
+    "from_aiormq",
 ]
 
 FRAME_HEADER: Final = Struct(">BHI")
@@ -87,10 +87,11 @@ class Delivered(NamedTuple):
     body: bytes
 
 
-def from_aio_pika(message: AbstractIncomingMessage) -> Delivered:
-    """Convert a delivery that aio-pika has decoded."""
-    time = None if message.timestamp is None else int(message.timestamp.timestamp() * 1000)
-    properties = Properties(message.content_type or "", message.headers, message.message_id, time)
+def from_aiormq(message: DeliveredMessage) -> Delivered:
+    """Convert a delivery that aiormq has decoded."""
+    said = message.header.properties
+    time = None if said.timestamp is None else int(said.timestamp.timestamp() * 1000)
+    properties = Properties(said.content_type or "", said.headers or {}, said.message_id, time)
     return Delivered(message.delivery_tag or 0, bool(message.redelivered), properties, message.body)
 
 

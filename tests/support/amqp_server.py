@@ -1,4 +1,4 @@
-"""A scripted AMQP server: it opens connections and channels, and answers nothing else."""
+"""A scripted AMQP server: it opens connections and channels, and has no queue."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from pamqp import frame as frames
-from pamqp.commands import Channel, Confirm, Connection
+from pamqp.commands import Channel, Confirm, Connection, Queue
 
 from msgbus.adapter.url import BrokerURL
 
@@ -57,10 +57,10 @@ class AmqpServer:
         for writer in self.writers:
             writer.transport.abort()
 
-    async def left(self) -> int:
-        """Return how many connections are open, once those that were closed have been noticed."""
+    async def left(self, within: float = 5) -> int:
+        """Return how many connections are open after ``within`` seconds, or 0 as soon as none is."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(within):
                 while self.writers:
                     await asyncio.sleep(0.001)
         return len(self.writers)
@@ -82,6 +82,7 @@ _ANSWERS: Final[dict[type, Callable[[], Any]]] = {
     Channel.Open: Channel.OpenOk,
     Channel.Close: Channel.CloseOk,
     Confirm.Select: Confirm.SelectOk,
+    Queue.Declare: lambda: Channel.Close(404, "NOT_FOUND - no queue", 50, 10),
 }
 
 

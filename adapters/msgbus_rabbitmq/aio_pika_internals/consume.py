@@ -1,19 +1,23 @@
-"""Consuming a queue: by the frame reader of the underlay, or by aio-pika's ``Queue.consume()``.
+"""Consuming a queue on the underlay channel: by the frame reader, or by aiormq's own reader.
 
-Client: aio-pika 10.2.1. Symptom: ``Queue.consume()`` starts two tasks for each message, on top of the cost that
-`frame_reader` avoids, and cancels them when the channel dies. It is the fallback where the underlay has no FrameReader.
+Client: aio-pika 10.2.1. Symptom: ``Queue.consume()`` makes an ``IncomingMessage`` of each delivery and raises at
+properties that it does not know, such as delivery mode 3, which RabbitMQ 4.0 delivers. The error is only logged, and
+the message stays in flight. It also starts two tasks for each message. So the fallback takes the deliveries from the
+underlay channel too, where aiormq starts one task and reads the properties as they are.
+
+Test that fails without it: test_the_client_s_own_reader_gives_the_same_deliveries.
+Remove it when ``Queue.consume()`` passes on what it cannot interpret.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from msgbus_rabbitmq.amqp_frames import from_aio_pika
+from msgbus_rabbitmq.amqp_frames import from_aiormq
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from aio_pika.abc import AbstractIncomingMessage
     from aiormq.abc import DeliveredMessage
 
     from msgbus_rabbitmq.aio_pika_internals.connection import Channel
@@ -24,21 +28,15 @@ __all__ = ["consume"]
 
 
 async def consume(channel: Channel, queue: str, take: Callable[[Delivered], None]) -> None:
-    """Consume the server's ``queue`` over ``channel``, which has no other consumer, and pass deliveries to ``take``."""
+    """Consume the server's ``queue`` over ``channel``, which has no other consumer, and pass deliveries to ``take``.
+
+    Without a FrameReader on the connection, aiormq's own reader calls ``take`` with the same deliveries.
+    """
     reader: FrameReader | None = getattr(channel.underlay.connection, "frame_reader", None)
-    if reader is None:
-        await _consume_by_aio_pika(channel, queue, take)
-    else:
+    if reader is not None:
         reader.consume(channel.underlay, take)
-        await channel.underlay.basic_consume(queue, _nothing)
 
+    async def pushed(message: DeliveredMessage) -> None:
+        take(from_aiormq(message))  # without an await: aiormq cancels the callbacks of a channel that dies
 
-async def _nothing(_: DeliveredMessage) -> None:
-    """Do nothing: the frame reader keeps the deliveries of the channel from aiormq."""
-
-
-async def _consume_by_aio_pika(channel: Channel, queue: str, take: Callable[[Delivered], None]) -> None:
-    async def pushed(message: AbstractIncomingMessage) -> None:
-        take(from_aio_pika(message))  # without an await: aio-pika cancels the callbacks of a channel that dies
-
-    await (await channel.get_queue(queue, ensure=False)).consume(pushed)
+    await channel.underlay.basic_consume(queue, pushed)

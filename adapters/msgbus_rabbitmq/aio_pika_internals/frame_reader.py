@@ -5,9 +5,8 @@ nine awaits, decodes them field by field, passes them through a queue and starts
 reader it takes 17 us. It also reads properties that are not UTF-8 (third-party clients), which end aiormq's connection.
 
 Test that fails without it: test_the_client_that_is_installed_is_read_at_once.
-`verification` and `rehearsal` check that aiormq's frame loop works with it. Where it does not, aio-pika's
-``Queue.consume()`` gives the same deliveries: see `consume`. Remove it when aiormq decodes deliveries at a comparable
-cost.
+`verification` and `rehearsal` check that aiormq's frame loop works with it. Where it does not, aiormq's own
+reader gives the same deliveries: see `consume`. Remove it when aiormq decodes deliveries at a comparable cost.
 
     socket -> FrameReader.get_frame() -> _split() -> frames of a delivery -> _DeliveryAssembler -> take(Delivered)
                                                   -> any other frame -> aiormq's frame loop

@@ -56,7 +56,7 @@ class Part(NamedTuple):
     """What is done without it; empty where the adapter cannot work without it."""
 
 
-FRAME_READER: Final = Part("fast frame reader", "consuming by aio-pika, about 4x slower")
+FRAME_READER: Final = Part("fast frame reader", "using aiormq's own reader, about 4x slower")
 BATCH_PUBLISH: Final = Part("batch publish", "publishing each message by a write of its own, about 3x slower")
 BLOCK_REASON: Final = Part("reason of a blocked connection", "a blocked connection is reported without its reason")
 VHOST_REFUSAL: Final = Part(

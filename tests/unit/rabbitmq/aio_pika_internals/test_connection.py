@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import aio_pika
 import pytest
-from aio_pika.exceptions import ChannelInvalidStateError
+from aio_pika.exceptions import ChannelInvalidStateError, ChannelNotFoundEntity
 from pamqp.commands import Connection as Commands
 
 from msgbus.adapter.options import AdapterOptions
@@ -152,6 +152,17 @@ async def test_channels_that_were_closed_leave_nothing_on_the_connection(connect
     assert connection.underlay.closing is closing
     assert (callbacks(closing), callbacks(connection.underlay._closing)) == before
     assert not connection.underlay.channels
+
+
+async def test_channels_that_the_server_closed_leave_nothing_on_the_connection(connection: Connection) -> None:
+    before = callbacks(connection.underlay.closing), callbacks(connection.underlay._closing)
+    for _ in range(20):
+        channel = connection.channel()
+        await channel.initialize()
+        with pytest.raises(ChannelNotFoundEntity):
+            await channel.get_queue("missing")
+        await until(lambda channel=channel: channel.is_closed)
+    assert (callbacks(connection.underlay.closing), callbacks(connection.underlay._closing)) == before
 
 
 async def test_a_channel_is_told_of_a_lost_connection(

@@ -133,7 +133,7 @@ async def test_a_frame_loop_of_another_kind_is_not_used(
     assert (support.frame_reader, support.batch_publish) == (False, True)
     (warning,) = warnings(caplog)
     assert "fast frame reader" in warning
-    assert "consuming by aio-pika, about 4x slower" in warning
+    assert "using aiormq's own reader, about 4x slower" in warning
 
 
 async def test_a_frame_loop_that_asks_for_each_frame_works_too(monkeypatch: pytest.MonkeyPatch) -> None:

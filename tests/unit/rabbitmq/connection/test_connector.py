@@ -91,6 +91,35 @@ async def test_a_close_that_is_cancelled_in_any_moment_leaves_no_connection(serv
     assert moment > 5
 
 
+async def test_a_close_that_is_cancelled_beside_a_silent_server_leaves_no_connection() -> None:
+    async with serving_amqp(Commands.Close) as server:
+        established = await connector_to(server).connect()
+        closing = asyncio.ensure_future(established.close())
+        await turns(closing, 5)
+        closing.cancel()
+        await asyncio.wait({closing})
+        assert closing.cancelled()
+        assert await server.left(within=1) == 0, "aiormq would wait for the server for 2 s"
+
+
+@pytest.mark.parametrize("moment", range(8))
+async def test_a_connection_that_closes_while_the_event_loop_ends_keeps_nobody_waiting(moment: int) -> None:
+    async with serving_amqp(Commands.Close) as server:
+        established = await connector_to(server).connect()
+        closing = asyncio.ensure_future(established.close())
+        await turns(closing, 3)
+        closing.cancel()
+        await asyncio.wait({closing})
+        await turns(closing, moment)
+        tasks = clients_tasks()
+        for task in tasks:  # as asyncio.run() does at its end
+            task.cancel()
+        _, left = await asyncio.wait({closing, *tasks}, timeout=5)
+        for task in left:
+            task.cancel()
+        assert not left
+
+
 @pytest.mark.parametrize("silent", [Commands.StartOk, Commands.Open])
 async def test_a_server_that_falls_silent_while_it_is_connected_to_is_left(
     silent: type, monkeypatch: pytest.MonkeyPatch
