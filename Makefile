@@ -66,6 +66,7 @@ nightly: $(READY) brokers  ## the long forms of what make test runs short, and S
 	MSGBUS_TEST_ROLLS=20 MSGBUS_TEST_CLOSURES=10 MSGBUS_TEST_LEADERS=5 MSGBUS_TEST_HEARTBEAT=10 \
 		MSGBUS_TEST_CANCELLED=1000 MSGBUS_TEST_SECURED=all MSGBUS_TEST_UPGRADES=5 $(LONG) $(BESIDE) tests/integration || failed=1; \
 	$(LONG) $(BESIDE) tests/contract --contract-size large || failed=1; \
+	MSGBUS_TEST_FALLBACK=1 $(LONG) tests/contract/test_rabbitmq.py tests/integration/rabbitmq || failed=1; \
 	MSGBUS_TEST_SEEDS=$(SEEDS) $(LONG) $(BESIDE) tests/simulation || failed=1; \
 	test -z "$$failed"
 

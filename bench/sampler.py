@@ -24,7 +24,7 @@ SAMPLE_INTERVAL_SECONDS: Final = 0.001
 CORE: Final = str(Path(msgbus.__file__).parent)
 ADAPTERS: Final = "msgbus_"
 BENCH: Final = str(Path(__file__).parent)
-LIBRARIES: Final = {"redis", "hiredis", "aiormq", "pamqp", "aiokafka"}
+LIBRARIES: Final = {"redis", "hiredis", "aio_pika", "aiormq", "pamqp", "aiokafka"}
 STANDARD: Final = str(Path(signal.__file__).parent)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import re
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
@@ -41,6 +42,16 @@ def _nothing_left_over() -> Iterator[None]:
     """Collect garbage after each module, so that its leaked sockets and failed tasks are reported there."""
     yield
     gc.collect()
+
+
+@pytest.fixture(autouse=True)
+def _without_client_internals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Publish and consume on RabbitMQ by the client's own methods: with MSGBUS_TEST_FALLBACK=1."""
+    if os.environ.get("MSGBUS_TEST_FALLBACK"):
+        from msgbus_rabbitmq import adapter
+        from msgbus_rabbitmq.aio_pika_internals import Support
+
+        monkeypatch.setattr(adapter, "verify", lambda: Support(frame_reader=False, batch_publish=False))
 
 
 @pytest.fixture(scope="session")

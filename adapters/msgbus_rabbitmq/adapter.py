@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from msgbus.adapter import Adapter, Capabilities, Lag
 from msgbus.errors import ConfigurationError
-from msgbus_rabbitmq.aiormq_internals import verify
+from msgbus_rabbitmq.aio_pika_internals import verify
 from msgbus_rabbitmq.connection.connection import AmqpConnection
 from msgbus_rabbitmq.consumer.consumer import RabbitConsumer
 from msgbus_rabbitmq.dead_letters import RabbitDeadLetterStore
@@ -55,7 +55,7 @@ class RabbitAdapter(Adapter):
         """Implement :meth:`Adapter.__init__`.
 
         Raises:
-            ConfigurationError: The URL or the options are wrong, or the installed aiormq is not supported.
+            ConfigurationError: The URL or the options are wrong, or the installed aio-pika is not supported.
         """
         if not url.hosts:
             raise ConfigurationError(f"{url}: the URL has no host; name one, e.g. rabbitmq://localhost:5672")

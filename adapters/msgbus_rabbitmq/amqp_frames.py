@@ -11,7 +11,7 @@ from functools import lru_cache
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from aiormq.exceptions import InvalidFrameError
+from aio_pika.exceptions import InvalidFrameError
 from pamqp.decode import embedded_value
 
 if TYPE_CHECKING:

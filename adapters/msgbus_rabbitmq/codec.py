@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
+import aio_pika
 from pamqp.commands import Basic
 from pamqp.frame import marshal
 
@@ -25,7 +26,7 @@ from msgbus.adapter.headers import (
     REASON,
     TIME,
 )
-from msgbus_rabbitmq.amqp_frames import BODY, HEADER, PERSISTENT, encode_content_header, encode_frame
+from msgbus_rabbitmq.amqp_frames import BODY, HEADER, encode_content_header, encode_frame
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "END_MARKER",
-    "client_properties",
     "decode_dead_letter",
     "decode_headers",
     "decode_message",
@@ -46,6 +46,7 @@ __all__ = [
     "key_and_id",
     "refused",
     "route",
+    "to_aio_pika",
 ]
 
 END_MARKER: Final = "msgbus-fence"
@@ -94,16 +95,19 @@ def _publish_frame(exchange: str, key: str, channel: int) -> bytes:
     return marshal(Basic.Publish(exchange=exchange, routing_key=key, mandatory=True), channel)
 
 
-def client_properties(outgoing: Outgoing, attempt: str) -> Basic.Properties:
-    """Return the properties of ``outgoing`` for aiormq to encode; ``attempt`` as in encode_publish()."""
+def to_aio_pika(outgoing: Outgoing, attempt: str) -> aio_pika.Message:
+    """Convert a message for aio-pika to encode; ``attempt`` as in encode_publish()."""
     kind, headers = _content_type_and_headers(outgoing)
-    return Basic.Properties(
+    message = aio_pika.Message(
+        outgoing.body,
         content_type=kind or None,
-        delivery_mode=PERSISTENT,
+        delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
         headers={name: _encode_text(text) for name, text in headers.items()},
         message_id=attempt,
         timestamp=datetime.fromtimestamp(outgoing.time // 1000, UTC),
     )
+    message.priority = None  # aio-pika makes it 0, and a property that is 0 is sent
+    return message
 
 
 def _content_type_and_headers(outgoing: Outgoing) -> tuple[str, dict[str, str]]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING, Final
 
+from aio_pika import Message
+
 from msgbus.adapter.diagnostics import Diagnosis, Finding
 from msgbus.errors import AccessRefused, BrokerUnavailable
-from msgbus_rabbitmq.aiormq_internals.blocked import decode_reason, why_blocked
+from msgbus_rabbitmq.aio_pika_internals.blocked import decode_reason, why_blocked
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
@@ -59,7 +61,7 @@ async def _find_alarms(connection: AmqpConnection) -> AsyncIterator[Finding]:
     name = f"msgbus.doctor.{secrets.token_hex(8)}"
     try:
         for _ in range(2):  # a blocking server may still confirm the first one
-            publish = channel.basic_publish(b"", exchange="", routing_key=name, mandatory=False)
+            publish = channel.default_exchange.publish(Message(b""), name, mandatory=False)
             await connection.bounded(publish, f"{connection.where}: publishing", CONFIRM_TIMEOUT_SECONDS)
     except AccessRefused:
         yield PUBLISH_REFUSED_FINDING

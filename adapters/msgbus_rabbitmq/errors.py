@@ -1,4 +1,4 @@
-"""Translation of aiormq's errors into those of msgbus."""
+"""Translation of aio-pika's errors into those of msgbus."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ import ssl
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from aiormq.exceptions import (
+from aio_pika.exceptions import (
     AuthenticationError,
-    ChannelAccessRefused,
-    ChannelLockedResource,
     ChannelNotFoundEntity,
     ChannelPreconditionFailed,
     ProbableAuthenticationError,
 )
+from aiormq.exceptions import ChannelAccessRefused, ChannelLockedResource  # aio-pika has no names for these two
 
 from msgbus.errors import (
     AccessRefused,
@@ -47,9 +46,9 @@ _TABLE: Final[dict[type[BaseException], type[MsgbusError]]] = {
 
 @contextmanager
 def translate_client_errors(doing: str) -> Iterator[None]:
-    """Raise the errors of aiormq as errors of msgbus; ``doing`` opens the message.
+    """Raise the errors of aio-pika as errors of msgbus; ``doing`` opens the message.
 
-    aiormq raises CancelledError in its callers when it gives up a connection. If the current task was not cancelled,
+    aio-pika raises CancelledError in its callers when it gives up a connection. If the current task was not cancelled,
     that becomes BrokerUnavailable.
     """
     try:
@@ -59,4 +58,4 @@ def translate_client_errors(doing: str) -> Iterator[None]:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise
-        raise BrokerUnavailable(f"{doing}: aiormq gave up the connection") from error
+        raise BrokerUnavailable(f"{doing}: aio-pika gave up the connection") from error

@@ -14,9 +14,12 @@ from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
+from tenacity import wait_fixed
+
+from msgbus.adapter.retrying import wait_until
 from msgbus.adapter.timeouts import wait_for_event
 from msgbus.errors import BrokerError, BrokerUnavailable, DeadLetterLockLost, DeadLettersLocked
-from msgbus_rabbitmq.aiormq_internals.frame_reader import consume
+from msgbus_rabbitmq.aio_pika_internals.consume import consume
 from msgbus_rabbitmq.codec import end_marker_of
 from msgbus_rabbitmq.connection.connector import REPLY_TIMEOUT_SECONDS
 from msgbus_rabbitmq.errors import translate_client_errors
@@ -25,9 +28,8 @@ from msgbus_rabbitmq.topology import declare_passive
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
-    from aiormq.abc import AbstractChannel
-
     from msgbus.adapter.address import Address
+    from msgbus_rabbitmq.aio_pika_internals import Channel
     from msgbus_rabbitmq.amqp_frames import Delivered
     from msgbus_rabbitmq.connection.connection import AmqpConnection
 
@@ -55,7 +57,7 @@ class ExclusiveReader:
         self._connection = connection
         self._address = address
         self._queue = str(address)
-        self._channel: AbstractChannel | None = None
+        self._channel: Channel | None = None
         self._places: list[Delivered | None] = []
         self._end_markers: list[int] = []
         self._ready_at_open = 0
@@ -98,7 +100,7 @@ class ExclusiveReader:
         doing = f"{self._connection.where}: cannot take the dead letters of queue {self._queue!r}"
         await self._connection.on_temporary_channel(
             f"queue {self._queue!r}: another client holds the dead-letter lock; try again later",
-            lambda channel: channel.queue_declare(
+            lambda channel: channel.declare_queue(
                 f"{self._queue}.taker", exclusive=True, auto_delete=True, arguments=dict(_LOCK_ARGUMENTS)
             ),
         )
@@ -108,9 +110,9 @@ class ExclusiveReader:
             )
         self._ready_at_open = (await declare_passive(self._connection, self._queue))[0]
         self._channel = channel = await self._connection.channel()
-        channel.closing.add_done_callback(self._lost)
-        channel.on_consumer_cancel_callbacks.add(self._lost)
-        await self._connection.bounded(channel.basic_qos(prefetch_count=PREFETCH_COUNT), doing)
+        channel.underlay.closing.add_done_callback(self._lost)
+        channel.underlay.on_consumer_cancel_callbacks.add(self._lost)
+        await self._connection.bounded(channel.set_qos(prefetch_count=PREFETCH_COUNT), doing)
         await self._connection.bounded(consume(channel, self._queue, self._pushed), doing)
 
     def expect_end_marker(self, marker: str) -> None:
@@ -160,11 +162,11 @@ class ExclusiveReader:
         try:
             with translate_client_errors(f"queue {self._queue!r}"):
                 if below:
-                    await channel.basic_ack(below, multiple=True, wait=False)
+                    await channel.underlay.basic_ack(below, multiple=True, wait=False)
                 for place in mine:
                     if place >= below:
-                        await channel.basic_ack(place + 1, wait=False)
-            await self._connection.bounded(channel.queue_declare(self._queue, passive=True), f"queue {self._queue!r}")
+                        await channel.underlay.basic_ack(place + 1, wait=False)
+            await self._connection.bounded(channel.get_queue(self._queue), f"queue {self._queue!r}")
         except BrokerError as error:
             raise self._no_longer() from error
         for place in mine:
@@ -226,14 +228,17 @@ class ExclusiveReader:
                 f"queue {self._queue!r}: {self._connection.where} sent no dead letter for {SILENCE_TIMEOUT_SECONDS:g} s"
             )
 
-    async def _clear_end_markers(self, channel: AbstractChannel) -> None:
+    async def _clear_end_markers(self, channel: Channel) -> None:
         """Acknowledge the end markers in flight, those of killed processes as well.
 
         This comes before dead letters are acknowledged, since one frame may acknowledge all places up to one.
         """
         with translate_client_errors(f"queue {self._queue!r}"):
             while self._end_markers:
-                await channel.basic_ack(self._end_markers.pop() + 1, wait=False)
+                await channel.underlay.basic_ack(self._end_markers.pop() + 1, wait=False)
+
+    async def _has_no_consumer(self) -> bool:
+        return not (await declare_passive(self._connection, self._queue))[1]
 
     async def _all_back(self, seconds: float) -> bool:
         """Wait until the queue has no consumer; return False after ``seconds``.
@@ -242,13 +247,12 @@ class ExclusiveReader:
         """
         try:
             async with asyncio.timeout(seconds):
-                while (await declare_passive(self._connection, self._queue))[1]:  # noqa: ASYNC110 - the server sends no event
-                    await asyncio.sleep(_RETRY_INTERVAL_SECONDS)
+                await wait_until(self._has_no_consumer, wait=wait_fixed(_RETRY_INTERVAL_SECONDS))
         except TimeoutError:
             return False
         return True
 
-    def _check(self) -> AbstractChannel:
+    def _check(self) -> Channel:
         if self.gone or self._channel is None:
             raise self._no_longer()
         return self._channel

@@ -4,28 +4,25 @@
                   no: _check_queue()                              |
     results <- _ended() <-------- confirm, refusal or return -----+
 
-Messages that are published at the same time are written together (see `aiormq_internals.batch_publish`).
+Messages that are published at the same time are written together (see `aio_pika_internals.batch_publish`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import copy
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
-from aiormq.exceptions import (
-    ChannelAccessRefused,
-    ChannelPreconditionFailed,
-    DeliveryError,
-    PublishError,
-)
+from aio_pika.exceptions import ChannelPreconditionFailed, DeliveryError, PublishError
+from aiormq.exceptions import ChannelAccessRefused  # aio-pika has no name for it
 
 from msgbus.adapter.batch_writer import BatchWriter
 from msgbus.adapter.publish_calls import CallTimeouts, PublishCall
 from msgbus.errors import AccessRefused, BrokerError, BrokerUnavailable, MessageTooLarge, NoRoute, PublishUnknown
 from msgbus.errors import QueueNotFound as Missing
-from msgbus_rabbitmq.aiormq_internals.batch_publish import (
+from msgbus_rabbitmq.aio_pika_internals.batch_publish import (
     PendingPublish,
+    awaits_confirms,
     unconfirmed,
     write_each,
     write_many,
@@ -37,10 +34,9 @@ from msgbus_rabbitmq.topology import queue_exists
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from aiormq import Channel
-
     from msgbus.adapter.address import Address
     from msgbus.adapter.envelope import Outgoing
+    from msgbus_rabbitmq.aio_pika_internals import Channel
     from msgbus_rabbitmq.connection.connection import AmqpConnection
 
 __all__ = ["Publisher"]
@@ -139,7 +135,7 @@ class Publisher:
             async with limit:
                 channel = await self._open_channel()
                 with translate_client_errors(f"{self._connection.where}: publishing"):
-                    await channel.connection.ready()  # waits while the server is short of memory or disk
+                    await channel.underlay.connection.ready()  # waits while the server is short of memory or disk
                     wanted = [item for item in batch if not item.call.over]
                     await (write_many if self._connection.support.batch_publish else write_each)(channel, wanted)
         except TimeoutError:
@@ -152,9 +148,8 @@ class Publisher:
         """Return the channel; open a new one if the last is closed or retired."""
         if self._channel is None or self._channel.is_closed or not self._connection.is_up:
             self._channel = None
-            # The abstract class of a channel lacks the attributes that write_many() needs.
-            self._channel = channel = cast("Channel", await self._connection.channel(confirms=True))
-            channel.closing.add_done_callback(lambda closing: self._lost(channel, closing))
+            self._channel = channel = await self._connection.channel(confirms=True)
+            channel.underlay.closing.add_done_callback(lambda closing: self._lost(channel, closing))
         if self._retired_channels:
             await self._close_retired()
         return self._channel
@@ -163,7 +158,7 @@ class Publisher:
         """End the messages of a closed channel, and check queues again before the next publish."""
         self._known.clear()
         if channel is self._channel and self._limit is not None and not self._limit.expired():
-            # aiormq would wait indefinitely for a lost connection to take what is written.
+            # The client would wait indefinitely for a lost connection to take what is written.
             self._limit.reschedule(asyncio.get_running_loop().time())
         error = None if closing.cancelled() else closing.exception()
         for item in unconfirmed(channel) if self._connection.support.batch_publish else ():
@@ -182,11 +177,7 @@ class Publisher:
 
     async def _close_retired(self) -> None:
         """Close the retired channels on which no confirmation is pending."""
-        for channel in [
-            channel
-            for channel in self._retired_channels
-            if channel.is_closed or not getattr(channel, "confirmations", ())
-        ]:
+        for channel in [one for one in self._retired_channels if one.is_closed or not awaits_confirms(one)]:
             self._retired_channels.discard(channel)
             await self._connection.close_channel(channel)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from aio_pika import ExchangeType
 from pamqp.common import FieldValue
 
 from msgbus.errors import QueueConflict, QueueNotFound, Unsupported
@@ -16,10 +17,9 @@ from msgbus.errors import QueueConflict, QueueNotFound, Unsupported
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from aiormq.abc import AbstractChannel
-
     from msgbus.adapter import QueueSpec
     from msgbus.adapter.address import Address
+    from msgbus_rabbitmq.aio_pika_internals import Channel
     from msgbus_rabbitmq.connection.connection import AmqpConnection
 
 __all__ = [
@@ -46,6 +46,8 @@ _GROUP_ARGUMENTS: Final[Arguments] = {
     "x-dead-letter-strategy": "at-least-once",
     "x-overflow": "reject-publish",  # required by at-least-once; the length is not limited
 }
+ANY_ROUTING_KEY: Final = "#"
+"""Binding key by which a group gets every message of its queue."""
 
 
 def server_queue(address: Address, group: str) -> str:
@@ -73,7 +75,7 @@ def check_spec(spec: QueueSpec) -> None:
 async def create_queues(connection: AmqpConnection, specs: Sequence[QueueSpec]) -> None:
     """Create queues and their groups on a temporary channel. Raises QueueConflict."""
 
-    async def work(channel: AbstractChannel) -> None:
+    async def work(channel: Channel) -> None:
         for spec in specs:
             await _create(channel, spec)
 
@@ -82,34 +84,35 @@ async def create_queues(connection: AmqpConnection, specs: Sequence[QueueSpec]) 
     )
 
 
-async def _create(channel: AbstractChannel, spec: QueueSpec) -> None:
+async def _create(channel: Channel, spec: QueueSpec) -> None:
     if spec.address.part:
-        await channel.queue_declare(str(spec.address), durable=True, arguments=dict(_DURABLE_ARGUMENTS))
+        await channel.declare_queue(str(spec.address), durable=True, arguments=dict(_DURABLE_ARGUMENTS))
         return
-    await channel.exchange_declare(spec.address.queue, exchange_type="topic", durable=True)
+    await channel.declare_exchange(spec.address.queue, ExchangeType.TOPIC, durable=True)
     for group in spec.groups:
         await _declare_group(channel, spec.address, group)
 
 
-async def _declare_group(channel: AbstractChannel, address: Address, group: str) -> None:
+async def _declare_group(channel: Channel, address: Address, group: str) -> None:
     dead_letters = dead_letter_queue(address, group)
     # The dead-letter queue comes first, so that it exists before the server can dead-letter a message.
-    await channel.queue_declare(dead_letters, durable=True, arguments=dict(_DURABLE_ARGUMENTS))
-    name = server_queue(address, group)
-    await channel.queue_declare(
-        name, durable=True, arguments={**_GROUP_ARGUMENTS, "x-dead-letter-routing-key": dead_letters}
+    await channel.declare_queue(dead_letters, durable=True, arguments=dict(_DURABLE_ARGUMENTS))
+    queue = await channel.declare_queue(
+        server_queue(address, group),
+        durable=True,
+        arguments={**_GROUP_ARGUMENTS, "x-dead-letter-routing-key": dead_letters},
     )
-    await channel.queue_bind(name, address.queue, routing_key="#")
+    await queue.bind(address.queue, ANY_ROUTING_KEY)
 
 
 async def queue_exists(connection: AmqpConnection, address: Address) -> bool:
     """Tell whether the exchange or queue of ``address`` exists, on a temporary channel."""
 
-    async def work(channel: AbstractChannel) -> None:
+    async def work(channel: Channel) -> None:
         if address.part:
-            await channel.queue_declare(str(address), passive=True)
+            await channel.get_queue(str(address))
         else:
-            await channel.exchange_declare(address.queue, passive=True)
+            await channel.get_exchange(address.queue)
 
     try:
         await connection.on_temporary_channel(f"{connection.where}: cannot check queue {str(address)!r}", work)
@@ -121,7 +124,7 @@ async def queue_exists(connection: AmqpConnection, address: Address) -> bool:
 async def declare_group(connection: AmqpConnection, address: Address, group: str) -> list[QueueConflict]:
     """Create the group if it is missing; return the conflicts with what exists, which is used as it is."""
 
-    async def work(channel: AbstractChannel) -> None:
+    async def work(channel: Channel) -> None:
         await _declare_group(channel, address, group)
 
     if address.part:
@@ -145,24 +148,25 @@ async def _declare_separately(connection: AmqpConnection, address: Address, grou
             )
         except QueueConflict as conflict:
             conflicts.append(conflict)
-    doing = f"{connection.where}: group {group!r} of queue {address.queue!r}"
-    await connection.on_temporary_channel(
-        doing, lambda channel: channel.queue_bind(name, address.queue, routing_key="#")
-    )
+
+    async def bind(channel: Channel) -> None:
+        await (await channel.get_queue(name, ensure=False)).bind(address.queue, ANY_ROUTING_KEY)
+
+    await connection.on_temporary_channel(f"{connection.where}: group {group!r} of queue {address.queue!r}", bind)
     return conflicts
 
 
-async def _declare(channel: AbstractChannel, queue: str, arguments: Arguments) -> None:
-    await channel.queue_declare(queue, durable=True, arguments=dict(arguments))
+async def _declare(channel: Channel, queue: str, arguments: Arguments) -> None:
+    await channel.declare_queue(queue, durable=True, arguments=dict(arguments))
 
 
 async def declare_passive(connection: AmqpConnection, queue: str) -> tuple[int, int]:
     """Return the number of ready messages of the server's ``queue`` and of its consumers. Raises QueueNotFound."""
-    declared = await connection.on_temporary_channel(
-        f"{connection.where}: cannot count queue {queue!r}",
-        lambda channel: channel.queue_declare(queue, passive=True),
+    there = await connection.on_temporary_channel(
+        f"{connection.where}: cannot count queue {queue!r}", lambda channel: channel.get_queue(queue)
     )
-    return declared.message_count or 0, declared.consumer_count or 0
+    counts = there.declaration_result
+    return counts.message_count or 0, counts.consumer_count or 0
 
 
 async def ready_messages(connection: AmqpConnection, address: Address, group: str) -> int:

@@ -1,40 +1,30 @@
-"""A connection of aiormq that is made when it is needed, and its channels.
+"""A connection of aio-pika that is made when it is needed, and its channels.
 
-aiormq is the protocol layer of aio-pika. aio-pika adds callbacks that it cancels and connections that restore
-themselves or fail to. The supervisor of msgbus replaces both, so aiormq's connections and channels are used directly.
+aio-pika's robust connections, which restore themselves, are not used: the core's supervisor decides when to connect
+again, and what a member has to do before it consumes again.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from msgbus.errors import BrokerUnavailable
-from msgbus_rabbitmq.aiormq_internals.blocked import why_blocked
+from msgbus_rabbitmq.aio_pika_internals.blocked import why_blocked
 from msgbus_rabbitmq.connection.connector import CLOSE_TIMEOUT_SECONDS, REPLY_TIMEOUT_SECONDS, Connector
 from msgbus_rabbitmq.errors import translate_client_errors
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
-    import aiormq
-    from aiormq.abc import AbstractChannel
-
     from msgbus.adapter.options import AdapterOptions
     from msgbus.adapter.url import BrokerURL
-    from msgbus_rabbitmq.aiormq_internals import Support
+    from msgbus_rabbitmq.aio_pika_internals import Channel, Connection, Support
     from msgbus_rabbitmq.connection.connector import EstablishedConnection
 
 __all__ = ["AmqpConnection"]
 
-FRAME_BUFFER_SIZE: Final = 200
-"""Frames that aiormq buffers for a channel.
-
-With its default, 10, aiormq's own reader passed on three messages at a time, and each time cost two turns of the event
-loop.
-"""
 _T = TypeVar("_T")
 
 
@@ -51,16 +41,15 @@ class AmqpConnection:
         self.where: Final = f"RabbitMQ at {self.servers}"
         """The same for error texts."""
         self._established: EstablishedConnection | None = None
-        self._attempt: asyncio.Task[aiormq.Connection] | None = None
+        self._attempt: asyncio.Task[Connection] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._numbering = asyncio.Lock()
 
     @property
     def is_up(self) -> bool:
         """Whether there is a connection, as far as this process knows."""
         return self._established is not None and self._established.connection.is_opened
 
-    async def ensure_connected(self) -> aiormq.Connection:
+    async def ensure_connected(self) -> Connection:
         """Return the connection; connect first if there is none. Raises BrokerUnavailable or AccessRefused."""
         if self._established is not None and self._established.connection.is_opened:
             return self._established.connection
@@ -70,16 +59,19 @@ class AmqpConnection:
         with translate_client_errors(f"cannot connect to {self.where}"):
             return await asyncio.shield(self._attempt)
 
-    async def channel(self, *, confirms: bool = False) -> AbstractChannel:
+    async def channel(self, *, confirms: bool = False) -> Channel:
         """Open a new channel; with ``confirms`` an unroutable message fails its confirmation."""
         connection = await self.ensure_connected()
-        async with self._numbering:
-            # aiormq never takes a number again, and the server allows 2,047 of them.
-            number = next(number for number in itertools.count(1) if number not in connection.channels)
-            return await self.bounded(
-                connection.channel(number, confirms, FRAME_BUFFER_SIZE, on_return_raises=confirms),
-                f"{self.where}: cannot open a channel",
-            )
+        doing = f"{self.where}: cannot open a channel"
+        with translate_client_errors(doing):
+            channel = connection.channel(publisher_confirms=confirms, on_return_raises=confirms)
+        try:
+            await self.bounded(channel.initialize(), doing)
+        except BaseException:
+            if not channel.is_closed:  # it was cancelled in the moment in which the server has answered
+                self._spawn(self.close_channel(channel))
+            raise
+        return channel
 
     async def ping(self) -> str:
         """Open and close a channel, or return the reason why the server blocks the connection and reads nothing."""
@@ -89,7 +81,7 @@ class AmqpConnection:
         await self.close_channel(await self.channel())
         return ""
 
-    async def on_temporary_channel(self, doing: str, work: Callable[[AbstractChannel], Awaitable[_T]]) -> _T:
+    async def on_temporary_channel(self, doing: str, work: Callable[[Channel], Awaitable[_T]]) -> _T:
         """Do ``work`` on a channel of its own, which is closed afterwards: an error there closes no other channel."""
         channel = await self.channel()
         try:
@@ -97,7 +89,7 @@ class AmqpConnection:
         finally:
             await self.close_channel(channel)
 
-    async def close_channel(self, channel: AbstractChannel) -> bool:
+    async def close_channel(self, channel: Channel) -> bool:
         """Close the channel. Never raises.
 
         Returns:
@@ -106,13 +98,13 @@ class AmqpConnection:
         if not channel.is_closed:
             with suppress(BrokerUnavailable):
                 await self.bounded(channel.close(), "closing a channel", CLOSE_TIMEOUT_SECONDS)
-                return self.is_up  # aiormq raises nothing when the connection breaks during the close
+                return self.is_up  # aio-pika raises nothing when the connection breaks during the close
         return False
 
     async def bounded(self, call: Awaitable[_T], doing: str, seconds: float = REPLY_TIMEOUT_SECONDS) -> _T:
         """Return the result of ``call``, or raise BrokerUnavailable after ``seconds``.
 
-        aiormq's own timeouts bound nothing: they write to a queue that stays full while the server is frozen.
+        The client's own timeouts bound nothing: they write to a queue that stays full while the server is frozen.
         """
         task = self._spawn(_awaited(call))
         try:
@@ -137,11 +129,11 @@ class AmqpConnection:
                 task.cancel()
             await asyncio.wait(pending, timeout=CLOSE_TIMEOUT_SECONDS)
 
-    async def _connect(self) -> aiormq.Connection:
+    async def _connect(self) -> Connection:
         self._established = await self._connector.connect()
         return self._established.connection
 
-    def _attempted(self, attempt: asyncio.Task[aiormq.Connection]) -> None:
+    def _attempted(self, attempt: asyncio.Task[Connection]) -> None:
         self._attempt = None
         if not attempt.cancelled():
             attempt.exception()  # mark it as retrieved: the callers may have been cancelled

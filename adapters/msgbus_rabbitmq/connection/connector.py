@@ -9,23 +9,21 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from aio_pika.exceptions import ConnectionClosed
 from aiormq.connection import TransportFactory
-from aiormq.exceptions import ConnectionClosed
 from yarl import URL
 
 from msgbus.errors import AccessRefused, BrokerUnavailable, ConfigurationError
-from msgbus_rabbitmq.aiormq_internals.connection import Connection
-from msgbus_rabbitmq.aiormq_internals.vhost import is_vhost_refusal
+from msgbus_rabbitmq.aio_pika_internals import Connection
+from msgbus_rabbitmq.aio_pika_internals.vhost import is_vhost_refusal
 from msgbus_rabbitmq.errors import translate_client_errors
 
 if TYPE_CHECKING:
     import ssl
 
-    import aiormq
-
     from msgbus.adapter.options import AdapterOptions
     from msgbus.adapter.url import BrokerURL
-    from msgbus_rabbitmq.aiormq_internals import Support
+    from msgbus_rabbitmq.aio_pika_internals import Support
 
 __all__ = ["CLOSE_TIMEOUT_SECONDS", "REPLY_TIMEOUT_SECONDS", "Connector", "EstablishedConnection"]
 
@@ -58,14 +56,16 @@ class Transport(TransportFactory):
 class EstablishedConnection(NamedTuple):
     """A connection and the stream under it."""
 
-    connection: aiormq.Connection
+    connection: Connection
     transport: Transport
 
     async def close(self) -> None:
         """Close the connection in good order for at most ``CLOSE_TIMEOUT_SECONDS``, then abort its stream."""
         closing = asyncio.ensure_future(self.connection.close(ConnectionClosed(0, "closed by msgbus")))
-        await asyncio.wait({closing}, timeout=CLOSE_TIMEOUT_SECONDS)
-        self.transport.abort()
+        try:
+            await asyncio.wait({closing}, timeout=CLOSE_TIMEOUT_SECONDS)
+        finally:
+            self.transport.abort()  # also when this call is cancelled: the closing ends by itself then
         if not closing.done():
             await asyncio.wait({closing}, timeout=CLOSE_TIMEOUT_SECONDS)
         closing.cancel()
@@ -118,9 +118,9 @@ class Connector:
             vhost=self._url.path or "/",
             transport_factory=transport,
             use_frame_reader=self._support.frame_reader,
+            client_properties={"connection_name": f"msgbus {self._purpose}"},
         )
-        properties = {"connection_name": f"msgbus {self._purpose}"}
-        call = asyncio.ensure_future(connection.connect(client_properties=properties))
+        call = asyncio.ensure_future(connection.connect())
         connected = False
         try:
             done, _ = await asyncio.wait({call}, timeout=REPLY_TIMEOUT_SECONDS)
@@ -131,7 +131,8 @@ class Connector:
             connected = connection.is_opened
         except BrokerUnavailable as error:
             if is_vhost_refusal(error.__cause__):
-                raise AccessRefused(f"{doing}: vhost {connection.vhost!r} does not exist or is refused") from error
+                vhost = connection.underlay.vhost
+                raise AccessRefused(f"{doing}: vhost {vhost!r} does not exist or is refused") from error
             raise
         finally:
             if not connected:  # also when this call is cancelled in the moment in which the server has answered
@@ -168,6 +169,4 @@ async def _drop(call: asyncio.Future[Any], dropped: EstablishedConnection) -> No
         await asyncio.wait({call}, timeout=CLOSE_TIMEOUT_SECONDS)
     if call.done() and not call.cancelled():
         call.exception()
-    if dropped.connection.is_opened:
-        await dropped.close()
-    dropped.transport.abort()
+    await dropped.close()

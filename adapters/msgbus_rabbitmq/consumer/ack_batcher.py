@@ -17,7 +17,7 @@ from msgbus_rabbitmq.errors import translate_client_errors
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from aiormq.abc import AbstractChannel
+    from msgbus_rabbitmq.aio_pika_internals import Channel
 
 __all__ = ["AckBatcher"]
 
@@ -38,7 +38,7 @@ class AckBatcher(Generic[_T]):
 
     def __init__(self, limit: int) -> None:
         """Prepare an empty batch for a channel whose prefetch is ``limit``."""
-        self._channel: AbstractChannel | None = None
+        self._channel: Channel | None = None
         self.over = False
         """Whether the session has ended, so that nothing can be acknowledged any more."""
         self.writing: Final = asyncio.Lock()
@@ -48,7 +48,7 @@ class AckBatcher(Generic[_T]):
         self._unsent: dict[int, _T] = {}
         self._later: asyncio.Task[None] | None = None
 
-    def attach(self, channel: AbstractChannel) -> None:
+    def attach(self, channel: Channel) -> None:
         """Send the acknowledgements over ``channel``."""
         self._channel = channel
 
@@ -87,10 +87,10 @@ class AckBatcher(Generic[_T]):
             below = max((tag for tag in tags if tag < self._done.position), default=0)
             with suppress(BrokerUnavailable), translate_client_errors("acknowledging"):
                 if below:
-                    await self._channel.basic_ack(below, multiple=True, wait=False)
+                    await self._channel.underlay.basic_ack(below, multiple=True, wait=False)
                 for tag in tags:
                     if tag > below:
-                        await self._channel.basic_ack(tag, wait=False)
+                        await self._channel.underlay.basic_ack(tag, wait=False)
 
     def end(self) -> None:
         """Acknowledge nothing any more."""

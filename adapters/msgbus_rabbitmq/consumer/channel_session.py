@@ -16,10 +16,10 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from aiormq.exceptions import AMQPError
+from aio_pika.exceptions import AMQPError
 
 from msgbus.adapter.envelope import Delivery
-from msgbus_rabbitmq.aiormq_internals.frame_reader import consume
+from msgbus_rabbitmq.aio_pika_internals.consume import consume
 from msgbus_rabbitmq.codec import decode_message, key_and_id
 from msgbus_rabbitmq.consumer.ack_batcher import AckBatcher
 from msgbus_rabbitmq.consumer.expected_redeliveries import (
@@ -31,9 +31,8 @@ from msgbus_rabbitmq.consumer.expected_redeliveries import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from aiormq.abc import AbstractChannel
-
     from msgbus.adapter.address import Address
+    from msgbus_rabbitmq.aio_pika_internals import Channel
     from msgbus_rabbitmq.amqp_frames import Delivered
     from msgbus_rabbitmq.connection.connection import AmqpConnection
 
@@ -102,7 +101,7 @@ class ChannelSession:
         self._grow_at = 0.0
         self._connection = connection
         self._group = group
-        self._channel: AbstractChannel | None = None
+        self._channel: Channel | None = None
         self._pushed: deque[PushedMessage] = deque()
         self._in_flight: dict[int, PushedMessage] = {}
         self._expected = expected
@@ -178,16 +177,16 @@ class ChannelSession:
 
         self._channel = channel = await self._connection.channel()
         self._acknowledging.attach(channel)
-        channel.closing.add_done_callback(gone)
-        channel.on_consumer_cancel_callbacks.add(gone)
+        channel.underlay.closing.add_done_callback(gone)
+        channel.underlay.on_consumer_cancel_callbacks.add(gone)
         self._arrived = arrived
         self.alone = not self.address.part and await self._no_consumers(channel, queue, doing)
-        await self._connection.bounded(channel.basic_qos(prefetch_count=self.limit), doing)
+        await self._connection.bounded(channel.set_qos(prefetch_count=self.limit), doing)
         await self._connection.bounded(consume(channel, queue, self._take_in), doing)
         if self._expected is not None:
             self._expected.begin(self._now())
 
-    async def _no_consumers(self, channel: AbstractChannel, queue: str, doing: str) -> bool:
+    async def _no_consumers(self, channel: Channel, queue: str, doing: str) -> bool:
         """Tell whether ``queue`` has no consumer; ask again for a while if this member's lost session may be one.
 
         The server may have sent messages to the lost session that it never showed. If this session consumed before the
@@ -198,7 +197,7 @@ class ChannelSession:
         until = self._now() + (
             DETECTED_LOSS_WAIT_SECONDS if lost else OWN_CONSUMER_GRACE_SECONDS if self._was_alone else 0.0
         )
-        while (await self._connection.bounded(channel.queue_declare(queue, passive=True), doing)).consumer_count:
+        while (await self._connection.bounded(channel.get_queue(queue), doing)).declaration_result.consumer_count:
             if self._now() >= until:
                 return False
             await asyncio.sleep(_RETRY_INTERVAL_SECONDS)
@@ -292,7 +291,7 @@ class ChannelSession:
         if self._channel is not None:
             async with self._acknowledging.writing:
                 in_order = await self._connection.close_channel(self._channel)
-                self._redelivery_seconds = 0.0 if in_order else _redelivery_seconds(self._channel.closing)
+                self._redelivery_seconds = 0.0 if in_order else _redelivery_seconds(self._channel.underlay.closing)
 
     def forget(self) -> None:
         """End the session without I/O: nothing is handed out or acknowledged any more."""

@@ -150,7 +150,7 @@ async def test_a_member_that_was_alone_knows_it_still_when_its_raised_limit_begi
     assert before.alone
     # As the server does now and then with the session that was left: it counts one for a moment longer.
     channel = await before._connection.channel()
-    await channel.basic_consume(server_queue(address, GROUP), _nothing)
+    await channel.underlay.basic_consume(server_queue(address, GROUP), _nothing)
     raising = asyncio.create_task(consumer.subscribe({address: 20}))
     await asyncio.wait({raising}, timeout=0.5)  # time to ask; that it has asked, nobody tells
     await before._connection.close_channel(channel)

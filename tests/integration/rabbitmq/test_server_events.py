@@ -26,7 +26,7 @@ from msgbus.testing import Probe
 from msgbus.testing.harness import publish_all, until_dead_letters
 from msgbus.testing.probe import within
 from msgbus_rabbitmq import adapter
-from msgbus_rabbitmq.aiormq_internals import Support
+from msgbus_rabbitmq.aio_pika_internals import Support
 from tests.contract.faults import RabbitmqFaults
 from tests.support.adapters.rabbitmq import ctl, serving
 from tests.support.fault_load import MESSAGES_BETWEEN_FAULTS, PUBLISHERS, Load

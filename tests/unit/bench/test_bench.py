@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from random import SystemRandom
 
+import aio_pika
 import aiormq
 import pytest
 
@@ -141,7 +142,7 @@ def test_a_sample_belongs_to_the_innermost_party() -> None:
     assert owner(bench.measure.__file__) == "benchmark"
     assert owner(msgbus.in_flight.key_scheduler.__file__) == "core"
     assert owner(msgbus_memory.__file__) == "adapter"
-    assert owner(aiormq.__file__) == "client"
+    assert owner(aio_pika.__file__) == owner(aiormq.__file__) == "client"
 
 
 def test_the_cpu_that_was_sampled_is_shared_out_completely() -> None:

@@ -15,11 +15,11 @@ ADAPTERS: Final = Path(__file__).parents[3] / "adapters"
 INTERNALS: Final = {
     "msgbus_kafka": ("aiokafka_internals",),
     "msgbus_memory": (),
-    "msgbus_rabbitmq": ("aiormq_internals",),
+    "msgbus_rabbitmq": ("aio_pika_internals",),
     "msgbus_redis": ("connection/server.py",),
 }
 """The folders and files of each adapter that may touch private names of its client library."""
-CLIENTS: Final = frozenset({"aiokafka", "aiormq", "hiredis", "pamqp", "redis"})
+CLIENTS: Final = frozenset({"aio_pika", "aiokafka", "aiormq", "hiredis", "pamqp", "redis"})
 """The packages whose private names are meant, where a class inherits from one of theirs."""
 NAMED_BY_STRING: Final = frozenset({"getattr", "setattr", "hasattr", "delattr"})
 

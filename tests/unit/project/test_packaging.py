@@ -31,7 +31,7 @@ def test_importing_msgbus_loads_no_client_library_and_no_settings() -> None:
     ("scheme", "client", "extra"),
     [
         ("kafka", "aiokafka", "kafka"),
-        ("rabbitmq", "aiormq", "rabbitmq"),
+        ("rabbitmq", "aio_pika", "rabbitmq"),
         ("redis", "redis", "redis"),
         ("redis", "hiredis", "redis"),
     ],

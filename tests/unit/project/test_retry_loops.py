@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 ELSEWHERE: Final = {
     "msgbus/testing/": "cases and harnesses poll what no server announces; no running service uses them",
-    "adapters/msgbus_rabbitmq/": "waits of its own: for a queue without consumers, and between two batches of acks",
 }
 """Folders that are not looked at, and why."""
 SLEEPING: Final = {
@@ -36,6 +35,9 @@ SLEEPING: Final = {
     "adapters/msgbus_kafka/consumer/stall_watchdog.py::run": "a clock: looks whether partitions advance",
     "adapters/msgbus_kafka/aiokafka_internals/request_throttle.py::calmed": "a bound on the rate of requests",
     "adapters/msgbus_redis/dead_letters.py::_renew_lock": "a clock: renews the lock of dead letters",
+    "adapters/msgbus_rabbitmq/consumer/ack_batcher.py::_flush_soon": "a delay: collects acknowledgements for one write",
+    # A loop whose calls must not be cancelled: a declaration that is cancelled closes its channel.
+    "adapters/msgbus_rabbitmq/consumer/channel_session.py::_no_consumers": "ends after an answer, at its time or later",
     # Waits for an event within a call, with the call's timeout.
     "adapters/msgbus_redis/consumer/consumer.py::receive": "waits for entries until the timeout of receive()",
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import pack
 
 import pytest
-from aiormq.exceptions import InvalidFrameError
+from aio_pika.exceptions import InvalidFrameError
 from pamqp.commands import Basic
 from pamqp.decode import field_table
 from pamqp.frame import marshal

@@ -16,7 +16,7 @@ from pamqp.header import ContentHeader
 from msgbus.adapter.address import Address
 from msgbus.adapter.envelope import Outgoing
 from msgbus_rabbitmq.amqp_frames import decode_content_header
-from msgbus_rabbitmq.codec import client_properties, decode_headers, encode_publish
+from msgbus_rabbitmq.codec import decode_headers, encode_publish, to_aio_pika
 
 
 def _outgoing(**headers: str) -> Outgoing:
@@ -37,7 +37,7 @@ def _outgoing(**headers: str) -> Outgoing:
 def test_a_content_type_is_the_property_alone_where_that_can_say_it(
     kind: str, said: str | None, table: dict[str, str]
 ) -> None:
-    properties = client_properties(_outgoing(content_type=kind), "attempt")
+    properties = to_aio_pika(_outgoing(content_type=kind), "attempt").properties
     assert properties.content_type == said
     assert properties.headers == {"msgbus-id": "m", "msgbus-time": "1700000000123", **table}
 
@@ -72,7 +72,7 @@ def test_what_is_written_at_once_is_what_the_client_would_write(outgoing: Outgoi
     size = len(outgoing.body)
     by_client: list[Any] = [
         Basic.Publish(exchange="q", routing_key="q", mandatory=True),
-        ContentHeader(properties=client_properties(outgoing, "attempt"), body_size=size),
+        ContentHeader(properties=to_aio_pika(outgoing, "attempt").properties, body_size=size),
         *(ContentBody(outgoing.body[at : at + 64]) for at in range(0, size, 64)),
     ]
     assert _frames(encode_publish(outgoing, "attempt", 3, 64)) == _frames(

@@ -13,6 +13,8 @@ from msgbus_rabbitmq import diagnostics as rabbitmq
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
+    from aio_pika import Message
+
 
 class Link:
     """A connection to a server that ends each publish with ``error``."""
@@ -35,10 +37,10 @@ class Link:
 
     async def channel(self, *, confirms: bool) -> Any:
         assert confirms
-        return SimpleNamespace(basic_publish=self._publish)
+        return SimpleNamespace(default_exchange=SimpleNamespace(publish=self._publish))
 
-    async def _publish(self, body: bytes, *, exchange: str, routing_key: str, mandatory: bool) -> None:
-        assert (body, exchange, mandatory) == (b"", "", False)
+    async def _publish(self, message: Message, routing_key: str, *, mandatory: bool) -> None:
+        assert (message.body, mandatory) == (b"", False)
         self.published.append(routing_key)
 
     async def bounded(self, call: Awaitable[Any], doing: str, seconds: float) -> Any:

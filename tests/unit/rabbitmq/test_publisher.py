@@ -10,7 +10,7 @@ import pytest
 from msgbus.adapter.address import Address
 from msgbus.adapter.envelope import Outgoing
 from msgbus.errors import BrokerUnavailable
-from msgbus_rabbitmq.aiormq_internals import Support
+from msgbus_rabbitmq.aio_pika_internals import Support
 from msgbus_rabbitmq.publisher import Publisher
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Blocked:
     def __init__(self, *, batch_publish: bool = True) -> None:
         self.support = Support(batch_publish=batch_publish)
         self.confirmations: dict[int, Any] = {}
-        self.connection = self
+        self.connection = self.underlay = self
         self.closing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.is_closed = False
         self.entered = asyncio.Event()

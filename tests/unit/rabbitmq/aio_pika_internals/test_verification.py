@@ -1,4 +1,4 @@
-"""What is used of aiormq's inside: the client that is installed fits, and one that has changed is told of."""
+"""What is used of the inside of aio-pika and aiormq: the installed client fits, and one that has changed is told of."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ import asyncio
 import logging
 import math
 from functools import partial
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import aio_pika
+import aio_pika.abc
+import aio_pika.tools
 import aiormq
 import aiormq.connection
 import pytest
-from aiormq.exceptions import ConnectionClosed, ConnectionNotAllowed, InvalidFrameError
+from aio_pika.exceptions import ConnectionClosed, InvalidFrameError
+from aiormq.exceptions import ConnectionNotAllowed
 from pamqp.body import ContentBody
 from pamqp.commands import Basic
 from pamqp.frame import marshal
@@ -23,17 +28,17 @@ from msgbus.adapter.publish_calls import PublishCall
 from msgbus.adapter.url import BrokerURL
 from msgbus.errors import ConfigurationError
 from msgbus_rabbitmq import RabbitAdapter, RabbitOptions
-from msgbus_rabbitmq.aiormq_internals import Support, verification, verify
-from msgbus_rabbitmq.aiormq_internals.batch_publish import PendingPublish
-from msgbus_rabbitmq.aiormq_internals.connection import Connection
-from msgbus_rabbitmq.aiormq_internals.rehearsal import rehearse_batch_publish, rehearse_frame_reader
-from msgbus_rabbitmq.aiormq_internals.vhost import is_vhost_refusal, recognizes_vhost_refusal
+from msgbus_rabbitmq.aio_pika_internals import Support, verification, verify
+from msgbus_rabbitmq.aio_pika_internals.batch_publish import PendingPublish
+from msgbus_rabbitmq.aio_pika_internals.rehearsal import rehearse_batch_publish, rehearse_frame_reader
+from msgbus_rabbitmq.aio_pika_internals.underlay import Underlay
+from msgbus_rabbitmq.aio_pika_internals.vhost import is_vhost_refusal, recognizes_vhost_refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 READER = "_Connection__reader"
-VERSION = aiormq.connection.__version__
+VERSION = f"aio-pika {aio_pika.__version__} with aiormq {aiormq.connection.__version__}"
 BLOCKED = "_Connection__handle_connection_blocked"
 
 
@@ -56,6 +61,7 @@ async def test_the_installed_client_fits_every_part(caplog: pytest.LogCaptureFix
         (aiormq.Connection, "_rpc", "detection of a refused virtual host (Connection._rpc()'s error"),
         (aiormq.Channel, "lock", "batch publish (Channel.lock is missing"),
         (aiormq.abc, "ChannelFrame", "batch publish (ChannelFrame(payload, should_close, drain_future)"),
+        (aio_pika.abc.UnderlayChannel, "__annotations__", "channel callbacks (Channel._channel.close_callback"),
     ],
 )
 def test_what_is_missing_is_told_once_with_what_is_done_without_it(
@@ -65,17 +71,32 @@ def test_what_is_missing_is_told_once_with_what_is_done_without_it(
     support = verify()
     (warning,) = warnings(caplog)
     assert told in warning
-    assert f"aiormq {VERSION} is not supported" in warning
-    assert "Tested with 7.2" in warning
+    assert f"{VERSION} is not supported" in warning
+    assert "Tested with aio-pika 10.2 with aiormq 7.2" in warning
     assert support.frame_reader == (name != READER)
     assert support.batch_publish == (name not in {"lock", "ChannelFrame"})
 
 
-def test_what_cannot_be_done_without_is_an_error_with_both_versions(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def channel(self: object, number: int) -> None: ...
+async def other(self: object, number: int) -> None: ...
 
-    monkeypatch.setattr(aiormq.Connection, "channel", channel)
-    with pytest.raises(ConfigurationError, match=rf"aiormq {VERSION} .*Connection.channel.*>=7\.2,<8"):
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        (aiormq.Connection, "channel"),
+        (aio_pika.Connection, "channel"),
+        (aio_pika.Connection, "_on_connection_close"),
+        (aio_pika.Connection, "_on_connected"),
+        (aio_pika.Channel, "get_underlay_channel"),
+        (aio_pika.abc, "UnderlayConnection"),
+        (aio_pika.tools, "OneShotCallback"),
+    ],
+)
+def test_what_cannot_be_done_without_is_an_error_with_both_versions(
+    owner: Any, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(owner, name, other)
+    with pytest.raises(ConfigurationError, match=rf"{VERSION} .*{name}.*install aio-pika>=10\.2,<11"):
         RabbitAdapter(BrokerURL.parse("rabbitmq://localhost"), RabbitOptions())
 
 
@@ -144,7 +165,7 @@ async def test_deliveries_alone_show_that_the_server_lives(fast: bool, monkeypat
         beats.append(frame)
 
     monkeypatch.setattr(aiormq.Connection, "_Connection__handle_heartbeat", heartbeat)
-    connection: Any = Connection("amqp://nowhere.invalid?heartbeat=0", use_frame_reader=fast)
+    connection: Any = Underlay("amqp://nowhere.invalid?heartbeat=0", use_frame_reader=fast)
     stream = asyncio.StreamReader()
     reading = asyncio.ensure_future(connection._Connection__reader(aiormq.connection.FrameReceiver(stream)))
     await asyncio.sleep(0)
@@ -240,12 +261,12 @@ def pending(ended: list[BaseException | None]) -> PendingPublish:
         ended.append(error)
 
     item = PendingPublish(PublishCall(1, math.inf), 0, Outgoing(Address("q"), "1", 0, b"", None, {}), end)
-    item.channel = aiormq_channel()
+    item.channel = channel()
     return item
 
 
-def aiormq_channel() -> Any:
-    return type("Channel", (), {"message_id_delivery_tag": {}})()
+def channel() -> Any:
+    return SimpleNamespace(underlay=SimpleNamespace(message_id_delivery_tag={}))
 
 
 @pytest.mark.parametrize("error", [None, ConnectionResetError("cut"), asyncio.CancelledError])

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import aiormq
 
-from msgbus_rabbitmq.aiormq_internals.blocked import why_blocked
+from msgbus_rabbitmq.aio_pika_internals.blocked import why_blocked
 
 
 async def test_a_blocked_rabbitmq_connection_is_known_without_its_reason_too() -> None:

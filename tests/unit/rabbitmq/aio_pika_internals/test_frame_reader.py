@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from aio_pika.exceptions import AMQPConnectionError, InvalidFrameError
 from aiormq.abc import DeliveredMessage
-from aiormq.exceptions import AMQPConnectionError, InvalidFrameError
 from hypothesis import given
 from hypothesis import strategies as st
 from pamqp.body import ContentBody
@@ -19,11 +19,11 @@ from pamqp.frame import marshal, unmarshal
 from pamqp.header import ContentHeader
 from pamqp.heartbeat import Heartbeat
 
-from msgbus_rabbitmq.aiormq_internals.frame_reader import FrameReader, consume
+from msgbus_rabbitmq.aio_pika_internals.frame_reader import FrameReader
 from msgbus_rabbitmq.amqp_frames import from_aiormq
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from aiormq.abc import AbstractChannel
 
@@ -53,17 +53,11 @@ BODIES = st.lists(st.binary(min_size=1, max_size=40), max_size=3)
 
 
 class Channel:
-    """What a reader asks of a channel, and a consumer of its client."""
+    """What a reader asks of an underlay channel."""
 
-    def __init__(self, number: int = CHANNEL, connection: Any = None) -> None:
+    def __init__(self, number: int = CHANNEL) -> None:
         self.number = number
-        self.connection = connection
         self.closing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.callback: Callable[[DeliveredMessage], Any] | None = None
-
-    async def basic_consume(self, queue: str, callback: Callable[[DeliveredMessage], Any]) -> None:
-        assert queue == "q"
-        self.callback = callback
 
 
 def channel_of(channel: Channel) -> AbstractChannel:
@@ -88,7 +82,8 @@ def by_client(data: bytes) -> Delivered:
         said.append(cast("Any", frame))
         data = data[size:]
     deliver, header, *bodies = said
-    return from_aiormq(DeliveredMessage(deliver, header, b"".join(one.value for one in bodies), cast("Any", None)))
+    delivered = DeliveredMessage(deliver, header, b"".join(one.value for one in bodies), cast("Any", None))
+    return from_aiormq(delivered)
 
 
 def fed(*chunks: bytes, end: bool = True) -> FrameReader:
@@ -224,18 +219,3 @@ async def test_what_is_no_frame_is_the_clients_error(data: bytes) -> None:
     with pytest.raises(InvalidFrameError):
         async for _ in reading:
             pass
-
-
-async def test_where_the_client_reads_by_itself_the_consumer_gets_the_same() -> None:
-    data = written(frames([b"a", b"b"], 3, again=True, message_id="m", headers={"n": 1}, timestamp=datetime.now(UTC)))
-    channel, taken = Channel(connection=object()), list[Any]()
-    await consume(channel_of(channel), "q", taken.append)
-    assert channel.callback is not None
-    deliver, head, *bodies = frames([b"a", b"b"], 3, again=True, message_id="m", headers={"n": 1})
-    await channel.callback(DeliveredMessage(deliver, head, b"ab", cast("Any", None)))
-    reading = fed(data)
-    reading.consume(channel_of(Channel()), taken.append)
-    await rest(reading)
-    first, second = taken
-    assert first == second._replace(properties=second.properties._replace(time=None))
-    assert bodies

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import aiormq
 import aiormq.connection
-from aiormq.exceptions import DeliveryError, PublishError
+from aio_pika.exceptions import DeliveryError, PublishError
 from pamqp.body import ContentBody
 from pamqp.commands import Basic
 from pamqp.commands import Connection as Methods
@@ -23,8 +23,8 @@ from pamqp.header import ContentHeader
 from msgbus.adapter.address import Address
 from msgbus.adapter.envelope import Outgoing
 from msgbus.adapter.publish_calls import PublishCall
-from msgbus_rabbitmq.aiormq_internals.batch_publish import PendingPublish, missing_attributes, write_many
-from msgbus_rabbitmq.aiormq_internals.connection import Connection
+from msgbus_rabbitmq.aio_pika_internals.batch_publish import PendingPublish, missing_attributes, write_many
+from msgbus_rabbitmq.aio_pika_internals.underlay import Underlay
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,7 +40,7 @@ MAX_TURNS: Final = 100
 
 async def rehearse_frame_reader() -> str:
     """Run aiormq's frame loop over one delivery and a Close-Ok; return what went wrong."""
-    connection = Connection(URL)
+    connection = Underlay(URL)
     stream = asyncio.StreamReader()
     receiver = aiormq.connection.FrameReceiver(stream)
     loop = asyncio.ensure_future(connection._Connection__reader(receiver))
@@ -56,7 +56,7 @@ async def rehearse_frame_reader() -> str:
             loop.exception()  # it is reported above
 
 
-async def _deliver(connection: Connection, stream: asyncio.StreamReader, loop: asyncio.Future[None]) -> str:
+async def _deliver(connection: Underlay, stream: asyncio.StreamReader, loop: asyncio.Future[None]) -> str:
     received: list[Delivered] = []
     await _turns(lambda: connection.frame_reader is not None or loop.done())
     if connection.frame_reader is None:
@@ -97,7 +97,7 @@ async def rehearse_batch_publish() -> str:
         await channel.close()
 
 
-async def _publish(connection: aiormq.Connection, channel: Any) -> str:
+async def _publish(connection: aiormq.Connection, underlay: Any) -> str:
     ended: dict[int, BaseException | None] = {}
     call = PublishCall(5, math.inf)
     items = [
@@ -106,6 +106,7 @@ async def _publish(connection: aiormq.Connection, channel: Any) -> str:
         )
         for n in range(call.pending)
     ]
+    channel: Any = SimpleNamespace(underlay=underlay)
     await write_many(channel, items)
     frame = connection.write_queue.get_nowait()
     if not frame.should_drain:
@@ -120,13 +121,13 @@ async def _publish(connection: aiormq.Connection, channel: Any) -> str:
         Basic.Ack(3),
         Basic.Ack(5, multiple=True),
     ):
-        channel.frames.put_nowait((0, answer))
+        underlay.frames.put_nowait((0, answer))
     await _turns(lambda: len(ended) == len(items))
-    await _turns(lambda: not channel.confirmations)
+    await _turns(lambda: not underlay.confirmations)
     expected = [type(None), DeliveryError, PublishError, type(None), type(None)]
     if [type(ended.get(n, "no answer")) for n in range(len(items))] != expected:
         return "Channel.confirmations does not end each publish by its answer"
-    if channel.confirmations or channel.message_id_delivery_tag or channel.delivery_tag != len(items):
+    if underlay.confirmations or underlay.message_id_delivery_tag or underlay.delivery_tag != len(items):
         return "Channel.confirmations, message_id_delivery_tag or delivery_tag is kept differently"
     return ""
 

@@ -1,4 +1,4 @@
-"""The table of aiormq's internals that this package uses, checked when the adapter is made.
+"""The table of aio-pika's and aiormq's internals that this package uses, checked when the adapter is made.
 
 Each `Requirement` belongs to a `Part`. A part with a fallback is switched off with one warning when a requirement does
 not hold. For a part without a fallback, verify() raises ConfigurationError.
@@ -15,28 +15,41 @@ import logging
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+import aio_pika
+import aio_pika.abc
+import aio_pika.tools
 import aiormq
 import aiormq.connection
 from aiormq import abc
 from pamqp.decode import embedded_value
 
 from msgbus.errors import ConfigurationError
-from msgbus_rabbitmq.aiormq_internals.rehearsal import rehearse_batch_publish, rehearse_frame_reader
-from msgbus_rabbitmq.aiormq_internals.vhost import recognizes_vhost_refusal
+from msgbus_rabbitmq.aio_pika_internals.rehearsal import rehearse_batch_publish, rehearse_frame_reader
+from msgbus_rabbitmq.aio_pika_internals.vhost import recognizes_vhost_refusal
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
-__all__ = ["BATCH_PUBLISH", "BLOCK_REASON", "FRAME_READER", "REQUIREMENTS", "Part", "Requirement", "Support", "verify"]
+__all__ = [
+    "BATCH_PUBLISH",
+    "BLOCK_REASON",
+    "CHANNEL_CALLBACKS",
+    "FRAME_READER",
+    "REQUIREMENTS",
+    "Part",
+    "Requirement",
+    "Support",
+    "verify",
+]
 
 logger = logging.getLogger("msgbus.rabbitmq")
 
-SUPPORTED_VERSIONS: Final = ">=7.2,<8"
-TESTED_VERSION: Final = "7.2"
+SUPPORTED_VERSIONS: Final = ">=10.2,<11"
+TESTED_VERSIONS: Final = "aio-pika 10.2 with aiormq 7.2"
 
 
 class Part(NamedTuple):
-    """A feature of this package that depends on aiormq's internals."""
+    """A feature of this package that depends on internals of aio-pika or aiormq."""
 
     name: str
     fallback: str = ""
@@ -49,11 +62,14 @@ BLOCK_REASON: Final = Part("reason of a blocked connection", "a blocked connecti
 VHOST_REFUSAL: Final = Part(
     "detection of a refused virtual host", "a refused virtual host is reported as BrokerUnavailable"
 )
+CHANNEL_CALLBACKS: Final = Part(
+    "removal of channel callbacks", "each channel that was closed keeps about 4 kB until its connection ends"
+)
 CONNECTIONS: Final = Part("connections and channels")
 
 
 class Requirement(NamedTuple):
-    """One name of aiormq's, and whether it is as this package needs it."""
+    """One name of the client's, and whether it is as this package needs it."""
 
     part: Part
     name: str
@@ -105,6 +121,55 @@ REQUIREMENTS: Final = (
     Requirement(BATCH_PUBLISH, "Channel.lock", lambda: "lock" in vars(aiormq.Channel)),
     Requirement(BATCH_PUBLISH, "Channel.create_future()", lambda: hasattr(aiormq.Channel, "create_future")),
     Requirement(
+        CHANNEL_CALLBACKS,
+        "Channel._channel.close_callback",
+        lambda: (
+            "_channel" in inspect.get_annotations(aio_pika.Channel)
+            and {"channel", "close_callback"} <= inspect.get_annotations(aio_pika.abc.UnderlayChannel).keys()
+        ),
+    ),
+    Requirement(
+        CONNECTIONS,
+        "aio_pika.Connection(url, client_properties=)",
+        lambda: _accepts(aio_pika.Connection, "__init__", "url", "client_properties"),
+    ),
+    Requirement(
+        CONNECTIONS,
+        "aio_pika.Connection._on_connection_close(closing)",
+        lambda: _is_coroutine(aio_pika.Connection, "_on_connection_close", "self", "closing"),
+    ),
+    Requirement(
+        CONNECTIONS,
+        "aio_pika.Connection._on_connected()",
+        lambda: _is_coroutine(aio_pika.Connection, "_on_connected", "self"),
+    ),
+    Requirement(
+        CONNECTIONS,
+        "aio_pika.Connection.channel(channel_number, publisher_confirms, on_return_raises)",
+        lambda: (
+            _parameters(aio_pika.Connection, "channel")[1:]
+            == ("channel_number", "publisher_confirms", "on_return_raises")
+        ),
+    ),
+    Requirement(
+        CONNECTIONS, "aio_pika.Connection.CHANNEL_CLASS", lambda: hasattr(aio_pika.Connection, "CHANNEL_CLASS")
+    ),
+    Requirement(
+        CONNECTIONS,
+        "aio_pika.abc.UnderlayConnection(connection, close_callback)",
+        lambda: _parameters(aio_pika.abc, "UnderlayConnection") == ("connection", "close_callback"),
+    ),
+    Requirement(
+        CONNECTIONS,
+        "aio_pika.tools.OneShotCallback(callback)",
+        lambda: _parameters(aio_pika.tools, "OneShotCallback") == ("callback",),
+    ),
+    Requirement(
+        CONNECTIONS,
+        "aio_pika.Channel.get_underlay_channel()",
+        lambda: _is_coroutine(aio_pika.Channel, "get_underlay_channel", "self"),
+    ),
+    Requirement(
         CONNECTIONS,
         "TransportFactory.create(url)",
         lambda: _accepts(aiormq.connection.TransportFactory, "create", "url"),
@@ -144,7 +209,7 @@ REQUIREMENTS: Final = (
 
 
 class Support:
-    """Which parts the installed aiormq supports. Shared by all connections of one adapter."""
+    """Which parts the installed client supports. Shared by all connections of one adapter."""
 
     def __init__(self, *, frame_reader: bool = True, batch_publish: bool = True) -> None:
         self.frame_reader = frame_reader
@@ -152,7 +217,7 @@ class Support:
         self._rehearsal: asyncio.Future[None] | None = None
 
     async def rehearse(self) -> None:
-        """Check the behaviour of aiormq once; switch off, with a warning, the parts that it does not fit."""
+        """Check the behaviour of the client once; switch off, with a warning, the parts that it does not fit."""
         if self._rehearsal is None or self._rehearsal.cancelled():
             self._rehearsal = asyncio.ensure_future(self._rehearse())
         await asyncio.shield(self._rehearsal)
@@ -171,7 +236,7 @@ async def _passes(part: Part, rehearsal: Awaitable[str]) -> bool:
 
 
 def verify() -> Support:
-    """Check the table against the installed aiormq. Needs no event loop.
+    """Check the table against the installed client. Needs no event loop.
 
     Returns:
         Which of the optional parts can be used. One warning has been logged for each that cannot.
@@ -184,8 +249,8 @@ def verify() -> Support:
         missing.setdefault(part, []).append(name)
     if names := missing.pop(CONNECTIONS, None):
         raise ConfigurationError(
-            f"aiormq {_installed()} is not supported: {', '.join(names)} is missing or has changed; "
-            f"install aiormq{SUPPORTED_VERSIONS}, tested with {TESTED_VERSION}"
+            f"{_installed()} is not supported: {', '.join(names)} is missing or has changed; "
+            f"install aio-pika{SUPPORTED_VERSIONS}, tested with {TESTED_VERSIONS}"
         )
     for part, names in missing.items():
         _warn(part, f"{', '.join(names)} is missing or has changed")
@@ -204,17 +269,21 @@ def _unmet() -> Iterator[tuple[Part, str]]:
 
 def _warn(part: Part, problem: str) -> None:
     logger.warning(
-        "aiormq %s is not supported by the %s (%s); %s. Tested with %s",
+        "%s is not supported by the %s (%s); %s. Tested with %s",
         _installed(),
         part.name,
         problem,
         part.fallback,
-        TESTED_VERSION,
+        TESTED_VERSIONS,
     )
 
 
 def _installed() -> str:
+    return " with ".join(f"{package} {_version(package)}" for package in ("aio-pika", "aiormq"))
+
+
+def _version(package: str) -> str:
     try:
-        return version("aiormq")
+        return version(package)
     except PackageNotFoundError:
         return "of an unknown version"

@@ -1,18 +1,20 @@
 """Writing of many messages to a channel with confirms in one write, and its fallback, one publish at a time.
 
-Client: aiormq 7.2.4. Symptom: ``Channel.basic_publish()`` takes 129 to 152 us of CPU per message; write_many() takes 37
-to 42 us. It does the bookkeeping of ``basic_publish()`` itself, in ``Channel.confirmations``,
-``Channel.message_id_delivery_tag`` and ``Channel.delivery_tag``, and puts a PendingPublish where aiormq has a future.
+Client: aiormq 7.2.4, which is the underlay of aio-pika 10.2.1. Symptom: its ``Channel.basic_publish()`` takes 129 to
+152 us of CPU per message, aio-pika's ``Exchange.publish()`` as much and more; write_many() takes 37 to 42 us. It does
+the bookkeeping of ``basic_publish()`` itself, in the underlay channel's ``confirmations``, ``message_id_delivery_tag``
+and ``delivery_tag``, and puts a PendingPublish where aiormq has a future.
 
 Test that fails without it: test_the_installed_client_fits_every_part.
-`verification` and `rehearsal` check what is used. Where it does not fit, write_each() publishes by ``basic_publish()``
-with the same results. Remove write_many() when aiormq publishes several messages in one write.
+`verification` and `rehearsal` check what is used. Where it does not fit, write_each() publishes by
+``Exchange.publish()``, with the same results. Remove write_many() when aiormq publishes several messages in one write.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
+import struct
 import uuid
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -21,17 +23,18 @@ from aiormq import abc
 
 from msgbus.adapter.publish_calls import PendingMessage
 from msgbus.errors import PublishError
-from msgbus_rabbitmq.codec import client_properties, encode_publish, route
+from msgbus_rabbitmq.codec import encode_publish, route, to_aio_pika
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from aiormq import Channel
+    from aiormq import Channel as UnderlayChannel
 
     from msgbus.adapter.envelope import Outgoing
     from msgbus.adapter.publish_calls import PublishCall
+    from msgbus_rabbitmq.aio_pika_internals.connection import Channel
 
-__all__ = ["PendingPublish", "missing_attributes", "unconfirmed", "write_each", "write_many"]
+__all__ = ["PendingPublish", "awaits_confirms", "missing_attributes", "unconfirmed", "write_each", "write_many"]
 
 _attempts: Final = map(f"{uuid.uuid4().hex}-{{}}".format, itertools.count())
 """Creates an AMQP message_id for each attempt to publish a message."""
@@ -50,9 +53,9 @@ _NEEDED: Final[dict[str, Callable[[Any], bool]]] = {
 class PendingPublish(PendingMessage):
     """A message that is being published.
 
-    write_many() puts it into ``Channel.confirmations``, where aiormq keeps futures. So it has the methods of a future:
-    aiormq 7.2 calls ``done()``, ``cancelled()``, ``set_result()`` and ``set_exception()``. The others are here for a
-    version that calls them. It is not awaitable, since nothing waits for a single message.
+    write_many() puts it into ``confirmations`` of the underlay channel, where aiormq keeps futures. So it has the
+    methods of a future: aiormq 7.2 calls ``done()``, ``cancelled()``, ``set_result()`` and ``set_exception()``. The
+    others are here for a version that calls them. It is not awaitable, since nothing waits for a single message.
     """
 
     __slots__ = ("attempt", "callbacks", "channel", "ended", "error", "sent", "task")
@@ -126,7 +129,7 @@ class PendingPublish(PendingMessage):
 
     def _end(self, error: BaseException | None) -> None:
         if self.channel is not None:
-            self.channel.message_id_delivery_tag.pop(self.attempt, None)
+            self.channel.underlay.message_id_delivery_tag.pop(self.attempt, None)
         self.error = error
         self.ended(self, error)
         if self.callbacks is not None:
@@ -136,16 +139,21 @@ class PendingPublish(PendingMessage):
 
 
 def missing_attributes(channel: Any) -> list[str]:
-    """Return the attributes that write_many() needs and ``channel`` lacks or has with another type."""
+    """Return the attributes that write_many() needs and the underlay channel lacks or has with another type."""
     return [name for name, is_right in _NEEDED.items() if not is_right(getattr(channel, name, None))]
 
 
 def unconfirmed(channel: Channel) -> list[PendingPublish]:
     """Return the messages that write_many() wrote to ``channel`` and the server has not answered."""
-    return [item for item in _confirmations(channel).values() if isinstance(item, PendingPublish)]
+    return [item for item in _confirmations(channel.underlay).values() if isinstance(item, PendingPublish)]
 
 
-def _confirmations(channel: Channel) -> dict[int, object]:
+def awaits_confirms(channel: Channel) -> bool:
+    """Tell whether the server has not answered all that was published on ``channel``."""
+    return bool(getattr(channel.underlay, "confirmations", ()))
+
+
+def _confirmations(channel: UnderlayChannel) -> dict[int, object]:
     return cast("dict[int, object]", channel.confirmations)
 
 
@@ -158,15 +166,16 @@ async def write_many(channel: Channel, items: Sequence[PendingPublish]) -> None:
 
     Raises what the channel raises. Then the items whose ``sent`` is False were not sent.
     """
-    async with channel.lock:
-        if channel.is_closed:
+    underlay = channel.underlay
+    async with underlay.lock:
+        if underlay.is_closed:
             raise ConnectionResetError("the channel was closed")  # its closing has ended all that was registered
         payload: list[bytes] = []
         written: list[PendingPublish] = []
         for item in items:
             item.attempt = next(_attempts)
             try:
-                payload.append(encode_publish(item.message, item.attempt, channel.number, channel.max_content_size))
+                payload.append(encode_publish(item.message, item.attempt, underlay.number, underlay.max_content_size))
             except Exception as error:  # noqa: BLE001 - an encoding error concerns this message only
                 item.complete(_not_carried(item, error))
             else:
@@ -174,30 +183,30 @@ async def write_many(channel: Channel, items: Sequence[PendingPublish]) -> None:
         if not written:
             return
         # Register them before they can be sent: the answer may be read before put() returns.
-        before, confirmations = channel.delivery_tag, _confirmations(channel)
+        before, confirmations = underlay.delivery_tag, _confirmations(underlay)
         for item in written:
-            channel.delivery_tag += 1
-            confirmations[channel.delivery_tag] = item
-            channel.message_id_delivery_tag[item.attempt] = channel.delivery_tag
+            underlay.delivery_tag += 1
+            confirmations[underlay.delivery_tag] = item
+            underlay.message_id_delivery_tag[item.attempt] = underlay.delivery_tag
             item.channel, item.sent = channel, True
         # The frame's future makes aiormq's writer drain the socket, which gives back-pressure. It is not awaited here.
-        frame = abc.ChannelFrame(b"".join(payload), should_close=False, drain_future=channel.create_future())
+        frame = abc.ChannelFrame(b"".join(payload), should_close=False, drain_future=underlay.create_future())
         try:
-            await channel.write_queue.put(frame)
+            await underlay.write_queue.put(frame)
         except BaseException:
             # The server has not seen these messages, so the next ones take their sequence numbers.
-            channel.delivery_tag = before
+            underlay.delivery_tag = before
             for tag, item in enumerate(written, before + 1):
                 item.sent = False
                 confirmations.pop(tag, None)
-                channel.message_id_delivery_tag.pop(item.attempt, None)
+                underlay.message_id_delivery_tag.pop(item.attempt, None)
             raise
 
 
 async def write_each(channel: Channel, items: Sequence[PendingPublish]) -> None:
-    """Write ``items`` in order, each by ``basic_publish()``.
+    """Write ``items`` in order, each by ``Exchange.publish()``.
 
-    The fallback of write_many(), by aiormq's public API. The calls queue for the channel's lock in their order.
+    The fallback of write_many(), by aio-pika's public API. The calls queue for the channel's lock in their order.
     """
     loop = asyncio.get_running_loop()
     for item in items:
@@ -206,12 +215,12 @@ async def write_each(channel: Channel, items: Sequence[PendingPublish]) -> None:
 
 
 async def _publish(channel: Channel, item: PendingPublish) -> None:
-    exchange, key = route(item.message.address)
-    about = client_properties(item.message, next(_attempts))
+    name, key = route(item.message.address)
     try:
-        await channel.basic_publish(
-            item.message.body, exchange=exchange, routing_key=key, properties=about, mandatory=True
-        )
+        exchange = await channel.get_exchange(name, ensure=False)
+        await exchange.publish(to_aio_pika(item.message, next(_attempts)), key, mandatory=True)
+    except (ValueError, TypeError, OverflowError, struct.error) as error:
+        item.complete(_not_carried(item, error))
     except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - reported as the result of this message
         item.ended(item, error)
     else:

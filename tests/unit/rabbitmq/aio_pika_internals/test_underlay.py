@@ -1,4 +1,4 @@
-"""The connection class that reads with our frame reader."""
+"""The connection of aiormq that reads with our frame reader."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import aiormq
 import pytest
 from aiormq.exceptions import AMQPConnectionError
 
-from msgbus_rabbitmq.aiormq_internals.connection import Connection
+from msgbus_rabbitmq.aio_pika_internals.underlay import Underlay
 
 
 async def test_the_client_that_is_installed_is_read_at_once() -> None:
-    connection = Connection("amqp://127.0.0.1:1")
+    connection = Underlay("amqp://127.0.0.1:1")
     assert hasattr(aiormq.Connection, "_Connection__reader")
     receiver = aiormq.connection.FrameReceiver(asyncio.StreamReader())
     receiver.reader.feed_eof()

@@ -5,8 +5,8 @@ nine awaits, decodes them field by field, passes them through a queue and starts
 reader it takes 17 us. It also reads properties that are not UTF-8 (third-party clients), which end aiormq's connection.
 
 Test that fails without it: test_the_client_that_is_installed_is_read_at_once.
-`verification` and `rehearsal` check that aiormq's frame loop works with it. Where it does not, consume() gets the
-same deliveries from aiormq's own reader. Remove it when aiormq decodes deliveries at a comparable cost.
+`verification` and `rehearsal` check that aiormq's frame loop works with it. Where it does not, aiormq's own
+reader gives the same deliveries: see `consume`. Remove it when aiormq decodes deliveries at a comparable cost.
 
     socket -> FrameReader.get_frame() -> _split() -> frames of a delivery -> _DeliveryAssembler -> take(Delivered)
                                                   -> any other frame -> aiormq's frame loop
@@ -18,7 +18,7 @@ from collections import deque
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from aiormq.exceptions import AMQPConnectionError, InvalidFrameError
+from aio_pika.exceptions import AMQPConnectionError, InvalidFrameError
 from pamqp.exceptions import PAMQPException
 from pamqp.frame import unmarshal
 from pamqp.heartbeat import Heartbeat
@@ -31,17 +31,16 @@ from msgbus_rabbitmq.amqp_frames import (
     Delivered,
     Properties,
     decode_content_header,
-    from_aiormq,
 )
 
 if TYPE_CHECKING:
     from asyncio import StreamReader
     from collections.abc import Callable
 
-    from aiormq.abc import AbstractChannel, DeliveredMessage
+    from aiormq.abc import AbstractChannel
     from aiormq.connection import ReceivedFrame
 
-__all__ = ["FrameReader", "consume"]
+__all__ = ["FrameReader"]
 
 READ_CHUNK_BYTES: Final = 256 * 1024
 """Most bytes of one read: asyncio takes as many from a socket at once."""
@@ -65,7 +64,7 @@ class FrameReader:
         self._consuming: dict[int, _DeliveryAssembler] = {}
 
     def consume(self, channel: AbstractChannel, take: Callable[[Delivered], None]) -> None:
-        """Pass the deliveries of ``channel`` to ``take`` until the channel is closed."""
+        """Pass the deliveries of the underlay ``channel`` to ``take`` until the channel is closed."""
         number = channel.number
         self._consuming[number] = consuming = _DeliveryAssembler(take)
 
@@ -158,21 +157,6 @@ class _DeliveryAssembler:
         delivered = Delivered(self._tag, self._again, self._properties, body)
         self._tag, self._parts = 0, []
         self._take(delivered)
-
-
-async def consume(channel: AbstractChannel, queue: str, take: Callable[[Delivered], None]) -> None:
-    """Consume the server's ``queue`` over ``channel``, which has no other consumer, and pass deliveries to ``take``.
-
-    Without a FrameReader on the connection, aiormq's own reader calls ``take`` with the same deliveries.
-    """
-    reader: FrameReader | None = getattr(channel.connection, "frame_reader", None)
-    if reader is not None:
-        reader.consume(channel, take)
-
-    async def pushed(message: DeliveredMessage) -> None:
-        take(from_aiormq(message))
-
-    await channel.basic_consume(queue, pushed)
 
 
 def _unmarshalled(frame: bytes) -> Any:

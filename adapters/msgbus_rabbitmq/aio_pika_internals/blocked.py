@@ -1,7 +1,7 @@
 """The reason why the server blocks a connection: it is short of memory or disk and reads no publishes.
 
-Client: aiormq 7.2.4. Symptom: the client logs the reason of ``Connection.Blocked`` and keeps only the fact. Our
-`Connection` stores the reason as ``blocked_by``. Where that hook is missing, the reason is reported as unknown.
+Client: aiormq 7.2.4. Symptom: aiormq logs the reason of ``Connection.Blocked`` and keeps only the fact. Our
+`Underlay` stores the reason as ``blocked_by``. Where that hook is missing, the reason is reported as unknown.
 
 Test that fails without it:
 test_a_server_short_of_memory_blocks_and_says_why_and_that_is_gone_afterwards.
@@ -14,12 +14,12 @@ import asyncio
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import aiormq
+    import aio_pika
 
 __all__ = ["decode_reason", "why_blocked"]
 
 
-async def why_blocked(connection: aiormq.Connection) -> str:
+async def why_blocked(connection: aio_pika.Connection) -> str:
     """Return the server's reason for blocking ``connection``, or ``""`` if it is not blocked. Sends nothing."""
     try:
         async with asyncio.timeout(0):  # ready() returns without waiting unless the connection is blocked
