@@ -36,6 +36,7 @@ SLEEPING: Final = {
     "adapters/msgbus_kafka/aiokafka_internals/request_throttle.py::calmed": "a bound on the rate of requests",
     "adapters/msgbus_redis/dead_letters.py::_renew_lock": "a clock: renews the lock of dead letters",
     "adapters/msgbus_rabbitmq/consumer/ack_batcher.py::_flush_soon": "a delay: collects acknowledgements for one write",
+    "adapters/msgbus_rabbitmq/connection/connection.py::close": "ends the tasks that are left; nothing is tried again",
     # A loop whose calls must not be cancelled: a declaration that is cancelled closes its channel.
     "adapters/msgbus_rabbitmq/consumer/channel_session.py::_no_consumers": "ends after an answer, at its time or later",
     # Waits for an event within a call, with the call's timeout.
