@@ -10,10 +10,11 @@ from pathlib import Path
 from shutil import copy
 
 from msgbus.testing import CASES
-from msgbus.testing.cases.faults import third_party_clients
+from msgbus.testing.cases.faults import refused_queues, third_party_clients
 
 HERE = Path(__file__).parent
-UNOFFERED = [case.__name__ for case in CASES if case.__module__ == third_party_clients.__name__]
+FAULTS = {third_party_clients.__name__, refused_queues.__name__}
+UNOFFERED = [case.__name__ for case in CASES if case.__module__ in FAULTS]
 """Cases that need faults injected into the server."""
 
 

@@ -55,8 +55,8 @@ class KafkaConsumer(Consumer):
         self._client = client
         self._group_state = group_state
         self._wanted: dict[str, Address] = {}
-        self._refused: tuple[AbstractSet[Address], Mapping[Address, BrokerError]] = (set(), {})
-        """The queues of the last check, and those of them that are refused."""
+        self._refused: dict[Address, BrokerError] = {}
+        """Queues that were refused when they were checked last."""
         self._event = asyncio.Event()
         self.closed = False
         self._sessions = PartitionSessions(group_state.group)
@@ -116,11 +116,11 @@ class KafkaConsumer(Consumer):
             unread = await self._group_state.topics.refused_reads(fresh)
             refused |= {one: unread[str(one)] for one in states if str(one) in unread}
         except BrokerUnavailable:
-            before, refused_before = self._refused
-            if asked != before:
+            if not asked <= {*self._wanted.values(), *self._refused}:
                 raise
-            return refused_before  # aiokafka survives an outage; a check of topics must not end that
-        self._refused = (set(asked), refused)
+            # aiokafka survives an outage; a check of topics must not end that.
+            return {one: error for one, error in self._refused.items() if one in asked}
+        self._refused = {one: error for one, error in self._refused.items() if one not in asked} | refused
         self._compare({str(address): len(state.leaders) for address, state in states.items()})
         return refused
 

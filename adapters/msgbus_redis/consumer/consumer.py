@@ -235,7 +235,8 @@ class RedisConsumer(Consumer):
         # A read in progress could bring more entries of these streams after they were given back.
         await self._reader.stop_read(1.0)
         for session in sessions:
-            del self._sessions[session.address]  # from here on receive() returns none of its entries
+            # From here on receive() returns none of its entries. A refused stream may have been left out meanwhile.
+            self._sessions.pop(session.address, None)
         try:
             await self._listener.ending(sessions, budget)
         except Exception:

@@ -267,6 +267,25 @@ async def test_a_stuck_message_stops_its_partition_at_the_limit_and_no_other(
     assert len(member.held) == 10
 
 
+async def test_a_check_of_topics_that_fails_ends_nothing_that_is_consumed(
+    adapter: KafkaAdapter, group: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    well, missing, later = await made(adapter), Address(f"{(await made(adapter)).queue}-missing"), await made(adapter)
+    member = await group.member(well)
+    assert await member.subscribe({well: 10, missing: 10}) == {missing}
+    topics = member.consumer._group_state.topics  # type: ignore[attr-defined]  # a KafkaConsumer
+
+    async def unavailable(_: object) -> None:
+        raise BrokerUnavailable("no broker answers")
+
+    monkeypatch.setattr(topics, "states", unavailable)
+    assert await member.subscribe({well: 10}) == set(), "the missing queue rests"
+    assert await member.subscribe({well: 10, missing: 10}) == {missing}, "and is as it was when it is asked for again"
+    await member.pause()
+    with pytest.raises(BrokerUnavailable, match="no broker"):
+        await member.consumer.subscribe({well: 10, later: 10})
+
+
 async def test_added_partitions_are_found(adapter: KafkaAdapter, group: Group) -> None:
     queue = await made(adapter, partitions=1)
     member = await group.member(queue)
