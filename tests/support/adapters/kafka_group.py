@@ -9,11 +9,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiokafka.protocol.admin import DeleteTopicsRequest
+from tenacity import wait_fixed
 
 from msgbus.adapter import QueueSpec
 from msgbus.adapter.address import Address
 from msgbus.adapter.envelope import Outgoing
+from msgbus.adapter.retrying import wait_until
 from msgbus.adapter.url import BrokerURL
+from msgbus.errors import BrokerUnavailable
 from msgbus_kafka import KafkaAdapter, KafkaOptions
 
 if TYPE_CHECKING:
@@ -36,7 +39,7 @@ async def connected(server: NativeServer) -> AsyncIterator[KafkaAdapter]:
     server.run()
     before = working()
     adapter = KafkaAdapter(BrokerURL.parse(server.url), KafkaOptions(session_timeout=SESSION))
-    await adapter.connect()
+    await _connect(adapter)
     try:
         yield adapter
     finally:
@@ -44,6 +47,20 @@ async def connected(server: NativeServer) -> AsyncIterator[KafkaAdapter]:
             await adapter.close()
             while left := working() - before:
                 await asyncio.wait(left)
+
+
+async def _connect(adapter: KafkaAdapter) -> None:
+    """Connect. A server that was started or resumed just now may not know its own address yet."""
+
+    async def connects() -> bool:
+        try:
+            await adapter.connect()
+        except BrokerUnavailable:
+            return False
+        return True
+
+    async with asyncio.timeout(DEADLINE):
+        await wait_until(connects, wait=wait_fixed(0.1))
 
 
 def working() -> set[asyncio.Task[Any]]:
