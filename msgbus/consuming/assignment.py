@@ -51,6 +51,8 @@ class Assignment:
         self._incomplete: set[WorkerPool] = set()
         """Pools one of whose retry queues was deleted meanwhile."""
         self._refused = RefusedQueues(random)
+        self._left_out: set[Address] = set()
+        """Queues that the consumer has left out since the last ``subscribe()`` began."""
         self._applied: dict[Address, WorkerPool] = {}
         """The pools whose queues the consumer has, by queue."""
         self._intakes: dict[Address, WorkerPool | RetryIntake] = {}
@@ -131,6 +133,7 @@ class Assignment:
             await consumer.subscribe(self._limits(kept), _newest(kept))
         limits = self._limits(wanted)
         refused: Mapping[Address, BrokerError] = {}
+        self._left_out.clear()
         if limits or self._applied or self._intakes:
             refused = await consumer.subscribe(limits, _newest(wanted))
         self._refused.keep([*wanted, *(one for tiers in self._retry_intakes.values() for one in tiers)])
@@ -164,12 +167,12 @@ class Assignment:
         refused: Mapping[Address, BrokerError],
     ) -> None:
         """Note what the consumer has now, and what the server refuses."""
-        for address in limits:
+        for address in (one for one in limits if one not in self._left_out):
             if (error := refused.get(address)) is not None:
                 self._refuse(address, error)
             elif (before := self._refused.accept(address, self._now())) is not None:
                 logger.info("queue %s, group %s: consumed again; it was refused: %s", address, self._group, before)
-        consumed = limits.keys() - refused.keys()
+        consumed = limits.keys() - refused.keys() - self._left_out
         self._applied = {address: pool for address, pool in wanted.items() if address in consumed}
         self._intakes = dict(self._applied)
         known, self._retry_intakes = self._retry_intakes, {}
@@ -189,6 +192,7 @@ class Assignment:
 
     def queue_refused(self, address: Address, error: BrokerError) -> None:
         """Handle :meth:`SessionListener.queue_refused`: the consumer has left ``address`` out."""
+        self._left_out.add(address)
         self._applied.pop(address, None)
         self._intakes.pop(address, None)
         self._refuse(address, error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from msgbus.adapter.address import Address
 from msgbus.broker import Broker
@@ -451,3 +451,30 @@ async def test_a_retry_queue_that_is_refused_is_told_and_its_queue_goes_on() -> 
         assert (queue.state, queue.reason, queue.ready) == ("active", f"retry queue {tier}: no right", False)
         consumer.give(delivery("s", 1, "m"))
         await probe.until_handled(["m"])
+
+
+async def test_a_queue_that_is_refused_during_a_subscribe_is_not_taken_for_consumed() -> None:
+    ill, well = Address("ill"), Address("well")
+    adapter, probe = ScriptedAdapter(), Probe()
+    async with Broker(adapter, group="g") as broker:
+        subscriptions = [await broker.consume(str(one), probe) for one in (ill, well)]
+        await subscriptions[1].ready()
+        (consumer,) = adapter.consumers
+        subscribe, told = consumer.subscribe, asyncio.Event()
+
+        async def refusing(limits: Any, newest: Any = frozenset()) -> Any:
+            consumer.listener.queue_refused(ill, AccessRefused("no right"))
+            answer = await subscribe(limits, newest)
+            adapter.refused[ill] = AccessRefused("no right")
+            told.set()
+            return answer
+
+        cast("Any", consumer).subscribe = refusing
+        owner = subscriptions[1]._owner
+        assert owner is not None
+        owner.subscriptions_changed()
+        async with within(20, "the change is applied"):
+            await told.wait()
+        await asyncio.sleep(0)
+        states = {one.queue: one.state for one in (await broker.health()).queues}
+        assert states == {"ill": "refused", "well": "active"}
