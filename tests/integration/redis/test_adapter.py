@@ -26,28 +26,11 @@ from msgbus_redis import RedisAdapter, RedisOptions
 from msgbus_redis.lua import DELETE_DEAD_CONSUMERS, script_command
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-
     from msgbus.adapter.address import Address
     from msgbus.adapter.envelope import Delivery
-    from tests.support.servers.native import NativeServer
 
 from tests.support.adapters.base import GROUP, Listener
 from tests.support.adapters.redis import SHORT, Bench, bench_on, bodies, drained, key, serving, take, take_turns
-
-
-@pytest.fixture(scope="module")
-def redis_server() -> Iterator[NativeServer]:
-    with serving() as server:
-        yield server
-
-
-@pytest.fixture
-async def bench(redis_server: NativeServer) -> AsyncIterator[Bench]:
-    redis_server.run()
-    async with bench_on(redis_server) as bench:
-        yield bench
-
 
 # Queues.
 

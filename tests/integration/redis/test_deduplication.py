@@ -7,34 +7,20 @@ import gc
 import itertools
 from typing import TYPE_CHECKING, Any
 
-import pytest
 from redis.exceptions import ConnectionError as ServerGone
 
 from msgbus.adapter.envelope import Outgoing
 from msgbus.broker import Broker
 from msgbus.errors import BrokerUnavailable, QueueNotFound
 from msgbus.publishing.publication import Publication
-from tests.support.adapters.redis import Bench, bench_on, key, serving
+from tests.support.adapters.redis import Bench, key
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from msgbus.adapter.address import Address
     from msgbus_redis import RedisAdapter
     from msgbus_redis.connection.connection import Command
-    from tests.support.servers.native import NativeServer
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[NativeServer]:
-    with serving() as server:
-        yield server
-
-
-@pytest.fixture
-async def bench(server: NativeServer) -> AsyncIterator[Bench]:
-    async with bench_on(server) as bench:
-        yield bench
 
 
 class Wire:

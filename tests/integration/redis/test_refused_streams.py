@@ -5,31 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-import pytest
-
 from msgbus.errors import AccessRefused, QueueConflict, QueueNotFound
-from tests.support.adapters.base import Listener, own_server
-from tests.support.adapters.redis import Bench, bench_on, bodies, key, take
+from tests.support.adapters.base import Listener
+from tests.support.adapters.redis import Bench, bodies, key, take
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-
     from msgbus.adapter import Consumer
     from msgbus.adapter.address import Address
     from msgbus.errors import BrokerError
-    from tests.support.servers.native import NativeServer
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[NativeServer]:
-    with own_server("redis") as server:
-        yield server
-
-
-@pytest.fixture
-async def bench(server: NativeServer) -> AsyncIterator[Bench]:
-    async with bench_on(server) as bench:
-        yield bench
 
 
 async def refused(consumer: Consumer, listener: Listener, ill: Address, well: Address) -> BrokerError:

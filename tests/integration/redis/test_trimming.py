@@ -18,26 +18,12 @@ from msgbus.testing.probe import Probe, within
 from msgbus_redis.consumer import maintenance
 from msgbus_redis.lua import TRIM, script_command
 from tests.support.adapters.base import GROUP, Listener
-from tests.support.adapters.redis import Bench, bench_on, bodies, key, serving, take
+from tests.support.adapters.redis import Bench, bench_on, bodies, key, take
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-
     from tests.support.servers.native import NativeServer
 
 HOUR = 3_600_000
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[NativeServer]:
-    with serving() as server:
-        yield server
-
-
-@pytest.fixture
-async def bench(server: NativeServer) -> AsyncIterator[Bench]:
-    async with bench_on(server) as bench:
-        yield bench
 
 
 async def trim(bench: Bench, address: Address, retention: int = 0, most: int = 10_000, dead_after: int = HOUR) -> Any:
